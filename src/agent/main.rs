@@ -1,0 +1,3 @@
+//! The agent: the program that `infra` starts on a server.
+
+fn main() {}

@@ -1,0 +1,99 @@
+//! The contract between the two ends: the compiled input of one server.
+//!
+//! Puppet calls the same thing a catalog. The same input compiles to the same bytes: every map
+//! is ordered and nothing in it depends on time or place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::resources::Spec;
+use crate::secret::Secret;
+
+/// Everything one server should be, in the order in which it is made so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The name of the server: its file name in `inventory/`.
+    pub server: String,
+    /// The facts it was compiled with; the agent reports where the real ones differ.
+    pub expect: Expect,
+    /// The resources, in the order written.
+    pub resources: Vec<Resource>,
+    /// The secrets that the resources use, by dotted name, so that the agent can mask them in
+    /// what it reports.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+/// The facts a manifest was compiled with, as the inventory's `expect` gives them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expect {
+    /// `debian-12`, for example: `ID` and `VERSION_ID` of `/etc/os-release`.
+    pub os: Option<String>,
+    /// Number of processors.
+    pub cpus: Option<u32>,
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Size of the root file system in bytes.
+    pub disk_bytes: Option<u64>,
+}
+
+/// One thing to hold in a state, with what is asked around it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resource {
+    /// How it is written everywhere: `kind:identity`.
+    pub id: ResourceId,
+    /// The role that asked for it.
+    pub role: String,
+    /// Where it is written: `roles/nginx/role.yaml:12`.
+    pub place: String,
+    /// The state to hold.
+    pub spec: Spec,
+    /// Resources that must not have failed before this one is applied.
+    pub requires: Vec<ResourceId>,
+    /// Services to reload when this one changed; they are resources of the same manifest.
+    pub reload: Vec<ResourceId>,
+    /// Services to restart when this one changed.
+    pub restart: Vec<ResourceId>,
+    /// Dotted names of the secrets that its content holds; keys of [`Manifest::secrets`].
+    pub secrets: Vec<String>,
+}
+
+/// `kind:identity`, unique in a manifest.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ResourceId(String);
+
+impl ResourceId {
+    /// Joins a kind and what identifies one resource of it.
+    pub fn new(kind: &str, identity: &str) -> Self {
+        Self(format!("{kind}:{identity}"))
+    }
+
+    /// The id as written, if `text` has the form `kind:identity`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, identity) = text.split_once(':')?;
+        (!kind.is_empty() && !identity.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    /// The part before the first colon.
+    pub fn kind(&self) -> &str {
+        self.0.split_once(':').map_or(self.0.as_str(), |(kind, _)| kind)
+    }
+
+    /// The part after the first colon.
+    pub fn identity(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, identity)| identity)
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,102 @@
+//! `directory`: a folder with its owner, group and mode.
+
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use super::fields::{AbsolutePath, Mode, Presence, root};
+use super::prediction::Prediction;
+use super::probe::{FileKind, Probe};
+use super::state::{Change, Current, State};
+use super::system::{Attributes, System};
+use crate::error::{Error, Result};
+
+/// A folder with its owner, group and mode. Its parent has to be there.
+///
+/// With `state: absent` an empty folder is removed; one that holds anything is an error unless
+/// `recursive` says that its content may go as well.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// Where it is.
+    pub path: AbsolutePath,
+    /// The user it belongs to.
+    #[serde(default = "root")]
+    pub owner: String,
+    /// The group it belongs to.
+    #[serde(default = "root")]
+    pub group: String,
+    /// Permission bits.
+    #[serde(default = "default_mode")]
+    pub mode: Mode,
+    /// With `state: absent`, removes what it holds as well.
+    #[serde(default)]
+    pub recursive: bool,
+    /// Whether it should be there.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+fn default_mode() -> Mode {
+    Mode(0o755)
+}
+
+impl Resource for Directory {
+    const KIND: &'static str = "directory";
+    const PRIMARY: Option<&'static str> = Some("path");
+    const EXAMPLE: &'static str = "\
+- directory: { path: /srv/flus.fr/shared, owner: www-data, group: www-data, mode: \"0750\" }
+";
+
+    fn identity(&self) -> String {
+        self.path.to_string()
+    }
+
+    fn desired(&self) -> Option<State> {
+        (!self.state.is_absent()).then(|| {
+            State::new()
+                .with("owner", self.owner.as_str())
+                .with("group", self.group.as_str())
+                .with("mode", self.mode.to_string())
+        })
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        match probe.stat(self.path.as_str())? {
+            None => Ok(Current::Absent),
+            Some(stat) if stat.kind == FileKind::Directory => Ok(Current::Present(
+                State::new()
+                    .with("owner", stat.owner)
+                    .with("group", stat.group)
+                    .with("mode", Mode(stat.mode).to_string()),
+            )),
+            Some(stat) => Err(Error::failed(format!(
+                "`{}` is a {}, not a directory",
+                self.path,
+                stat.kind.noun()
+            ))),
+        }
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let attributes = Attributes::new(&self.owner, &self.group, self.mode.0);
+        match change {
+            Change::Create(_) => system.make_directory(self.path.as_str(), &attributes),
+            Change::Update(_) => system.set_attributes(self.path.as_str(), &attributes),
+            Change::Remove if self.recursive => system.remove_tree(self.path.as_str()),
+            Change::Remove => system.remove_directory(self.path.as_str()),
+        }
+    }
+
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+        if change.is_remove() {
+            world.removed(self.path.as_str());
+        } else {
+            world.directory(self.path.as_str(), &self.owner, &self.group, self.mode.0);
+        }
+    }
+
+    fn switches(&self) -> Vec<String> {
+        vec![self.path.to_string()]
+    }
+}

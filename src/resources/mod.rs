@@ -1,0 +1,205 @@
+//! The catalogue: every kind of resource, one file each.
+//!
+//! A kind says what it wants ([`Resource::desired`]), reads what there is
+//! ([`Resource::current`]), and makes one into the other ([`Resource::apply`]). Comparing,
+//! showing the difference and checking again after applying is done once for all, by the agent.
+//!
+//! To add a kind: write its file, add a `mod` line and a registry line below (both sorted), and
+//! put cases into `tests/resources/<kind>/`.
+
+pub mod fields;
+pub mod prediction;
+pub mod probe;
+pub mod query;
+pub mod state;
+pub mod system;
+
+mod directory;
+
+pub use prediction::Prediction;
+pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
+pub use query::{Command, Query};
+pub use state::{Change, Current, FieldChange, State, Value};
+pub use system::{Attributes, Progress, System, run_checked};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::error::Result;
+use crate::manifest::ResourceId;
+
+/// One kind of resource: a spec that knows how to hold itself true.
+pub trait Resource: Serialize + for<'de> Deserialize<'de> {
+    /// The name of the kind: its file, its key in YAML, its folder of cases.
+    const KIND: &'static str;
+    /// The field that a bare text sets: `- package: nginx`.
+    const PRIMARY: Option<&'static str>;
+    /// A YAML list of this kind, shown by `infra doc` and compiled by a test.
+    const EXAMPLE: &'static str;
+
+    /// What tells it from others of its kind, within one manifest.
+    fn identity(&self) -> String;
+
+    /// Says what is wrong with the spec where no single field is: exclusive fields, for example.
+    ///
+    /// # Errors
+    /// A lowercase phrase.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What should be; `None` if it should not be there. Pure.
+    fn desired(&self) -> Option<State>;
+
+    /// What is. Reads only.
+    fn current(&self, probe: &dyn Probe) -> Result<Current>;
+
+    /// Makes what is into what should be, or returns an error. The agent checks again afterwards.
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()>;
+
+    /// Records what will be true once `change` is applied, for the checks of later resources.
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>);
+
+    /// The files, folders and symlinks that `apply` replaces, which the agent can put back if
+    /// what depends on them fails.
+    fn switches(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The systemd units that checks of this kind will ask about, so that the agent can ask for
+    /// all of them at once.
+    fn units(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether it only verifies what others have done (`http_check`, `port_check`): it never
+    /// counts as a change, and in a preview of changes it waits for the apply.
+    fn verifies(&self) -> bool {
+        false
+    }
+
+    /// The resources after whose change it runs, beside any guard of its own.
+    fn runs_after_change_of(&self) -> Vec<ResourceId> {
+        Vec::new()
+    }
+}
+
+/// Lists the kinds once: the enum, its names, and what is the same for each.
+macro_rules! registry {
+    ($($name:literal => $module:ident::$type:ident,)*) => {
+        /// A resource of any kind.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub enum Spec {
+            $(
+                #[doc = concat!("See `infra doc ", $name, "`.")]
+                $type($module::$type),
+            )*
+        }
+
+        /// The names of all kinds, sorted.
+        pub const KINDS: &[&str] = &[$($name),*];
+
+        /// The field that a bare text sets, for a kind that has one.
+        pub fn primary_field(kind: &str) -> Option<&'static str> {
+            match kind {
+                $($name => <$module::$type as Resource>::PRIMARY,)*
+                _ => None,
+            }
+        }
+
+        /// A YAML example of a kind.
+        pub fn example(kind: &str) -> Option<&'static str> {
+            match kind {
+                $($name => Some(<$module::$type as Resource>::EXAMPLE),)*
+                _ => None,
+            }
+        }
+
+        /// The JSON Schema of a kind, made from the comments of its fields.
+        #[cfg(feature = "cli")]
+        pub fn schema(kind: &str) -> Option<schemars::Schema> {
+            match kind {
+                $($name => Some(schemars::schema_for!($module::$type)),)*
+                _ => None,
+            }
+        }
+
+        impl Spec {
+            /// Reads the fields of `kind`; `None` if there is no such kind.
+            pub fn deserialize_kind<'de, D: Deserializer<'de>>(
+                kind: &str,
+                deserializer: D,
+            ) -> Option<Result<Self, D::Error>> {
+                match kind {
+                    $($name => Some(
+                        <$module::$type>::deserialize(deserializer).map(Self::$type)
+                    ),)*
+                    _ => None,
+                }
+            }
+
+            /// The name of the kind.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$type(_) => $name,)* }
+            }
+
+            /// `kind:identity`.
+            pub fn id(&self) -> ResourceId {
+                ResourceId::new(self.kind(), &match self {
+                    $(Self::$type(spec) => spec.identity(),)*
+                })
+            }
+
+            /// See [`Resource::validate`].
+            ///
+            /// # Errors
+            /// A lowercase phrase.
+            pub fn validate(&self) -> Result<(), String> {
+                match self { $(Self::$type(spec) => spec.validate(),)* }
+            }
+
+            /// See [`Resource::desired`].
+            pub fn desired(&self) -> Option<State> {
+                match self { $(Self::$type(spec) => spec.desired(),)* }
+            }
+
+            /// See [`Resource::current`].
+            pub fn current(&self, probe: &dyn Probe) -> Result<Current> {
+                match self { $(Self::$type(spec) => spec.current(probe),)* }
+            }
+
+            /// See [`Resource::apply`].
+            pub fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+                match self { $(Self::$type(spec) => spec.apply(change, system),)* }
+            }
+
+            /// See [`Resource::predict`].
+            pub fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+                match self { $(Self::$type(spec) => spec.predict(change, world),)* }
+            }
+
+            /// See [`Resource::switches`].
+            pub fn switches(&self) -> Vec<String> {
+                match self { $(Self::$type(spec) => spec.switches(),)* }
+            }
+
+            /// See [`Resource::units`].
+            pub fn units(&self) -> Vec<String> {
+                match self { $(Self::$type(spec) => spec.units(),)* }
+            }
+
+            /// See [`Resource::verifies`].
+            pub fn verifies(&self) -> bool {
+                match self { $(Self::$type(spec) => spec.verifies(),)* }
+            }
+
+            /// See [`Resource::runs_after_change_of`].
+            pub fn runs_after_change_of(&self) -> Vec<ResourceId> {
+                match self { $(Self::$type(spec) => spec.runs_after_change_of(),)* }
+            }
+        }
+    };
+}
+
+registry! {
+    "directory" => directory::Directory,
+}

@@ -1,0 +1,253 @@
+//! A server as it will be: the real one seen through the predicted effects of the resources that
+//! a preview has already passed.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::probe::{Facts, FileKind, GroupEntry, Output, Probe, SqlRow, Stat, Unit, UserEntry};
+use super::query::Query;
+use crate::error::{Error, Kind, Result};
+use crate::manifest::ResourceId;
+
+/// What is known of the future of a server. A resource whose check found a change records what
+/// will be true afterwards; the checks behind it read the server through it.
+pub struct Prediction<'a> {
+    real: &'a dyn Probe,
+    files: BTreeMap<String, PredictedFile>,
+    users: BTreeMap<String, Option<UserEntry>>,
+    groups: BTreeMap<String, Option<GroupEntry>>,
+    packages: BTreeMap<String, Option<String>>,
+    units: BTreeMap<String, Unit>,
+    databases: BTreeSet<String>,
+    changed: BTreeSet<ResourceId>,
+    /// The first resource that will change something which nobody can predict in full.
+    brings_more: RefCell<Option<ResourceId>>,
+}
+
+/// What will be at a path.
+#[derive(Clone, Debug)]
+enum PredictedFile {
+    Gone,
+    There { stat: Stat, content: Option<Vec<u8>>, link: Option<String> },
+}
+
+impl<'a> Prediction<'a> {
+    /// The server as it is.
+    pub fn new(real: &'a dyn Probe) -> Self {
+        Self {
+            real,
+            files: BTreeMap::new(),
+            users: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            packages: BTreeMap::new(),
+            units: BTreeMap::new(),
+            databases: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            brings_more: RefCell::new(None),
+        }
+    }
+
+    /// A regular file will have this content and these attributes.
+    pub fn file(&mut self, path: &str, content: &[u8], owner: &str, group: &str, mode: u32) {
+        let size = content.len() as u64;
+        self.put(path, FileKind::File, owner, group, mode, size, Some(content.to_vec()), None);
+    }
+
+    /// A folder will be there.
+    pub fn directory(&mut self, path: &str, owner: &str, group: &str, mode: u32) {
+        self.put(path, FileKind::Directory, owner, group, mode, 0, None, None);
+    }
+
+    /// A symlink will point to `target`.
+    pub fn symlink(&mut self, path: &str, target: &str) {
+        let link = Some(target.to_owned());
+        self.put(path, FileKind::Symlink, "root", "root", 0o777, target.len() as u64, None, link);
+    }
+
+    /// Nothing will be at `path`, nor below it.
+    pub fn removed(&mut self, path: &str) {
+        let below = format!("{path}/");
+        self.files.retain(|other, _| !other.starts_with(&below));
+        self.files.insert(path.to_owned(), PredictedFile::Gone);
+    }
+
+    /// A user will be like this, or will not be.
+    pub fn user_entry(&mut self, name: &str, entry: Option<UserEntry>) {
+        self.users.insert(name.to_owned(), entry);
+    }
+
+    /// A group will be like this, or will not be.
+    pub fn group_entry(&mut self, name: &str, entry: Option<GroupEntry>) {
+        self.groups.insert(name.to_owned(), entry);
+    }
+
+    /// A package will be installed in this version, or will not be.
+    pub fn package_version(&mut self, name: &str, version: Option<String>) {
+        self.packages.insert(name.to_owned(), version);
+    }
+
+    /// A unit will be like this.
+    pub fn unit_state(&mut self, name: &str, unit: Unit) {
+        self.units.insert(name.to_owned(), unit);
+    }
+
+    /// A PostgreSQL database, which no question can be put to yet, will be there.
+    pub fn database(&mut self, name: &str) {
+        self.databases.insert(name.to_owned());
+    }
+
+    /// `id` will change the server.
+    pub fn mark_changed(&mut self, id: &ResourceId) {
+        self.changed.insert(id.clone());
+    }
+
+    /// `id` will bring things that cannot be listed before (a package's programs, a clone's
+    /// files, whatever a command makes).
+    pub fn brings_more(&mut self, id: &ResourceId) {
+        self.brings_more.borrow_mut().get_or_insert_with(|| id.clone());
+    }
+
+    /// The resource that first brings things that cannot be listed before.
+    pub fn first_unpredictable(&self) -> Option<ResourceId> {
+        self.brings_more.borrow().clone()
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place where a predicted file is put together"
+    )]
+    fn put(
+        &mut self,
+        path: &str,
+        kind: FileKind,
+        owner: &str,
+        group: &str,
+        mode: u32,
+        size: u64,
+        content: Option<Vec<u8>>,
+        link: Option<String>,
+    ) {
+        let stat = Stat { kind, mode, owner: owner.to_owned(), group: group.to_owned(), size };
+        self.files.insert(path.to_owned(), PredictedFile::There { stat, content, link });
+    }
+
+    /// What is predicted for `path`, or for a folder above it that will be gone. The folder may
+    /// be made anew by a later resource, so the nearest word wins.
+    fn predicted(&self, path: &str) -> Option<&PredictedFile> {
+        if let Some(file) = self.files.get(path) {
+            return Some(file);
+        }
+        let mut parent = path;
+        while let Some((above, _)) = parent.rsplit_once('/').filter(|(above, _)| !above.is_empty())
+        {
+            if let Some(gone @ PredictedFile::Gone) = self.files.get(above) {
+                return Some(gone);
+            }
+            parent = above;
+        }
+        None
+    }
+}
+
+impl Probe for Prediction<'_> {
+    fn facts(&self) -> &Facts {
+        self.real.facts()
+    }
+
+    fn stat(&self, path: &str) -> Result<Option<Stat>> {
+        match self.predicted(path) {
+            Some(PredictedFile::Gone) => Ok(None),
+            Some(PredictedFile::There { stat, .. }) => Ok(Some(stat.clone())),
+            None => self.real.stat(path),
+        }
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match self.predicted(path) {
+            Some(PredictedFile::Gone) => Ok(None),
+            Some(PredictedFile::There { link: Some(target), .. }) if target.starts_with('/') => {
+                self.read(target)
+            }
+            Some(PredictedFile::There { content, .. }) => Ok(content.clone()),
+            None => self.real.read(path),
+        }
+    }
+
+    fn read_link(&self, path: &str) -> Result<Option<String>> {
+        match self.predicted(path) {
+            Some(PredictedFile::Gone) => Ok(None),
+            Some(PredictedFile::There { link, .. }) => Ok(link.clone()),
+            None => self.real.read_link(path),
+        }
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>> {
+        let mut names = match self.predicted(path) {
+            Some(PredictedFile::There { stat, .. }) if stat.kind == FileKind::Directory => {
+                self.real.list(path)?.or(Some(Vec::new()))
+            }
+            Some(PredictedFile::Gone | PredictedFile::There { .. }) => return Ok(None),
+            None => self.real.list(path)?,
+        };
+        if let Some(names) = &mut names {
+            let below = format!("{}/", path.trim_end_matches('/'));
+            for (other, file) in &self.files {
+                let name = other.strip_prefix(&below).filter(|name| !name.contains('/'));
+                let Some(name) = name else { continue };
+                names.retain(|known| known != name);
+                if matches!(file, PredictedFile::There { .. }) {
+                    names.push(name.to_owned());
+                }
+            }
+            names.sort();
+        }
+        Ok(names)
+    }
+
+    fn user(&self, name: &str) -> Result<Option<UserEntry>> {
+        self.users.get(name).map_or_else(|| self.real.user(name), |entry| Ok(entry.clone()))
+    }
+
+    fn group(&self, name: &str) -> Result<Option<GroupEntry>> {
+        self.groups.get(name).map_or_else(|| self.real.group(name), |entry| Ok(entry.clone()))
+    }
+
+    fn package(&self, name: &str) -> Result<Option<String>> {
+        self.packages.get(name).map_or_else(|| self.real.package(name), |entry| Ok(entry.clone()))
+    }
+
+    fn unit(&self, name: &str) -> Result<Unit> {
+        self.units.get(name).map_or_else(|| self.real.unit(name), |unit| Ok(unit.clone()))
+    }
+
+    fn query(&self, query: &Query) -> Result<Output> {
+        let cwd_is_to_come = query.command().cwd.as_deref().is_some_and(|cwd| {
+            self.predicted(cwd).is_some() && matches!(self.real.stat(cwd), Ok(None))
+        });
+        let user = query.command().user.as_deref();
+        let user_is_to_come = user.is_some_and(|user| self.users.contains_key(user))
+            && user.is_some_and(|user| matches!(self.real.user(user), Ok(None)));
+        if cwd_is_to_come || user_is_to_come {
+            return Err(Error::tool_missing(query.command().program()));
+        }
+        self.real.query(query)
+    }
+
+    fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
+        if self.databases.contains(database) {
+            return Err(Error::new(
+                Kind::ToolMissing,
+                format!("database `{database}` is not there"),
+            ));
+        }
+        self.real.sql(database, sql, parameters)
+    }
+
+    fn changed(&self, id: &ResourceId) -> bool {
+        self.changed.contains(id) || self.real.changed(id)
+    }
+
+    fn is_preview_of_more(&self) -> bool {
+        self.brings_more.borrow().is_some()
+    }
+}

@@ -1,0 +1,209 @@
+//! Reading a server. A check receives a [`Probe`] and nothing else, so it cannot write.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::query::Query;
+use crate::error::Result;
+use crate::manifest::ResourceId;
+
+/// Everything a check may ask. Implemented by the host itself (`agent::host`), by the prediction
+/// that a preview reads through, and by the tests' in-memory server.
+pub trait Probe {
+    /// What the host is.
+    fn facts(&self) -> &Facts;
+
+    /// What is at `path`, without following a symlink at its end; `None` if nothing is.
+    fn stat(&self, path: &str) -> Result<Option<Stat>>;
+
+    /// The content of the regular file at `path` (a symlink is followed); `None` if there is none.
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Where the symlink at `path` points; `None` if there is no symlink.
+    fn read_link(&self, path: &str) -> Result<Option<String>>;
+
+    /// The names in the folder at `path`, sorted; `None` if there is no folder.
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>>;
+
+    /// The user `name`; `None` if there is none.
+    fn user(&self, name: &str) -> Result<Option<UserEntry>>;
+
+    /// The group `name`; `None` if there is none.
+    fn group(&self, name: &str) -> Result<Option<GroupEntry>>;
+
+    /// The version of an installed package; `None` if it is not (fully) installed.
+    fn package(&self, name: &str) -> Result<Option<String>>;
+
+    /// The systemd unit `name`, with its suffix.
+    fn unit(&self, name: &str) -> Result<Unit>;
+
+    /// Runs a program that only reads. A program that is not there is an error of the kind
+    /// `ToolMissing`; an exit code other than zero is no error.
+    fn query(&self, query: &Query) -> Result<Output>;
+
+    /// Rows of a question to the host's PostgreSQL, as text, in a read-only transaction. No
+    /// server there is an error of the kind `ToolMissing`. `$1`, `$2` … in `sql` stand for
+    /// `parameters`, all of them texts.
+    fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>>;
+
+    /// Whether this resource has changed in this run (or will, in a preview), or is still owed
+    /// its consequences from an earlier run that was cut.
+    fn changed(&self, id: &ResourceId) -> bool;
+
+    /// Whether something that the host lacks may be brought by an earlier resource of the same
+    /// run: always `false` outside a preview.
+    fn is_preview_of_more(&self) -> bool {
+        false
+    }
+}
+
+/// A row: one text, or NULL, for each column.
+pub type SqlRow = Vec<Option<String>>;
+
+/// What a host is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `debian-12`: `ID` and `VERSION_ID` of `/etc/os-release`.
+    pub os: String,
+    /// `bookworm`: `VERSION_CODENAME`.
+    pub codename: String,
+    /// `x86_64` or `aarch64`.
+    pub arch: String,
+    /// The kernel's host name.
+    pub hostname: String,
+    /// Number of processors online.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Size of the root file system in bytes.
+    pub disk_bytes: u64,
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Regular file, folder or something else.
+    pub kind: FileKind,
+    /// Permission bits, with set-uid, set-gid and sticky.
+    pub mode: u32,
+    /// The owner's name, or its number where it has no name.
+    pub owner: String,
+    /// The group's name, or its number where it has no name.
+    pub group: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// The kinds of things a path can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A device, socket or pipe.
+    Other,
+}
+
+impl FileKind {
+    /// The word for it in messages.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Symlink => "symlink",
+            Self::Other => "device, socket or pipe",
+        }
+    }
+}
+
+/// A line of `/etc/passwd`, with the groups that list the user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserEntry {
+    /// The user's number.
+    pub uid: u32,
+    /// The name of its primary group.
+    pub group: String,
+    /// The names of the other groups that list it, sorted.
+    pub groups: Vec<String>,
+    /// The comment field.
+    pub comment: String,
+    /// The home folder.
+    pub home: String,
+    /// The login shell.
+    pub shell: String,
+    /// The password field of `/etc/shadow`, if it could be read.
+    pub password_hash: Option<String>,
+}
+
+/// A line of `/etc/group`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupEntry {
+    /// The group's number.
+    pub gid: u32,
+    /// The users it lists, sorted.
+    pub members: Vec<String>,
+}
+
+/// What systemd knows of a unit, in the words of `systemctl show`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// `loaded`, `not-found`, `masked`…
+    pub load_state: String,
+    /// `active`, `inactive`, `failed`, `activating`…
+    pub active_state: String,
+    /// `running`, `exited`, `dead`, `auto-restart`…
+    pub sub_state: String,
+    /// `enabled`, `disabled`, `static`, `masked`, or empty.
+    pub unit_file_state: String,
+    /// Whether its files changed on disk since systemd read them.
+    pub needs_daemon_reload: bool,
+    /// Other properties by name, where a query asked for them.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Unit {
+    /// Whether systemd has it.
+    pub fn exists(&self) -> bool {
+        !matches!(self.load_state.as_str(), "" | "not-found")
+    }
+
+    /// Whether it runs, or has done its one job and counts as running.
+    pub fn is_active(&self) -> bool {
+        matches!(self.active_state.as_str(), "active" | "reloading")
+    }
+}
+
+/// What a program answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit code; 128 + the signal's number if a signal ended it.
+    pub status: i32,
+    /// What it printed.
+    pub stdout: Vec<u8>,
+    /// What it complained about.
+    pub stderr: Vec<u8>,
+}
+
+impl Output {
+    /// Whether it exited with zero.
+    pub fn success(&self) -> bool {
+        self.status == 0
+    }
+
+    /// Its standard output as text, without space at the ends.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim().to_owned()
+    }
+
+    /// The last `lines` lines of both of its outputs, for error messages.
+    pub fn tail(&self, lines: usize) -> String {
+        let text = [self.stdout.as_slice(), self.stderr.as_slice()]
+            .map(|bytes| String::from_utf8_lossy(bytes).trim_end().to_owned());
+        let all: Vec<&str> = text.iter().flat_map(|part| part.lines()).collect();
+        all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+    }
+}

@@ -1,0 +1,121 @@
+//! Every program that a check may run on a server, and nothing else.
+//!
+//! A [`Query`] can only be made by the constructors of this file, and none of them changes the
+//! server: that, and the fact that a check receives only a `Probe`, is why a preview is safe.
+//! The one exception is [`Query::guard`], the user's own `unless` or `only_if`.
+
+use std::collections::BTreeMap;
+
+/// A program that only reads, with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    command: Command,
+}
+
+/// A program to run: a list of arguments, never a shell line.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Command {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// The user to run as; root if `None`.
+    pub user: Option<String>,
+    /// The folder to run in.
+    pub cwd: Option<String>,
+    /// Variables beside a small fixed environment (`PATH`, `LANG=C.UTF-8`, `HOME`).
+    pub env: BTreeMap<String, String>,
+    /// What it reads; nothing if `None`.
+    pub stdin: Option<Vec<u8>>,
+    /// Ended after this many seconds.
+    pub timeout_seconds: u32,
+}
+
+/// Its arguments and nothing of its environment or input, which may hold secrets.
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Command")
+            .field("argv", &self.argv)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Command {
+    /// How long a program may take unless its resource says otherwise.
+    pub const DEFAULT_TIMEOUT_SECONDS: u32 = 300;
+
+    /// A program with its arguments, as root, in `/`.
+    pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            timeout_seconds: Self::DEFAULT_TIMEOUT_SECONDS,
+            ..Self::default()
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.argv.push(arg.into());
+        self
+    }
+
+    /// Runs it as `user`.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Runs it in `cwd`.
+    pub fn cwd(mut self, cwd: impl Into<String>) -> Self {
+        self.cwd = Some(cwd.into());
+        self
+    }
+
+    /// Sets a variable.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Feeds it `stdin`.
+    pub fn stdin(mut self, stdin: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(stdin.into());
+        self
+    }
+
+    /// Ends it after `seconds`.
+    pub fn timeout_seconds(mut self, seconds: u32) -> Self {
+        self.timeout_seconds = seconds;
+        self
+    }
+
+    /// The program.
+    pub fn program(&self) -> &str {
+        self.argv.first().map_or("", String::as_str)
+    }
+
+    /// The arguments joined by spaces, for messages only.
+    pub fn display(&self) -> String {
+        self.argv.join(" ")
+    }
+}
+
+impl Query {
+    /// The user's own `unless` or `only_if`: trusted to read only, as documented.
+    pub fn guard(command: Command) -> Self {
+        Self { command }
+    }
+
+    /// What to run.
+    pub fn command(&self) -> &Command {
+        &self.command
+    }
+
+    /// The value `getent DATABASE KEY` knows, for users and groups outside `/etc/passwd`.
+    pub fn getent(database: &str, key: &str) -> Self {
+        Self::reading(["getent", "--", database, key])
+    }
+
+    fn reading(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { command: Command::new(argv).timeout_seconds(60) }
+    }
+}

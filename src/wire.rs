@@ -1,0 +1,109 @@
+//! How the two ends talk: frames of a length and a postcard value, after a preamble.
+//!
+//! The laptop sends one [`Request::Check`] with the whole manifest and then at most one
+//! [`Request::Apply`]; the agent answers with [`Event`](crate::events::Event)s. Nothing needs a
+//! round trip per resource. The end of its input tells the agent that the laptop is gone.
+
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::manifest::Manifest;
+
+/// What the agent prints first. A login shell may print text of its own before it, so the laptop
+/// skips everything up to these bytes.
+pub const PREAMBLE: &[u8; 16] = b"\0infra-agent-v1\n";
+
+/// Larger frames are refused: a length that was garbled must not exhaust the memory.
+pub const MAX_FRAME_BYTES: usize = 256 * 1024 * 1024;
+
+/// What the laptop asks of the agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Report the facts of the host and end.
+    Facts,
+    /// Compare the server with a manifest and report; the agent then waits for the next request.
+    Check {
+        /// What the server should be.
+        manifest: Box<Manifest>,
+        /// How to go about it.
+        options: RunOptions,
+    },
+    /// Apply the manifest that was checked.
+    Apply,
+    /// Finish the resource in hand, report, and end.
+    Stop,
+}
+
+/// How a run goes about its work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// Whether the manifest was narrowed by `--only` or `--skip`: what is missing from it is then
+    /// not what the user stopped declaring.
+    pub partial: bool,
+    /// How long to wait for another run to end.
+    pub lock_wait_seconds: u32,
+    /// Who runs it: `user@laptop`.
+    pub who: String,
+    /// The git commit of the project, with `-dirty` if the work tree differs.
+    pub commit: Option<String>,
+}
+
+/// A frame as bytes: four bytes of length, little-endian, and the value.
+pub fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; 4];
+    frame = postcard::to_extend(value, frame).map_err(io::Error::other)?;
+    let length = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    Ok(frame)
+}
+
+/// The value of a frame's bytes after the length.
+pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> io::Result<T> {
+    postcard::from_bytes(payload).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Writes one frame and flushes it.
+pub fn write_frame<T: Serialize>(out: &mut impl Write, value: &T) -> io::Result<()> {
+    out.write_all(&encode(value)?)?;
+    out.flush()
+}
+
+/// Reads one frame; `None` at the end of the input.
+pub fn read_frame<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match input.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    if length > MAX_FRAME_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is too long"));
+    }
+    let mut payload = vec![0; length];
+    input.read_exact(&mut payload)?;
+    decode(&payload).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_survive_the_trip() {
+        let options = RunOptions { partial: true, who: "me@laptop".into(), ..Default::default() };
+        let bytes = encode(&options).unwrap();
+        let mut input = bytes.as_slice();
+        assert_eq!(read_frame::<RunOptions>(&mut input).unwrap(), Some(options));
+        assert_eq!(read_frame::<RunOptions>(&mut input).unwrap(), None);
+    }
+
+    #[test]
+    fn refuses_a_garbled_length() {
+        let mut input: &[u8] = &[0xff; 8];
+        assert_eq!(
+            read_frame::<RunOptions>(&mut input).unwrap_err().to_string(),
+            "a frame is too long"
+        );
+    }
+}
