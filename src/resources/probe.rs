@@ -51,6 +51,10 @@ pub trait Probe {
     /// its consequences from an earlier run that was cut.
     fn changed(&self, id: &ResourceId) -> bool;
 
+    /// Announces the units that later calls of [`Probe::unit`] will ask about, so that one
+    /// question to systemd serves them all.
+    fn preload_units(&self, _names: &[String]) {}
+
     /// Whether something that the host lacks may be brought by an earlier resource of the same
     /// run: always `false` outside a preview.
     fn is_preview_of_more(&self) -> bool {

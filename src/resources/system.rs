@@ -3,6 +3,7 @@
 use super::probe::{Output, Probe, SqlRow};
 use super::query::Command;
 use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
 
 /// Everything an apply may do, on top of reading. Each operation is done when it returns, names
 /// what it was about in its error, and is safe to repeat.
@@ -52,6 +53,9 @@ pub trait System: Probe {
         sql: &str,
         parameters: &[&str],
     ) -> Result<Vec<SqlRow>>;
+
+    /// Records that `id` has changed in this run, for [`Probe::changed`].
+    fn mark_changed(&mut self, id: &ResourceId);
 
     /// Waits; for retries with an end.
     fn sleep_milliseconds(&mut self, milliseconds: u32);
