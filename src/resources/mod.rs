@@ -81,6 +81,23 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     fn runs_after_change_of(&self) -> Vec<ResourceId> {
         Vec::new()
     }
+
+    /// The service that it is, if others may name it in `reload` or `restart`.
+    fn as_service(&self) -> Option<&dyn Service> {
+        None
+    }
+}
+
+/// What others may name in `reload` and `restart`.
+pub trait Service {
+    /// The command that says whether its configuration files are right, run before it reads them.
+    fn validate_command(&self) -> Option<Command>;
+
+    /// Makes it read its configuration anew, without an interruption where it can.
+    fn reload(&self, system: &mut dyn System) -> Result<()>;
+
+    /// Stops and starts it.
+    fn restart(&self, system: &mut dyn System) -> Result<()>;
 }
 
 /// Lists the kinds once: the enum, its names, and what is the same for each.
@@ -190,6 +207,11 @@ macro_rules! registry {
             /// See [`Resource::verifies`].
             pub fn verifies(&self) -> bool {
                 match self { $(Self::$type(spec) => spec.verifies(),)* }
+            }
+
+            /// See [`Resource::as_service`].
+            pub fn as_service(&self) -> Option<&dyn Service> {
+                match self { $(Self::$type(spec) => spec.as_service(),)* }
             }
 
             /// See [`Resource::runs_after_change_of`].

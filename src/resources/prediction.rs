@@ -107,11 +107,6 @@ impl<'a> Prediction<'a> {
         self.brings_more.borrow_mut().get_or_insert_with(|| id.clone());
     }
 
-    /// The resource that first brings things that cannot be listed before.
-    pub fn first_unpredictable(&self) -> Option<ResourceId> {
-        self.brings_more.borrow().clone()
-    }
-
     #[expect(
         clippy::too_many_arguments,
         reason = "one place where a predicted file is put together"
@@ -249,5 +244,9 @@ impl Probe for Prediction<'_> {
 
     fn is_preview_of_more(&self) -> bool {
         self.brings_more.borrow().is_some()
+    }
+
+    fn first_unpredictable(&self) -> Option<ResourceId> {
+        self.brings_more.borrow().clone()
     }
 }

@@ -60,6 +60,11 @@ pub trait Probe {
     fn is_preview_of_more(&self) -> bool {
         false
     }
+
+    /// The first resource of a preview that brings what nobody can list before.
+    fn first_unpredictable(&self) -> Option<ResourceId> {
+        None
+    }
 }
 
 /// A row: one text, or NULL, for each column.

@@ -1,0 +1,150 @@
+//! The check of a whole manifest: what would change, each resource seen through the predicted
+//! effects of the ones before it.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Kind, Result};
+use crate::events::{Outcome, ServiceAction};
+use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::{Change, Current, Prediction, Probe};
+
+use super::state::State;
+
+/// What an apply would do. Two plans of one manifest are equal if the server did not change in
+/// between, as far as the manifest can see.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// For each resource of the manifest, in its order.
+    pub outcomes: Vec<Outcome>,
+    /// The services that would be reloaded or restarted.
+    pub due: BTreeMap<ResourceId, ServiceAction>,
+}
+
+impl Plan {
+    /// Compares the server with the manifest. `on_outcome` sees each outcome as it is known.
+    pub fn make(
+        manifest: &Manifest,
+        probe: &dyn Probe,
+        state: &State,
+        mut on_outcome: impl FnMut(&Resource, &Outcome),
+    ) -> Self {
+        probe.preload_units(&units(manifest));
+        let mut world = Prediction::new(probe);
+        let mut outcomes = Vec::with_capacity(manifest.resources.len());
+        let mut due = state.owed_services(manifest);
+        for resource in &manifest.resources {
+            let outcome = check(resource, &world, outcomes.iter().any(is_change));
+            if let Outcome::Changed(change) = &outcome {
+                resource.spec.predict(change, &mut world);
+                world.mark_changed(&resource.id);
+                if starts_service(resource, change) {
+                    due.remove(&resource.id);
+                }
+                for (service, action) in notifications(resource) {
+                    raise(&mut due, service, action);
+                }
+            }
+            on_outcome(resource, &outcome);
+            outcomes.push(outcome);
+        }
+        Self { outcomes, due }
+    }
+
+    /// Whether an apply would do anything.
+    pub fn has_changes(&self) -> bool {
+        !self.due.is_empty()
+            || self.outcomes.iter().any(|outcome| {
+                matches!(outcome, Outcome::Changed(_) | Outcome::Unknown { .. } | Outcome::Deferred)
+            })
+    }
+}
+
+/// What `resource` asks for after it changed: each service once, a restart before a reload.
+pub(super) fn notifications(
+    resource: &Resource,
+) -> impl Iterator<Item = (&ResourceId, ServiceAction)> {
+    let restarts = resource.restart.iter().map(|service| (service, ServiceAction::Restart));
+    let reloads = resource.reload.iter().map(|service| (service, ServiceAction::Reload));
+    restarts.chain(reloads)
+}
+
+/// Records that a service is due; a restart covers a reload.
+pub(super) fn raise(
+    due: &mut BTreeMap<ResourceId, ServiceAction>,
+    service: &ResourceId,
+    action: ServiceAction,
+) {
+    let entry = due.entry(service.clone()).or_insert(action);
+    *entry = (*entry).max(action);
+}
+
+/// Whether applying `change` makes the service read its configuration anew, so that no reload is
+/// owed to it any more.
+pub(super) fn starts_service(resource: &Resource, change: &Change) -> bool {
+    matches!(resource.id.kind(), "service" | "systemd_unit")
+        && (change.sets("running") || change.is_create())
+}
+
+/// One resource against the server as it is, or as a preview predicts it.
+pub(super) fn check(resource: &Resource, probe: &dyn Probe, more_to_come: bool) -> Outcome {
+    if resource.spec.verifies() && more_to_come {
+        return Outcome::Deferred;
+    }
+    match change_of(resource, probe) {
+        Ok(Checked::Same) => Outcome::Ok,
+        Ok(Checked::Differs(change)) if resource.spec.verifies() => {
+            Outcome::Failed(verification_error(resource, &change))
+        }
+        Ok(Checked::Differs(change)) => Outcome::Changed(change),
+        Ok(Checked::Unknown(after)) => Outcome::Unknown { after },
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
+/// What a comparison says, where it says anything.
+pub(super) enum Checked {
+    Same,
+    Differs(Change),
+    Unknown(ResourceId),
+}
+
+/// Compares one resource.
+pub(super) fn change_of(resource: &Resource, probe: &dyn Probe) -> Result<Checked> {
+    let current = match resource.spec.current(probe) {
+        // The tool will come with an earlier resource: nothing that it keeps can be there yet.
+        Err(error) if error.kind == Kind::ToolMissing && probe.is_preview_of_more() => {
+            Current::Absent
+        }
+        other => other?,
+    };
+    if current == Current::Unknown {
+        let after = probe.first_unpredictable().unwrap_or_else(|| resource.id.clone());
+        return Ok(Checked::Unknown(after));
+    }
+    let desired = resource.spec.desired();
+    Ok(Change::between(desired.as_ref(), &current).map_or(Checked::Same, Checked::Differs))
+}
+
+/// What a verification that does not hold says.
+pub(super) fn verification_error(resource: &Resource, change: &Change) -> Error {
+    let error = Error::failed(format!("`{}` does not hold", resource.id));
+    match change {
+        Change::Update(changes) => changes.iter().fold(error, |error, change| {
+            let found = change.current.as_ref().map_or("nothing".into(), |value| value.summary());
+            error.because(format!("{} is {found}, not {}", change.field, change.desired.summary()))
+        }),
+        Change::Create(_) | Change::Remove => error,
+    }
+}
+
+fn is_change(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Changed(_) | Outcome::Unknown { .. })
+}
+
+fn units(manifest: &Manifest) -> Vec<String> {
+    let mut units: Vec<String> =
+        manifest.resources.iter().flat_map(|resource| resource.spec.units()).collect();
+    units.sort();
+    units.dedup();
+    units
+}
