@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::de::Error as _;
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Whether a resource should be there.
@@ -129,6 +129,140 @@ impl<'de> Deserialize<'de> for AbsolutePath {
     }
 }
 
+/// One text, or a list of texts: `components: main` or `components: [main, contrib]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OneOrMany(pub Vec<String>);
+
+/// A program and its arguments: a list, or one text that is split at its spaces and at nothing
+/// else. There is no shell, so quotes, variables and pipes mean nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Argv(pub Vec<String>);
+
+/// What a user may write for [`OneOrMany`] and [`Argv`]. Numbers and booleans are read as the
+/// texts they look like.
+struct TextOrList;
+
+impl<'de> Visitor<'de> for TextOrList {
+    type Value = (bool, Vec<String>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a list of texts")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok((true, vec![text.to_owned()]))
+    }
+
+    fn visit_bool<E>(self, yes: bool) -> Result<Self::Value, E> {
+        Ok((true, vec![yes.to_string()]))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok((true, vec![number.to_string()]))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok((true, vec![number.to_string()]))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok((true, vec![number.to_string()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(Scalar(text)) = list.next_element()? {
+            texts.push(text);
+        }
+        Ok((false, texts))
+    }
+}
+
+/// One text of a list.
+struct Scalar(String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (is_text, mut texts) = deserializer.deserialize_any(TextOrList)?;
+        match texts.pop() {
+            Some(text) if is_text => Ok(Self(text)),
+            _ => Err(D::Error::custom("a list in a list is not a text")),
+        }
+    }
+}
+
+impl Serialize for OneOrMany {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] if serializer.is_human_readable() => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(TextOrList).map(|(_, texts)| Self(texts))
+        } else {
+            Vec::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+impl Serialize for Argv {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Argv {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let argv = if deserializer.is_human_readable() {
+            let (is_text, texts) = deserializer.deserialize_any(TextOrList)?;
+            let words = texts.iter().flat_map(|text| text.split_ascii_whitespace());
+            if is_text { words.map(str::to_owned).collect() } else { texts }
+        } else {
+            Vec::deserialize(deserializer)?
+        };
+        if argv.first().is_none_or(String::is_empty) {
+            return Err(D::Error::custom("a command needs a program"));
+        }
+        Ok(Self(argv))
+    }
+}
+
+/// The schema of a text or a list of texts.
+#[cfg(feature = "cli")]
+fn text_or_list(description: &str) -> schemars::Schema {
+    schemars::json_schema!({
+        "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
+        "description": description,
+    })
+}
+
+#[cfg(feature = "cli")]
+impl schemars::JsonSchema for OneOrMany {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OneOrMany".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        text_or_list("one text, or a list of texts")
+    }
+}
+
+#[cfg(feature = "cli")]
+impl schemars::JsonSchema for Argv {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Argv".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        text_or_list("a program and its arguments: a list, or a text split at its spaces")
+    }
+}
+
 /// `root`, the owner and group of whatever a spec does not say otherwise about.
 pub fn root() -> String {
     "root".to_owned()
@@ -160,5 +294,31 @@ mod tests {
         assert_eq!(AbsolutePath::parse("/srv/").map(|path| path.to_string()), Ok("/srv".into()));
         assert_eq!(AbsolutePath::parse("srv"), Err("`srv` is not an absolute path".into()));
         assert_eq!(AbsolutePath::parse("/a/../b"), Err("`/a/../b` contains `..`".into()));
+    }
+
+    #[test]
+    fn a_text_or_a_list_is_read_from_json_and_from_the_wire() {
+        let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        for (written, texts) in [
+            ("\"main contrib\"", vec!["main contrib"]),
+            ("[\"main\", 8080, true]", vec!["main", "8080", "true"]),
+            ("[]", vec![]),
+        ] {
+            let read: OneOrMany = serde_json::from_str(written).unwrap();
+            assert_eq!(read.0, words(&texts));
+            let bytes = postcard::to_stdvec(&read).unwrap();
+            assert_eq!(postcard::from_bytes::<OneOrMany>(&bytes).unwrap(), read);
+        }
+        let error = serde_json::from_str::<OneOrMany>("[[\"a\"]]").unwrap_err().to_string();
+        assert!(error.starts_with("a list in a list is not a text"), "{error}");
+    }
+
+    #[test]
+    fn a_command_is_split_at_spaces_only() {
+        let read = |text: &str| serde_json::from_str::<Argv>(text).map(|argv| argv.0);
+        assert_eq!(read("\"nginx  -t\"").unwrap(), ["nginx", "-t"]);
+        assert_eq!(read("[\"touch\", \"a b\"]").unwrap(), ["touch", "a b"]);
+        let error = read("\"\"").unwrap_err().to_string();
+        assert!(error.starts_with("a command needs a program"), "{error}");
     }
 }
