@@ -15,6 +15,9 @@ pub mod state;
 pub mod system;
 
 mod directory;
+mod service;
+mod systemd;
+mod systemd_unit;
 
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
@@ -224,4 +227,6 @@ macro_rules! registry {
 
 registry! {
     "directory" => directory::Directory,
+    "service" => service::Service,
+    "systemd_unit" => systemd_unit::SystemdUnit,
 }

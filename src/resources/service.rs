@@ -1,0 +1,219 @@
+//! `service`: a systemd unit of a package, running or not, started at boot or not.
+
+use serde::{Deserialize, Serialize};
+
+use super::fields::Argv;
+use super::prediction::Prediction;
+use super::probe::{Probe, Unit};
+use super::query::Command;
+use super::state::{Change, Current, State};
+use super::system::System;
+use super::{Resource, systemd};
+use crate::error::{Error, Kind, Result};
+
+/// A systemd unit that a package brought: whether it runs, and whether it starts at boot.
+///
+/// Others name it in `reload` and `restart`. Before it reads its configuration anew, `validate`
+/// has to succeed. A start counts only when the unit is really active and its process is still
+/// there a second later; if not, the end of its journal is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// The unit; without a suffix such as `.timer`, a service.
+    pub name: String,
+    /// Whether it runs. `null` leaves it as it is.
+    #[serde(default = "some_yes")]
+    pub running: Option<bool>,
+    /// Whether it starts at boot. `null` leaves it as it is. A unit that cannot be enabled,
+    /// because others pull it in (`static`), is fine either way.
+    #[serde(default = "some_yes")]
+    pub enabled: Option<bool>,
+    /// Makes it impossible to start, by hand or by another unit: stopped and not enabled,
+    /// whatever `running` and `enabled` say.
+    #[serde(default)]
+    pub masked: bool,
+    /// A command that says whether its configuration is right, such as `nginx -t`: a list of
+    /// arguments, or a text that is split at its spaces. It runs before every reload and restart.
+    #[serde(default)]
+    pub validate: Option<Argv>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde wants the type of the field")]
+fn some_yes() -> Option<bool> {
+    Some(true)
+}
+
+impl Service {
+    /// The full name of its unit, with the suffix.
+    pub fn unit(&self) -> String {
+        systemd::unit_name(&self.name)
+    }
+
+    fn wants_running(&self) -> Option<bool> {
+        if self.masked { Some(false) } else { self.running }
+    }
+
+    fn wants_enabled(&self) -> Option<bool> {
+        if self.masked { None } else { self.enabled }
+    }
+}
+
+impl Resource for Service {
+    const KIND: &'static str = "service";
+    const PRIMARY: Option<&'static str> = Some("name");
+    const EXAMPLE: &'static str = "\
+- service: { name: nginx, validate: nginx -t }
+- service: { name: certbot.timer, running: true, enabled: true }
+- service: { name: apache2, running: false, enabled: false }
+";
+
+    fn identity(&self) -> String {
+        self.name.strip_suffix(".service").unwrap_or(&self.name).to_owned()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        systemd::check_unit_name(&self.name)?;
+        if systemd::is_template(&self.unit()) {
+            return Err(format!(
+                "`{}` is a template: name an instance such as `{}1`",
+                self.name,
+                self.name.split_inclusive('@').next().unwrap_or_default()
+            ));
+        }
+        Ok(())
+    }
+
+    fn desired(&self) -> Option<State> {
+        // A masked unit neither runs nor is enabled, so its unmasking needs no field of its own.
+        Some(
+            State::new()
+                .with_some("running", self.wants_running())
+                .with_some("enabled", self.wants_enabled())
+                .with_some("masked", self.masked.then_some(true)),
+        )
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let unit = probe.unit(&self.unit())?;
+        let wants_nothing_of_it =
+            self.wants_running() != Some(true) && self.wants_enabled() != Some(true);
+        if !unit.exists() && !wants_nothing_of_it {
+            return Err(not_a_unit(&self.unit()));
+        }
+        let wanted_running = self.wants_running().unwrap_or_default();
+        let enabled = systemd::enabled(&unit, self.wants_enabled().unwrap_or_default());
+        Ok(Current::Present(
+            State::new()
+                .with("running", systemd::running(&unit, wanted_running))
+                .with("enabled", enabled)
+                .with("masked", systemd::is_masked(&unit)),
+        ))
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let name = self.unit();
+        let unit = system.unit(&name)?;
+        if unit.needs_daemon_reload {
+            systemd::daemon_reload(system)?;
+        }
+        if !self.masked && systemd::is_masked(&unit) {
+            systemd::set(system, "unmask", &name)?;
+        }
+        match self.wants_enabled().filter(|_| change.sets("enabled")) {
+            Some(true) => systemd::set(system, "enable", &name)?,
+            Some(false) => systemd::set(system, "disable", &name)?,
+            None => {}
+        }
+        match self.wants_running().filter(|_| change.sets("running")) {
+            Some(true) => systemd::start(system, &name)?,
+            Some(false) => systemd::stop(system, &name)?,
+            None => {}
+        }
+        if change.sets("masked") && self.masked {
+            systemd::set(system, "mask", &name)?;
+        }
+        Ok(())
+    }
+
+    fn predict(&self, _: &Change, world: &mut Prediction<'_>) {
+        let name = self.unit();
+        let unit = world.unit(&name).unwrap_or_default();
+        let (running, enabled) = (self.wants_running(), self.wants_enabled());
+        world.unit_state(&name, predicted(unit, running, enabled, self.masked));
+    }
+
+    fn units(&self) -> Vec<String> {
+        vec![self.unit()]
+    }
+
+    fn as_service(&self) -> Option<&dyn super::Service> {
+        Some(self)
+    }
+}
+
+impl super::Service for Service {
+    fn validate_command(&self) -> Option<Command> {
+        self.validate.as_ref().map(|argv| Command::new(argv.0.iter().cloned()))
+    }
+
+    /// A service that should not run stays as it is.
+    fn reload(&self, system: &mut dyn System) -> Result<()> {
+        if may_run(self.wants_running(), &self.unit(), system)? {
+            systemd::reload(system, &self.unit())?;
+        }
+        Ok(())
+    }
+
+    /// A service that should not run stays as it is.
+    fn restart(&self, system: &mut dyn System) -> Result<()> {
+        if may_run(self.wants_running(), &self.unit(), system)? {
+            systemd::restart(system, &self.unit())?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a reload or restart, which starts what does not run, is wanted: not for a service that
+/// should be stopped, nor for one that is left as it is and is stopped. Files that systemd has
+/// not read yet are read first.
+pub(super) fn may_run(running: Option<bool>, name: &str, system: &mut dyn System) -> Result<bool> {
+    let unit = system.unit(name)?;
+    if unit.needs_daemon_reload {
+        systemd::daemon_reload(system)?;
+    }
+    Ok(running.unwrap_or_else(|| unit.is_active()))
+}
+
+/// How a unit will be once it is started, stopped, enabled, disabled or masked.
+pub(super) fn predicted(
+    unit: Unit,
+    running: Option<bool>,
+    enabled: Option<bool>,
+    masked: bool,
+) -> Unit {
+    let (active_state, sub_state) = match running {
+        Some(true) => ("active", "running"),
+        Some(false) => ("inactive", "dead"),
+        None => (unit.active_state.as_str(), unit.sub_state.as_str()),
+    };
+    let unit_file_state = match enabled {
+        _ if masked => "masked",
+        Some(true) => "enabled",
+        Some(false) => "disabled",
+        None => unit.unit_file_state.as_str(),
+    };
+    Unit {
+        load_state: if masked { "masked" } else { "loaded" }.to_owned(),
+        active_state: active_state.to_owned(),
+        sub_state: sub_state.to_owned(),
+        unit_file_state: unit_file_state.to_owned(),
+        needs_daemon_reload: false,
+        properties: unit.properties,
+    }
+}
+
+fn not_a_unit(name: &str) -> Error {
+    Error::new(Kind::ToolMissing, format!("`{name}` is not a unit of this server"))
+        .hint("check the name, or declare the package that brings it before this resource")
+}

@@ -1,0 +1,234 @@
+//! Units of systemd: their names, their states as fields, and the few things done to them. Shared
+//! by the kinds that hold a unit in a state.
+
+use super::probe::Unit;
+use super::query::Command;
+use super::system::{System, run_checked};
+use crate::error::{Error, Result};
+
+/// The types of units that have a file of their own.
+const SUFFIXES: [&str; 9] =
+    ["service", "timer", "socket", "mount", "automount", "target", "path", "slice", "swap"];
+
+/// How long one start, stop or reload may take, in seconds: above systemd's own limit of 90, so
+/// that systemd's explanation is seen.
+const JOB_SECONDS: u32 = 180;
+
+/// How long a new process has to stay alive to count as started.
+const PROOF_MILLISECONDS: u32 = 1000;
+
+/// How long a unit may need from `activating` to `active`, beyond what `systemctl start` waits.
+const SETTLE_MILLISECONDS: u32 = 60_000;
+
+/// The time between two looks at a unit.
+const LOOK_MILLISECONDS: u32 = 100;
+
+/// The unit's full name: a name without a suffix is a service.
+pub(super) fn unit_name(name: &str) -> String {
+    let has_suffix = name.rsplit_once('.').is_some_and(|(_, suffix)| SUFFIXES.contains(&suffix));
+    if has_suffix { name.to_owned() } else { format!("{name}.service") }
+}
+
+/// Says what is wrong with the name of a unit.
+pub(super) fn check_unit_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    if name.is_empty()
+        || name.len() > 255
+        || name.starts_with(['-', '.'])
+        || !name.chars().all(allowed)
+    {
+        return Err(format!("`{name}` is not a name of a systemd unit"));
+    }
+    Ok(())
+}
+
+/// Whether it is a template such as `worker@.service`, of which only instances can run.
+pub(super) fn is_template(unit: &str) -> bool {
+    unit.contains("@.")
+}
+
+/// The field `running`: `yes` or `no`, or the reason why it does not run where it should.
+pub(super) fn running(unit: &Unit, wanted: bool) -> &'static str {
+    match unit.active_state.as_str() {
+        "failed" if wanted => "failed",
+        "activating" if unit.sub_state == "auto-restart" && wanted => "failing again and again",
+        "activating" if wanted => "starting",
+        // A stop that is asked for has to end what is only starting as well.
+        "active" | "reloading" | "activating" => "yes",
+        _ => "no",
+    }
+}
+
+/// The field `enabled`. A unit that has no say in it, because it is always pulled in by others or
+/// generated, is what is wanted.
+pub(super) fn enabled(unit: &Unit, wanted: bool) -> bool {
+    match unit.unit_file_state.as_str() {
+        "enabled" | "enabled-runtime" => true,
+        "static" | "generated" | "transient" | "indirect" | "alias" => wanted,
+        _ => false,
+    }
+}
+
+/// Whether the unit cannot be started by anybody.
+pub(super) fn is_masked(unit: &Unit) -> bool {
+    unit.load_state == "masked" || unit.unit_file_state.starts_with("masked")
+}
+
+/// Lets systemd read its files anew.
+pub(super) fn daemon_reload(system: &mut dyn System) -> Result<()> {
+    run_checked(system, &systemctl(["daemon-reload"])).map(drop)
+}
+
+/// Does one thing to a unit that does not wait for a process: enable, disable, mask, unmask.
+pub(super) fn set(system: &mut dyn System, verb: &str, unit: &str) -> Result<()> {
+    run_checked(system, &systemctl([verb, "--", unit])).map(drop)
+}
+
+/// Stops a unit.
+pub(super) fn stop(system: &mut dyn System, unit: &str) -> Result<()> {
+    act(system, "stop", unit)
+}
+
+/// Starts a unit and waits until it really runs.
+///
+/// # Errors
+/// When it does not start, or dies within its first second; with the last lines of its journal.
+pub(super) fn start(system: &mut dyn System, unit: &str) -> Result<()> {
+    act(system, "start", unit)?;
+    wait_until_active(system, "start", unit)
+}
+
+/// Stops and starts a unit and waits until it really runs.
+pub(super) fn restart(system: &mut dyn System, unit: &str) -> Result<()> {
+    act(system, "restart", unit)?;
+    wait_until_active(system, "restart", unit)
+}
+
+/// Makes a running unit read its configuration anew; one that cannot is restarted. Starts one
+/// that does not run.
+pub(super) fn reload(system: &mut dyn System, unit: &str) -> Result<()> {
+    act(system, "reload-or-restart", unit)?;
+    wait_until_active(system, "reload", unit)
+}
+
+fn act(system: &mut dyn System, verb: &str, unit: &str) -> Result<()> {
+    let command = systemctl([verb, "--", unit]).timeout_seconds(JOB_SECONDS);
+    let output = system.run(&command)?;
+    if output.success() {
+        return Ok(());
+    }
+    let verb = if verb == "reload-or-restart" { "reload" } else { verb };
+    Err(with_journal(
+        system,
+        unit,
+        Error::failed(format!("`{unit}` did not {verb}")).because(output.tail(5)),
+    ))
+}
+
+/// Looks until the unit is active and stays so. `systemctl` returns as soon as a process of
+/// `Type=simple` exists, which says nothing about whether it likes its configuration.
+fn wait_until_active(system: &mut dyn System, verb: &str, unit: &str) -> Result<()> {
+    let mut waited = 0;
+    loop {
+        let found = system.unit(unit)?;
+        let kind = found.properties.get("Type").map(String::as_str);
+        let proof = match kind {
+            Some("simple" | "exec" | "idle") => PROOF_MILLISECONDS,
+            _ => 0,
+        };
+        match running(&found, true) {
+            "yes" if waited >= proof => return instances_run(system, verb, unit, kind),
+            // A service of `Type=oneshot` that has done its work is where it should be.
+            "no" if kind == Some("oneshot") => return Ok(()),
+            "yes" => {}
+            "starting" if waited < SETTLE_MILLISECONDS && !system.interrupted() => {}
+            state => {
+                let error = Error::failed(format!("`{unit}` did not {verb}"));
+                let error = match state {
+                    "starting" => {
+                        error.because(format!("it is still starting after {} s", waited / 1000))
+                    }
+                    "failed" => error,
+                    _ => error.because("it ended right after its start"),
+                };
+                return Err(with_journal(system, unit, error));
+            }
+        }
+        system.sleep_milliseconds(LOOK_MILLISECONDS);
+        waited += LOOK_MILLISECONDS;
+    }
+}
+
+/// Debian's `postgresql.service` and its like do nothing themselves: they pull in instances such
+/// as `postgresql@15-main.service`, and are active even if those failed.
+fn instances_run(
+    system: &mut dyn System,
+    verb: &str,
+    unit: &str,
+    kind: Option<&str>,
+) -> Result<()> {
+    let Some(name) = unit.strip_suffix(".service").filter(|_| kind == Some("oneshot")) else {
+        return Ok(());
+    };
+    let pattern = format!("{name}@*.service");
+    let output =
+        system.run(&systemctl(["list-units", "--failed", "--plain", "--no-legend", &pattern]))?;
+    match output.text().split_whitespace().next() {
+        None => Ok(()),
+        Some(instance) => {
+            let error = Error::failed(format!("`{instance}` did not {verb}"));
+            Err(with_journal(system, instance, error))
+        }
+    }
+}
+
+/// Adds the end of the unit's journal to an error.
+fn with_journal(system: &mut dyn System, unit: &str, error: Error) -> Error {
+    let journalctl = ["journalctl", "-u", unit, "-n", "15", "--no-pager", "-o", "cat"];
+    let journal = system.run(&Command::new(journalctl).timeout_seconds(30));
+    let lines = journal.map(|output| output.text()).unwrap_or_default();
+    let error = if lines.is_empty() { error } else { error.because(lines) };
+    error.hint(format!("`journalctl -u {unit}` on the server shows more"))
+}
+
+fn systemctl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    Command::new(["systemctl"].into_iter().chain(arguments)).timeout_seconds(60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_a_service() {
+        assert_eq!(unit_name("nginx"), "nginx.service");
+        assert_eq!(unit_name("php8.2-fpm"), "php8.2-fpm.service");
+        assert_eq!(unit_name("certbot.timer"), "certbot.timer");
+        assert_eq!(unit_name("postgresql@15-main"), "postgresql@15-main.service");
+    }
+
+    #[test]
+    fn unit_names_are_checked() {
+        assert_eq!(check_unit_name("postgresql@15-main.service"), Ok(()));
+        for wrong in ["", "-n", "a b", "../x", "a/b", ".x"] {
+            assert_eq!(
+                check_unit_name(wrong),
+                Err(format!("`{wrong}` is not a name of a systemd unit"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_service_that_fails_again_and_again_does_not_run() {
+        let unit = |active: &str, sub: &str| Unit {
+            active_state: active.into(),
+            sub_state: sub.into(),
+            ..Unit::default()
+        };
+        assert_eq!(running(&unit("active", "exited"), true), "yes");
+        assert_eq!(running(&unit("activating", "auto-restart"), true), "failing again and again");
+        assert_eq!(running(&unit("activating", "start-pre"), true), "starting");
+        assert_eq!(running(&unit("failed", "failed"), true), "failed");
+        assert_eq!(running(&unit("failed", "failed"), false), "no");
+    }
+}

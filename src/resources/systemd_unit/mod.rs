@@ -1,0 +1,326 @@
+//! `systemd_unit`: a unit file of one's own, or a drop-in for a unit of a package.
+
+mod sections;
+
+use serde::{Deserialize, Serialize};
+
+use self::sections::Entries;
+use super::fields::Presence;
+use super::prediction::Prediction;
+use super::probe::{FileKind, Probe};
+use super::query::Command;
+use super::service::{may_run, predicted};
+use super::state::{Change, Current, State, Value};
+use super::system::{Attributes, System, run_checked};
+use super::{Resource, Service, systemd};
+use crate::error::{Error, Result};
+
+const FOLDER: &str = "/etc/systemd/system";
+
+/// A unit file in `/etc/systemd/system`, or with `dropin` an addition to a unit that is there.
+///
+/// What it holds is given as `content`, or section by section: each key has a text, or a list of
+/// texts that become one line each, in the order written. systemd reads its files anew after each
+/// change. A unit with `running: true` is restarted when its own file changed; others name it in
+/// `reload` or `restart`. Instances of a template (`worker@.service`) are held by `service`.
+///
+/// With `state: absent` it is stopped, disabled and removed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SystemdUnit {
+    /// The unit, with its suffix: `.service`, `.timer`, `.socket`, `.mount`, `.target`, `.path`…
+    pub name: String,
+    /// Makes `/etc/systemd/system/NAME.d/DROPIN.conf` instead of a unit of its own.
+    #[serde(default)]
+    pub dropin: Option<String>,
+    /// The whole file, instead of the sections.
+    #[serde(default)]
+    pub content: Option<String>,
+    /// The section `[Unit]`.
+    #[serde(default)]
+    pub unit: Entries,
+    /// The section `[Service]`.
+    #[serde(default)]
+    pub service: Entries,
+    /// The section `[Timer]`.
+    #[serde(default)]
+    pub timer: Entries,
+    /// The section `[Socket]`.
+    #[serde(default)]
+    pub socket: Entries,
+    /// The section `[Path]`.
+    #[serde(default)]
+    pub path: Entries,
+    /// The section `[Mount]`.
+    #[serde(default)]
+    pub mount: Entries,
+    /// The section `[Automount]`.
+    #[serde(default)]
+    pub automount: Entries,
+    /// The section `[Slice]`.
+    #[serde(default)]
+    pub slice: Entries,
+    /// The section `[Install]`.
+    #[serde(default)]
+    pub install: Entries,
+    /// Whether it runs. Left as it is if not given.
+    #[serde(default)]
+    pub running: Option<bool>,
+    /// Whether it starts at boot. Left as it is if not given.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    /// Whether it should be there.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+impl SystemdUnit {
+    fn file(&self) -> String {
+        match &self.dropin {
+            Some(dropin) => format!("{}/{dropin}.conf", self.dropin_folder()),
+            None => format!("{FOLDER}/{}", self.name),
+        }
+    }
+
+    fn dropin_folder(&self) -> String {
+        format!("{FOLDER}/{}.d", self.name)
+    }
+
+    /// The sections in the order in which systemd's own files have them.
+    fn sections(&self) -> [(&'static str, &Entries); 9] {
+        [
+            ("Unit", &self.unit),
+            ("Service", &self.service),
+            ("Timer", &self.timer),
+            ("Socket", &self.socket),
+            ("Path", &self.path),
+            ("Mount", &self.mount),
+            ("Automount", &self.automount),
+            ("Slice", &self.slice),
+            ("Install", &self.install),
+        ]
+    }
+
+    fn rendered(&self) -> String {
+        if let Some(content) = &self.content {
+            return content.clone();
+        }
+        let filled = self.sections().into_iter().filter(|(_, entries)| !entries.is_empty());
+        filled.fold("# Managed by infra.\n".to_owned(), |text, (title, entries)| {
+            format!("{text}\n[{title}]\n{entries}")
+        })
+    }
+
+    /// Whether systemd has a unit of this name once the file is there.
+    fn is_a_unit(&self) -> bool {
+        self.dropin.is_none() && !systemd::is_template(&self.name)
+    }
+}
+
+impl Resource for SystemdUnit {
+    const KIND: &'static str = "systemd_unit";
+    const PRIMARY: Option<&'static str> = None;
+    const EXAMPLE: &'static str = "\
+- systemd_unit:
+    name: flus-worker.service
+    unit: { Description: Jobs of Flus, After: [network.target, postgresql.service] }
+    service:
+      User: www-data
+      WorkingDirectory: /srv/flus
+      ExecStart: /usr/bin/php cli jobs watch
+      Restart: always
+    install: { WantedBy: multi-user.target }
+    running: true
+    enabled: true
+- systemd_unit:
+    name: nginx.service
+    dropin: limits
+    service: { LimitNOFILE: 65536 }
+";
+
+    fn identity(&self) -> String {
+        match &self.dropin {
+            Some(dropin) => format!("{}.d/{dropin}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        systemd::check_unit_name(&self.name)?;
+        if systemd::unit_name(&self.name) != self.name {
+            return Err(format!("`{}` needs a suffix such as `.service` or `.timer`", self.name));
+        }
+        if let Some(dropin) = &self.dropin {
+            systemd::check_unit_name(dropin)?;
+        }
+        let has_sections = self.sections().iter().any(|(_, entries)| !entries.is_empty());
+        match (&self.content, has_sections) {
+            (Some(_), true) => return Err("`content` excludes the sections".to_owned()),
+            (None, false) if !self.state.is_absent() => {
+                return Err("needs `content`, or sections such as `service`".to_owned());
+            }
+            _ => {}
+        }
+        let manages = self.running.is_some() || self.enabled.is_some();
+        if self.dropin.is_some() && manages {
+            return Err(format!(
+                "`running` and `enabled` belong to the unit, not to its drop-in: declare \
+                 `service: {}` as well",
+                self.name
+            ));
+        }
+        if systemd::is_template(&self.name) && self.running.is_some() {
+            return Err("a template cannot run: declare its instances as `service`".to_owned());
+        }
+        self.sections().iter().try_for_each(|(_, entries)| entries.validate())
+    }
+
+    fn desired(&self) -> Option<State> {
+        (!self.state.is_absent()).then(|| {
+            State::new()
+                .with("content", Value::Content(self.rendered().into_bytes()))
+                .with("owner", "root")
+                .with("group", "root")
+                .with("mode", "0644")
+                .with_some("running", self.running)
+                .with_some("enabled", self.enabled)
+        })
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let file = self.file();
+        let Some(stat) = probe.stat(&file)? else { return Ok(Current::Absent) };
+        if stat.kind != FileKind::File {
+            return Err(Error::failed(format!(
+                "`{file}` is a {}, not a unit file",
+                stat.kind.noun()
+            ))
+            .hint("a symlink to `/dev/null` masks a unit: unmask it, or use another name"));
+        }
+        let content = probe.read(&file)?.unwrap_or_default();
+        let state = State::new()
+            .with("content", Value::Content(content))
+            .with("owner", stat.owner)
+            .with("group", stat.group)
+            .with("mode", format!("{:04o}", stat.mode));
+        if !self.is_a_unit() || (self.running.is_none() && self.enabled.is_none()) {
+            return Ok(Current::Present(state));
+        }
+        let unit = probe.unit(&self.name)?;
+        let enabled = systemd::enabled(&unit, self.enabled.unwrap_or_default());
+        Ok(Current::Present(
+            state
+                .with("running", systemd::running(&unit, self.running.unwrap_or_default()))
+                .with("enabled", enabled),
+        ))
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        if change.is_remove() {
+            return self.remove(system);
+        }
+        let was_active = self.is_a_unit() && system.unit(&self.name)?.is_active();
+        let writes = ["content", "owner", "group", "mode"].iter().any(|field| change.sets(field));
+        if writes {
+            if self.dropin.is_some() {
+                let folder = Attributes::new("root", "root", 0o755);
+                system.make_directory(&self.dropin_folder(), &folder)?;
+            }
+            let attributes = Attributes::new("root", "root", 0o644);
+            system.write_file(&self.file(), self.rendered().as_bytes(), &attributes)?;
+            systemd::daemon_reload(system)?;
+        }
+        match self.enabled.filter(|_| change.sets("enabled")) {
+            Some(true) => systemd::set(system, "enable", &self.name)?,
+            Some(false) => systemd::set(system, "disable", &self.name)?,
+            None => {}
+        }
+        match self.running {
+            Some(true) if was_active && change.sets("content") => {
+                systemd::restart(system, &self.name)
+            }
+            Some(true) if change.sets("running") => systemd::start(system, &self.name),
+            Some(false) if change.sets("running") => systemd::stop(system, &self.name),
+            _ => Ok(()),
+        }
+    }
+
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+        if change.is_remove() {
+            world.removed(&self.file());
+            if self.is_a_unit() {
+                world.unit_state(&self.name, super::Unit::default());
+            }
+            return;
+        }
+        if self.dropin.is_some() {
+            world.directory(&self.dropin_folder(), "root", "root", 0o755);
+        }
+        world.file(&self.file(), self.rendered().as_bytes(), "root", "root", 0o644);
+        if self.is_a_unit() {
+            let unit = world.unit(&self.name).unwrap_or_default();
+            world.unit_state(&self.name, predicted(unit, self.running, self.enabled, false));
+        }
+    }
+
+    fn switches(&self) -> Vec<String> {
+        vec![self.file()]
+    }
+
+    fn units(&self) -> Vec<String> {
+        if self.is_a_unit() { vec![self.name.clone()] } else { Vec::new() }
+    }
+
+    fn as_service(&self) -> Option<&dyn Service> {
+        self.is_a_unit().then_some(self as &dyn Service)
+    }
+}
+
+impl SystemdUnit {
+    fn remove(&self, system: &mut dyn System) -> Result<()> {
+        if self.dropin.is_none() {
+            let stopped = if systemd::is_template(&self.name) {
+                self.name.replacen("@.", "@*.", 1)
+            } else {
+                self.name.clone()
+            };
+            systemd::stop(system, &stopped)?;
+            systemd::set(system, "disable", &self.name)?;
+        }
+        system.remove_file(&self.file())?;
+        let folder = self.dropin_folder();
+        if self.dropin.is_some() && system.list(&folder)?.is_some_and(|names| names.is_empty()) {
+            system.remove_directory(&folder)?;
+        }
+        systemd::daemon_reload(system)?;
+        if self.is_a_unit() && system.unit(&self.name)?.active_state == "failed" {
+            // A failed unit without a file would stay in the list of failed ones.
+            let forget = Command::new(["systemctl", "reset-failed", "--", &self.name]);
+            run_checked(system, &forget.timeout_seconds(60))?;
+        }
+        Ok(())
+    }
+}
+
+impl Service for SystemdUnit {
+    fn validate_command(&self) -> Option<Command> {
+        None
+    }
+
+    /// A unit that should not run stays as it is.
+    fn reload(&self, system: &mut dyn System) -> Result<()> {
+        if may_run(self.running, &self.name, system)? {
+            systemd::reload(system, &self.name)?;
+        }
+        Ok(())
+    }
+
+    /// A unit that should not run stays as it is.
+    fn restart(&self, system: &mut dyn System) -> Result<()> {
+        if may_run(self.running, &self.name, system)? {
+            systemd::restart(system, &self.name)?;
+        }
+        Ok(())
+    }
+}
