@@ -5,9 +5,21 @@
 //! [`agent`] (check, apply, check again) → `report` (what happened).
 
 pub mod agent;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "cli")]
+pub mod commands;
 pub mod error;
 pub mod events;
+#[cfg(feature = "cli")]
+pub mod exit_code;
+#[cfg(feature = "cli")]
+pub mod inventory;
 pub mod manifest;
+#[cfg(feature = "cli")]
+pub mod report;
 pub mod resources;
 pub mod secret;
+#[cfg(feature = "cli")]
+pub mod transport;
 pub mod wire;

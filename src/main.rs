@@ -1,3 +1,5 @@
 //! The command line of `infra`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    infra::cli::main(std::env::args_os()).into()
+}

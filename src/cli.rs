@@ -1,0 +1,126 @@
+//! The command line: what holds for every subcommand, and how it ends.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::commands::Command;
+use crate::exit_code::ExitCode;
+use crate::report;
+
+/// Makes Debian servers match a declarative inventory, over SSH.
+#[derive(Debug, Parser)]
+#[command(name = "infra", version, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every subcommand takes, before or after its name.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+struct GlobalArgs {
+    /// The folder that holds `inventory/` [default: the nearest one above this folder].
+    #[arg(long, global = true, value_name = "FOLDER", env = "INFRA_PROJECT")]
+    project: Option<PathBuf>,
+    /// How results are written: text for people, or one JSON object a line.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
+    output: Format,
+    /// Show more: resources that are as they should be, and what ssh is asked; twice for more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// When to use color; `auto` means on a terminal where `NO_COLOR` is not set.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+}
+
+/// The forms in which results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When color is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Even into a pipe or file.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// What a subcommand gets beside its own arguments.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The folder named by `--project`; `None` means to search upwards from the current one.
+    pub project: Option<PathBuf>,
+    /// How results are to be written.
+    pub output: Format,
+    /// How often `-v` was given.
+    pub verbose: u8,
+    /// When to use color.
+    pub color: ColorChoice,
+}
+
+impl Context {
+    /// Whether what is written to standard output may be colored.
+    pub fn colored(&self) -> bool {
+        report::terminal::colored(self.color, &std::io::stdout())
+    }
+}
+
+/// Parses `arguments` (the first is the program's name), runs the subcommand, prints the error if
+/// there is one, and says how the process shall end.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let context = Context {
+        project: cli.global.project,
+        output: cli.global.output,
+        verbose: cli.global.verbose,
+        color: cli.global.color,
+    };
+    match cli.command.run(&context) {
+        Ok(code) => code,
+        Err(error) => {
+            let colored = report::terminal::colored(context.color, &std::io::stderr());
+            report::terminal::print_error(&error, colored);
+            ExitCode::of_error(&error)
+        }
+    }
+}
+
+/// Prints help, the version or a mistake in the arguments. clap's own exit code for mistakes is
+/// 2, which means "changes pending" here.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when the terminal is gone.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::Input } else { ExitCode::Done }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_argument_is_wrong_input() {
+        assert_eq!(main(["infra", "--outptu"].map(OsString::from)), ExitCode::Input);
+    }
+}

@@ -1,0 +1,49 @@
+//! The subcommands: one file each, its arguments (whose comments are the help) above one `run`.
+//!
+//! To add one: write its file, and add a line to each of the three lists below (all sorted).
+
+pub mod apply;
+pub mod completions;
+pub mod diff;
+pub mod facts;
+pub mod man;
+pub mod ssh;
+
+use clap::Subcommand;
+
+use crate::cli::Context;
+use crate::exit_code::ExitCode;
+
+/// What `infra` is asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make servers match the inventory
+    Apply(apply::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+    /// Show what `apply` would change
+    Diff(diff::Args),
+    /// Show the facts of servers
+    Facts(facts::Args),
+    /// Print the manual page
+    Man(man::Args),
+    /// Log in to a server
+    Ssh(ssh::Args),
+}
+
+impl Command {
+    /// Runs the subcommand.
+    ///
+    /// # Errors
+    /// What the user is to be told; [`ExitCode::of_error`] says how the process ends then.
+    pub fn run(&self, context: &Context) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Apply(args) => apply::run(args, context),
+            Self::Completions(args) => completions::run(args, context),
+            Self::Diff(args) => diff::run(args, context),
+            Self::Facts(args) => facts::run(args, context),
+            Self::Man(args) => man::run(args, context),
+            Self::Ssh(args) => ssh::run(args, context),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The way to standard output and standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::cli::ColorChoice;
+
+/// Writes a subcommand's own data to standard output, as it is. A reader that has seen enough
+/// (`| head`) is no error.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Writes a line beside the data to standard error: what is being done, warnings.
+pub fn note(text: &str) {
+    // There is nowhere to report that standard error cannot be written.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Prints why the run ends. Errors that show a place begin with `error` on their own.
+pub fn print_error(error: &anyhow::Error, colored: bool) {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        text.push_str("\ncaused by: ");
+        text.push_str(&cause.to_string());
+    }
+    let is_rendered = text.starts_with("error") || text.starts_with('\x1b');
+    if is_rendered {
+        note(&text);
+    } else if colored {
+        note(&format!("\x1b[1;31merror:\x1b[0m {text}"));
+    } else {
+        note(&format!("error: {text}"));
+    }
+}
+
+/// Whether to use color on `stream`.
+pub fn colored(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                && stream.is_terminal()
+        }
+    }
+}
+
+/// `text` from a server without anything that a terminal would obey: control characters are
+/// shown as escapes, except line feeds and tabs.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => escaped.push(character),
+            _ if character.is_control() || is_directional(character) => {
+                escaped.extend(character.escape_default());
+            }
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+/// Whether a character changes the direction of the text around it, so that a line shows
+/// something else than it says.
+fn is_directional(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_servers_cannot_drive_the_terminal() {
+        assert_eq!(escape("a\x1b[2Jb\r\u{9b}c\n\td"), "a\\u{1b}[2Jb\\r\\u{9b}c\n\td");
+        assert_eq!(escape("x\u{202e}y é"), "x\\u{202e}y é");
+    }
+
+    #[test]
+    fn color_can_be_forced_and_forbidden() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(colored(ColorChoice::Always, &file));
+        assert!(!colored(ColorChoice::Auto, &file));
+        assert!(!colored(ColorChoice::Never, &file));
+    }
+}

@@ -1,0 +1,1 @@
+//! How bytes reach a server: ssh, and the upload of the agent.
