@@ -1,3 +1,5 @@
-//! The agent: the program that `infra` starts on a server.
+//! The agent: the program that `infra` puts on a server and starts there.
 
-fn main() {}
+fn main() {
+    infra::agent::serve(std::io::stdin(), std::io::stdout());
+}

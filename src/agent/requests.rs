@@ -1,0 +1,54 @@
+//! The requests of the laptop, read beside the work so that its end is noticed at once.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::wire::{self, Request};
+
+/// Nobody leaves a plan on the screen for longer than this and then means it.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+
+/// Requests in the order in which they came.
+pub(super) struct Requests {
+    queue: Receiver<std::io::Result<Request>>,
+}
+
+impl Requests {
+    /// Reads from `input` until it ends. Its end, or [`Request::Stop`], sets `stop`.
+    pub(super) fn start(mut input: impl Read + Send + 'static, stop: Arc<AtomicBool>) -> Self {
+        let (sender, queue) = channel();
+        std::thread::spawn(move || {
+            loop {
+                let request = match wire::read_frame(&mut input) {
+                    Ok(Some(Request::Stop) | None) => break,
+                    Ok(Some(request)) => Ok(request),
+                    Err(error) => Err(error),
+                };
+                let is_last = request.is_err();
+                if sender.send(request).is_err() || is_last {
+                    break;
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        Self { queue }
+    }
+
+    /// The next request; `None` when there will be no more.
+    pub(super) fn next(&self) -> Result<Option<Request>> {
+        match self.queue.recv_timeout(PATIENCE) {
+            Ok(Ok(request)) => Ok(Some(request)),
+            Ok(Err(error)) => {
+                Err(Error::failed("cannot read what the other end asks").because(error))
+            }
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(Error::failed("nothing was asked for an hour").hint("make a new plan"))
+            }
+        }
+    }
+}
