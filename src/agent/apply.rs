@@ -240,9 +240,13 @@ impl<'a> Run<'a> {
     /// A command that waited for changes has run, or had no need to: the changes whose commands
     /// have all been passed are settled.
     fn settle_followed(&mut self, done: &Resource) -> Result<()> {
+        let awaited = done.spec.runs_after_change_of();
+        if awaited.is_empty() {
+            return Ok(());
+        }
         let position = self.manifest.resources.iter().position(|other| other.id == done.id);
         let later = position.map_or(0, |position| position + 1);
-        for change in done.spec.runs_after_change_of() {
+        for change in awaited {
             let waits = |other: &Resource| other.spec.runs_after_change_of().contains(&change);
             if !self.manifest.resources.iter().skip(later).any(waits) {
                 self.state.settle_change(self.system, &change)?;
@@ -320,16 +324,17 @@ impl<'a> Run<'a> {
         let Some(service) = resource.and_then(|resource| resource.spec.as_service()) else {
             return Ok(());
         };
-        if let Some(command) = service.validate_command() {
-            if let Err(error) = validate(self.system, &command) {
-                // Files of an earlier, cut run may be half of a set that this run completes.
-                if self.inherited.contains(id) && self.is_notified_from(id, index) {
-                    self.due.insert(id.clone(), action);
-                    return Ok(());
-                }
+        let refused = service
+            .validate_command()
+            .and_then(|command| validate(self.system, &command).err());
+        if let Some(error) = refused {
+            // Files of an earlier, cut run may be half of a set that this run completes.
+            if self.inherited.contains(id) && self.is_notified_from(id, index) {
+                self.due.insert(id.clone(), action);
+            } else {
                 self.fail_service(id, action, error);
-                return Ok(());
             }
+            return Ok(());
         }
         let result = match action {
             ServiceAction::Reload => service.reload(self.system),

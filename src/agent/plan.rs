@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Current, Prediction, Probe};
+use crate::resources::{Change, Current, Prediction, Probe, Value};
 
 use super::state::State;
 
@@ -130,7 +130,7 @@ pub(super) fn verification_error(resource: &Resource, change: &Change) -> Error 
     let error = Error::failed(format!("`{}` does not hold", resource.id));
     match change {
         Change::Update(changes) => changes.iter().fold(error, |error, change| {
-            let found = change.current.as_ref().map_or("nothing".into(), |value| value.summary());
+            let found = change.current.as_ref().map_or("nothing".into(), Value::summary);
             error.because(format!("{} is {found}, not {}", change.field, change.desired.summary()))
         }),
         Change::Create(_) | Change::Remove => error,

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::wire::{self, Request};
 
 /// Nobody leaves a plan on the screen for longer than this and then means it.
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Requests in the order in which they came.
 pub(super) struct Requests {
