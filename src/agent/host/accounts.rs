@@ -1,0 +1,182 @@
+//! Users and groups, read from `/etc/passwd`, `/etc/group` and `/etc/shadow`; names that are not
+//! there (LDAP and the like) are asked of `getent`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+use crate::resources::probe::{GroupEntry, UserEntry};
+use crate::resources::{Attributes, Query};
+
+use super::files::Ids;
+use super::processes;
+
+/// The accounts of the host, read once until they are forgotten.
+#[derive(Default)]
+pub(super) struct Accounts {
+    tables: RefCell<Option<Rc<Tables>>>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    users: BTreeMap<String, UserEntry>,
+    groups: BTreeMap<String, GroupEntry>,
+    user_names: BTreeMap<u32, String>,
+    group_names: BTreeMap<u32, String>,
+}
+
+impl Accounts {
+    /// The user `name`.
+    pub(super) fn user(&self, name: &str) -> Result<Option<UserEntry>> {
+        let tables = self.tables();
+        if let Some(user) = tables.users.get(name) {
+            return Ok(Some(user.clone()));
+        }
+        let Some(line) = getent("passwd", name)? else { return Ok(None) };
+        let group_name = |gid| tables.group_name(gid);
+        Ok(passwd_line(&line, group_name).map(|(_, user)| user))
+    }
+
+    /// The group `name`.
+    pub(super) fn group(&self, name: &str) -> Result<Option<GroupEntry>> {
+        if let Some(group) = self.tables().groups.get(name) {
+            return Ok(Some(group.clone()));
+        }
+        Ok(getent("group", name)?.and_then(|line| group_line(&line)).map(|(_, group)| group))
+    }
+
+    /// The name of a user's number, or the number as text.
+    pub(super) fn user_name(&self, uid: u32) -> String {
+        self.tables().user_names.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+    }
+
+    /// The name of a group's number, or the number as text.
+    pub(super) fn group_name(&self, gid: u32) -> String {
+        self.tables().group_name(gid)
+    }
+
+    /// The numbers of the names in `attributes`.
+    pub(super) fn ids(&self, attributes: &Attributes) -> Result<Ids> {
+        let missing = |what: &str, name: &str| {
+            Error::failed(format!("there is no {what} `{name}`"))
+                .hint(format!("declare `{what}: {name}` before"))
+        };
+        let user = match &attributes.owner {
+            Some(name) if name.parse::<u32>().is_ok() => name.parse().ok(),
+            Some(name) => Some(self.user(name)?.ok_or_else(|| missing("user", name))?.uid),
+            None => None,
+        };
+        let group = match &attributes.group {
+            Some(name) if name.parse::<u32>().is_ok() => name.parse().ok(),
+            Some(name) => Some(self.group(name)?.ok_or_else(|| missing("group", name))?.gid),
+            None => None,
+        };
+        Ok(Ids { user, group })
+    }
+
+    /// Reads everything anew the next time.
+    pub(super) fn forget(&self) {
+        *self.tables.borrow_mut() = None;
+    }
+
+    fn tables(&self) -> Rc<Tables> {
+        let mut tables = self.tables.borrow_mut();
+        Rc::clone(tables.get_or_insert_with(|| Rc::new(Tables::read())))
+    }
+}
+
+impl Tables {
+    fn read() -> Self {
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        Self::parse(&text("/etc/passwd"), &text("/etc/group"), &text("/etc/shadow"))
+    }
+
+    fn parse(passwd: &str, group: &str, shadow: &str) -> Self {
+        let groups: BTreeMap<String, GroupEntry> = group.lines().filter_map(group_line).collect();
+        let group_names =
+            groups.iter().map(|(name, group)| (group.gid, name.clone())).collect();
+        let mut tables = Self { groups, group_names, ..Self::default() };
+        let hashes: BTreeMap<&str, &str> = shadow
+            .lines()
+            .filter_map(|line| {
+                let mut fields = line.split(':');
+                Some((fields.next()?, fields.next()?))
+            })
+            .collect();
+        for line in passwd.lines() {
+            let Some((name, mut user)) = passwd_line(line, |gid| tables.group_name(gid)) else {
+                continue;
+            };
+            user.password_hash = hashes.get(name.as_str()).map(|hash| (*hash).to_owned());
+            user.groups = tables
+                .groups
+                .iter()
+                .filter(|(_, group)| group.members.contains(&name))
+                .map(|(group, _)| group.clone())
+                .collect();
+            tables.user_names.entry(user.uid).or_insert_with(|| name.clone());
+            tables.users.insert(name, user);
+        }
+        tables
+    }
+
+    fn group_name(&self, gid: u32) -> String {
+        self.group_names.get(&gid).cloned().unwrap_or_else(|| gid.to_string())
+    }
+}
+
+fn getent(database: &str, name: &str) -> Result<Option<String>> {
+    let output = processes::run(Query::getent(database, name).command(), None, None)?;
+    Ok(output.success().then(|| output.text()))
+}
+
+fn passwd_line(line: &str, group_name: impl Fn(u32) -> String) -> Option<(String, UserEntry)> {
+    let fields: Vec<&str> = line.split(':').collect();
+    let [name, _, uid, gid, comment, home, shell] = fields[..] else { return None };
+    let user = UserEntry {
+        uid: uid.parse().ok()?,
+        group: group_name(gid.parse().ok()?),
+        groups: Vec::new(),
+        comment: comment.to_owned(),
+        home: home.to_owned(),
+        shell: shell.to_owned(),
+        password_hash: None,
+    };
+    Some((name.to_owned(), user))
+}
+
+fn group_line(line: &str) -> Option<(String, GroupEntry)> {
+    let fields: Vec<&str> = line.split(':').collect();
+    let [name, _, gid, members] = fields[..] else { return None };
+    let mut members: Vec<String> =
+        members.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    members.sort();
+    Some((name.to_owned(), GroupEntry { gid: gid.parse().ok()?, members }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joins_the_three_files() {
+        let tables = Tables::parse(
+            "root:x:0:0:root:/root:/bin/bash\nflus:x:1000:1000:Flus,,,:/srv/flus:/bin/sh\n",
+            "root:x:0:\nflus:x:1000:\nadm:x:4:syslog,flus\n",
+            "root:*:1:0:::::\nflus:$y$hash:1:0:::::\n",
+        );
+        let user = &tables.users["flus"];
+        assert_eq!((user.uid, user.group.as_str()), (1000, "flus"));
+        assert_eq!(user.groups, ["adm"]);
+        assert_eq!(user.password_hash.as_deref(), Some("$y$hash"));
+        assert_eq!(tables.groups["adm"].members, ["flus", "syslog"]);
+        assert_eq!(tables.group_name(77), "77");
+    }
+
+    #[test]
+    fn skips_lines_that_are_not_entries() {
+        assert_eq!(group_line("+::::"), None);
+        assert_eq!(passwd_line("# comment", |_| String::new()), None);
+    }
+}

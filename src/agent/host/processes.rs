@@ -1,0 +1,273 @@
+//! Running programs: argument lists, a small fixed environment, a time limit.
+
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::error::{Context, Error, Result};
+use crate::resources::probe::UserEntry;
+use crate::resources::{Command, Output};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// More output than this is read and dropped: a program that floods must not fill the memory.
+const OUTPUT_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long a program that was asked to end may take before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long to wait for the rest of the output after a program ended: a daemon that it started
+/// may hold the pipe open for ever.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// Called with each status line of a program.
+pub(super) type OnLine<'a> = &'a mut dyn FnMut(&str);
+
+/// Runs `command` to its end, as `account` if it names a user. With `on_line`, what it writes to file descriptor 3 is passed on
+/// line by line, and its standard output is joined to its standard error.
+pub(super) fn run(
+    command: &Command,
+    account: Option<&UserEntry>,
+    on_line: Option<OnLine<'_>>,
+) -> Result<Output> {
+    let program = command.program();
+    if !is_there(program) {
+        return Err(Error::tool_missing(program));
+    }
+    if let Some(cwd) = &command.cwd {
+        if !Path::new(cwd).is_dir() {
+            return Err(Error::failed(format!("cannot run `{}` in `{cwd}`", command.display()))
+                .because("the folder is not there"));
+        }
+    }
+    let mut child = prepare(command, account, on_line.is_some())
+        .spawn()
+        .context(|| format!("cannot start `{}`", command.display()))?;
+    feed(&mut child, command.stdin.clone());
+    let stderr = collect(child.stderr.take());
+    let (lines, stdout) = match on_line {
+        Some(_) => (Some(status_lines(&mut child)), None),
+        None => (None, Some(collect(child.stdout.take()))),
+    };
+    let status = wait(&mut child, command, lines, on_line)?;
+    Ok(Output {
+        status: exit_code(status),
+        stdout: stdout.map(Collected::finish).unwrap_or_default(),
+        stderr: stderr.finish(),
+    })
+}
+
+fn is_there(program: &str) -> bool {
+    if program.contains('/') {
+        return Path::new(program).exists();
+    }
+    PATH.split(':').any(|folder| Path::new(folder).join(program).exists())
+}
+
+fn prepare(
+    command: &Command,
+    account: Option<&UserEntry>,
+    with_status: bool,
+) -> std::process::Command {
+    let mut argv: Vec<&str> = Vec::new();
+    let user = command.user.as_deref().unwrap_or("root");
+    if let Some(account) = account {
+        // `setpriv` gives the supplementary groups as well, which std cannot.
+        let switch = ["setpriv", "--reuid", user, "--regid", &account.group, "--init-groups", "--"];
+        argv.extend(switch);
+    }
+    if with_status {
+        // The script is fixed and the program is its argument: nothing is quoted or split.
+        argv.extend(["/bin/sh", "-c", "exec \"$@\" 3>&1 1>&2", "sh"]);
+    }
+    argv.extend(command.argv.iter().map(String::as_str));
+    let (program, arguments) = argv.split_first().map_or(("", &[][..]), |(p, a)| (*p, a));
+    let mut prepared = std::process::Command::new(program);
+    prepared
+        .args(arguments)
+        .current_dir(command.cwd.as_deref().unwrap_or("/"))
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LANG", "C.UTF-8")
+        .env("HOME", account.map_or("/root", |account| account.home.as_str()))
+        .env("USER", user)
+        .env("LOGNAME", user)
+        .envs(&command.env)
+        .stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    prepared
+}
+
+/// Writes the input beside the work, so that a program that never reads it cannot block us.
+fn feed(child: &mut Child, input: Option<Vec<u8>>) {
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        std::thread::spawn(move || {
+            // A program may end without reading all of it; its exit code tells the rest.
+            let _written = stdin.write_all(&input);
+        });
+    }
+}
+
+/// What a stream has given so far, read beside the work.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: Receiver<()>,
+}
+
+impl Collected {
+    /// All of it, or what came until shortly after the program ended.
+    fn finish(self) -> Vec<u8> {
+        let _held_open = self.end.recv_timeout(DRAIN);
+        self.bytes.lock().map(|mut bytes| std::mem::take(&mut *bytes)).unwrap_or_default()
+    }
+}
+
+fn collect(stream: Option<impl Read + Send + 'static>) -> Collected {
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let (sender, end) = channel();
+    let collected = Collected { bytes: Arc::clone(&bytes), end };
+    if let Some(mut stream) = stream {
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(length) = stream.read(&mut buffer) {
+                let Ok(mut bytes) = bytes.lock() else { break };
+                if length == 0 {
+                    break;
+                }
+                if bytes.len() < OUTPUT_LIMIT_BYTES {
+                    bytes.extend_from_slice(&buffer[..length]);
+                }
+            }
+            let _nobody_waits = sender.send(());
+        });
+    }
+    collected
+}
+
+fn status_lines(child: &mut Child) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    if let Some(stream) = child.stdout.take() {
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(std::result::Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    receiver
+}
+
+/// Waits for the end of the program, or ends its whole process group when its time is over.
+fn wait(
+    child: &mut Child,
+    command: &Command,
+    lines: Option<Receiver<String>>,
+    mut on_line: Option<OnLine<'_>>,
+) -> Result<ExitStatus> {
+    let end = Instant::now() + Duration::from_secs(u64::from(command.timeout_seconds));
+    let mut pause = Duration::from_micros(200);
+    loop {
+        let status = child.try_wait().context(|| format!("cannot wait for `{}`", command.display()));
+        if let Some(status) = status? {
+            return Ok(status);
+        }
+        if Instant::now() >= end {
+            end_group(child);
+            return Err(Error::failed(format!(
+                "`{}` did not end within {} s and was stopped",
+                command.display(),
+                command.timeout_seconds
+            )));
+        }
+        match (&lines, &mut on_line) {
+            (Some(lines), Some(on_line)) => match lines.recv_timeout(pause) {
+                Ok(line) => on_line(&line),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(pause),
+            },
+            _ => std::thread::sleep(pause),
+        }
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn end_group(child: &mut Child) {
+    let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
+    let _gone = kill_process_group(group, Signal::TERM);
+    let end = Instant::now() + GRACE;
+    while Instant::now() < end {
+        if !matches!(child.try_wait(), Ok(None)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _gone = kill_process_group(group, Signal::KILL);
+    let _reaped = child.wait();
+}
+
+/// The exit code as a shell gives it: 128 + the signal's number if a signal ended the program.
+fn exit_code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_arguments_input_and_environment_untouched() {
+        let command = Command::new(["/bin/sh", "-c", "cat; echo \"$1 $NAME\"", "sh", "a  $b"])
+            .stdin("in ")
+            .env("NAME", "x'y");
+        let output = run(&command, None, None).unwrap();
+        assert_eq!((output.status, output.text().as_str()), (0, "in a  $b x'y"));
+    }
+
+    #[test]
+    fn ends_the_whole_group_when_the_time_is_over() {
+        let command =
+            Command::new(["/bin/sh", "-c", "sleep 61 & sleep 62"]).timeout_seconds(1);
+        let error = run(&command, None, None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`/bin/sh -c sleep 61 & sleep 62` did not end within 1 s and was stopped"
+        );
+    }
+
+    #[test]
+    fn names_a_missing_program() {
+        let error = run(&Command::new(["no-such-program"]), None, None).unwrap_err();
+        assert_eq!(error.message, "`no-such-program` is not on the server");
+        assert_eq!(error.kind, crate::error::Kind::ToolMissing);
+    }
+
+    #[test]
+    fn passes_status_lines_on() {
+        let mut lines = Vec::new();
+        let mut on_line = |line: &str| lines.push(line.to_owned());
+        let command = Command::new(["/bin/sh", "-c", "echo one >&3; echo out; sleep 0.1"]);
+        let output = run(&command, None, Some(&mut on_line)).unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "out\n");
+        assert_eq!(lines, ["one"]);
+    }
+
+    #[test]
+    fn does_not_wait_for_a_daemon_that_keeps_the_output() {
+        let begin = Instant::now();
+        let output = run(&Command::new(["/bin/sh", "-c", "sleep 30 & echo $!"]), None, None).unwrap();
+        assert!(output.success() && begin.elapsed() < Duration::from_secs(10));
+        let group: i32 = output.text().parse().unwrap_or_default();
+        if let Some(pid) = Pid::from_raw(group) {
+            rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        }
+    }
+}
