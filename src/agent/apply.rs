@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::events::{Event, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Spec, System};
+use crate::resources::{Change, System};
 
 use super::emitter::Emitter;
 use super::plan::{self, Checked, notifications, raise, starts_service};
@@ -97,7 +97,9 @@ impl<'a> Run<'a> {
             && resource.requires.iter().any(|id| self.is_due_or_notifies(id));
         // A debt that could not be paid yet does not stop the run here; see `settle_one`.
         let fresh = self.due.keys().any(|service| !self.inherited.contains(service));
-        (role_ends && fresh) || resource.spec.verifies() && self.has_payable(index) || depends && fresh
+        (role_ends && fresh)
+            || resource.spec.verifies() && self.has_payable(index)
+            || depends && fresh
     }
 
     fn has_payable(&self, index: usize) -> bool {
@@ -151,11 +153,11 @@ impl<'a> Run<'a> {
         let manifest = self.manifest;
         let Some(first) = manifest.resources.get(index) else { return Vec::new() };
         let mut group = vec![(first, change)];
-        if !matches!(first.spec, Spec::Package(_)) {
+        if first.id.kind() != "package" {
             return group;
         }
         for next in manifest.resources.iter().skip(index + 1) {
-            if !matches!(next.spec, Spec::Package(_)) || next.role != first.role {
+            if next.id.kind() != "package" || next.role != first.role {
                 break;
             }
             match plan::change_of(next, self.system) {
@@ -324,9 +326,8 @@ impl<'a> Run<'a> {
         let Some(service) = resource.and_then(|resource| resource.spec.as_service()) else {
             return Ok(());
         };
-        let refused = service
-            .validate_command()
-            .and_then(|command| validate(self.system, &command).err());
+        let refused =
+            service.validate_command().and_then(|command| validate(self.system, &command).err());
         if let Some(error) = refused {
             // Files of an earlier, cut run may be half of a set that this run completes.
             if self.inherited.contains(id) && self.is_notified_from(id, index) {
@@ -361,18 +362,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Applies one resource, or several packages in one transaction.
+/// Applies one resource, or several packages.
 fn apply_group(group: &[(&Resource, Change)], system: &mut dyn System) -> Result<()> {
-    let packages: Vec<_> = group
-        .iter()
-        .filter_map(|(resource, change)| match &resource.spec {
-            Spec::Package(package) => Some((package, change)),
-            _ => None,
-        })
-        .collect();
-    if packages.len() > 1 {
-        return crate::resources::apply_packages(&packages, system);
-    }
     group.iter().try_for_each(|(resource, change)| resource.spec.apply(change, system))
 }
 

@@ -37,7 +37,8 @@ impl State {
         let Some(bytes) = probe.read(FILE)? else {
             return Ok(Self { version: Self::VERSION, ..Self::default() });
         };
-        let state: Self = serde_json::from_slice(&bytes).context(|| format!("cannot read `{FILE}`"))?;
+        let state: Self =
+            serde_json::from_slice(&bytes).context(|| format!("cannot read `{FILE}`"))?;
         if state.version != Self::VERSION {
             return Err(Error::failed(format!("`{FILE}` has the format {}", state.version))
                 .hint("use the version of infra that last ran on this server, or a newer one"));

@@ -18,10 +18,17 @@ pub(super) struct Snapshot {
 #[derive(Clone, Debug)]
 enum Before {
     Nothing,
-    File { content: Vec<u8>, stat: Stat },
-    Symlink { target: String },
+    File {
+        content: Vec<u8>,
+        stat: Stat,
+    },
+    Symlink {
+        target: String,
+    },
     /// A folder, or something that is never replaced; its attributes are all that can change.
-    Attributes { stat: Stat },
+    Attributes {
+        stat: Stat,
+    },
 }
 
 impl Snapshot {
@@ -51,9 +58,7 @@ impl Before {
     fn of(path: &str, probe: &dyn Probe) -> Result<Self> {
         let Some(stat) = probe.stat(path)? else { return Ok(Self::Nothing) };
         Ok(match stat.kind {
-            FileKind::File => {
-                Self::File { content: probe.read(path)?.unwrap_or_default(), stat }
-            }
+            FileKind::File => Self::File { content: probe.read(path)?.unwrap_or_default(), stat },
             FileKind::Symlink => {
                 Self::Symlink { target: probe.read_link(path)?.unwrap_or_default() }
             }

@@ -94,8 +94,7 @@ impl Tables {
 
     fn parse(passwd: &str, group: &str, shadow: &str) -> Self {
         let groups: BTreeMap<String, GroupEntry> = group.lines().filter_map(group_line).collect();
-        let group_names =
-            groups.iter().map(|(name, group)| (group.gid, name.clone())).collect();
+        let group_names = groups.iter().map(|(name, group)| (group.gid, name.clone())).collect();
         let mut tables = Self { groups, group_names, ..Self::default() };
         let hashes: BTreeMap<&str, &str> = shadow
             .lines()

@@ -83,7 +83,9 @@ pub(super) fn read_link(path: &str) -> Result<Option<String>> {
         {
             Ok(None)
         }
-        Err(error) => Err(Error::failed(format!("cannot read the symlink `{path}`")).because(error)),
+        Err(error) => {
+            Err(Error::failed(format!("cannot read the symlink `{path}`")).because(error))
+        }
     }
 }
 
@@ -296,10 +298,7 @@ fn set(folder: &OwnedFd, name: &str, ids: Ids, mode: Option<Mode>) -> rustix::io
     }
 }
 
-fn parent_if_there(
-    path: &str,
-    doing: impl Fn() -> String,
-) -> Result<Option<(OwnedFd, &str)>> {
+fn parent_if_there(path: &str, doing: impl Fn() -> String) -> Result<Option<(OwnedFd, &str)>> {
     match std::fs::symlink_metadata(path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(None)
@@ -328,9 +327,14 @@ fn parent(path: &str) -> Result<(OwnedFd, &str)> {
             }
             Err(error) => error,
         };
-        let is_link = matches!(existing(&folder, &part), Ok(Some(raw)) if kind(&raw) == FileKind::Symlink);
+        let is_link =
+            matches!(existing(&folder, &part), Ok(Some(raw)) if kind(&raw) == FileKind::Symlink);
         if !is_link {
-            let cause = if error == Errno::NOENT { "its folder is not there".into() } else { error.to_string() };
+            let cause = if error == Errno::NOENT {
+                "its folder is not there".into()
+            } else {
+                error.to_string()
+            };
             return Err(Error::failed(cause));
         }
         followed += 1;

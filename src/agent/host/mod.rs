@@ -132,7 +132,7 @@ impl Probe for Host {
 impl System for Host {
     fn write_file(&mut self, path: &str, content: &[u8], attributes: &Attributes) -> Result<()> {
         let ids = self.accounts.ids(attributes)?;
-        self.accounts.forget_if_read_from(path);
+        self.accounts.forget();
         files::write(path, content, ids, attributes.mode)
     }
 

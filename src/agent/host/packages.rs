@@ -35,9 +35,8 @@ impl Packages {
 fn parse(text: &str) -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
     for paragraph in text.split("\n\n") {
-        let field = |name: &str| {
-            paragraph.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-        };
+        let field =
+            |name: &str| paragraph.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let installed = field("Status:").is_some_and(|status| status.ends_with(" ok installed"));
         if let (true, Some(name), Some(version)) = (installed, field("Package:"), field("Version:"))
         {

@@ -40,11 +40,9 @@ pub(super) fn run(
     if !is_there(program) {
         return Err(Error::tool_missing(program));
     }
-    if let Some(cwd) = &command.cwd {
-        if !Path::new(cwd).is_dir() {
-            return Err(Error::failed(format!("cannot run `{}` in `{cwd}`", command.display()))
-                .because("the folder is not there"));
-        }
+    if let Some(cwd) = command.cwd.as_deref().filter(|cwd| !Path::new(cwd).is_dir()) {
+        return Err(Error::failed(format!("cannot run `{}` in `{cwd}`", command.display()))
+            .because("the folder is not there"));
     }
     let mut child = prepare(command, account, on_line.is_some())
         .spawn()
@@ -55,7 +53,7 @@ pub(super) fn run(
         Some(_) => (Some(status_lines(&mut child)), None),
         None => (None, Some(collect(child.stdout.take()))),
     };
-    let status = wait(&mut child, command, lines, on_line)?;
+    let status = wait(&mut child, command, lines.as_ref(), on_line)?;
     Ok(Output {
         status: exit_code(status),
         stdout: stdout.map(Collected::finish).unwrap_or_default(),
@@ -170,13 +168,14 @@ fn status_lines(child: &mut Child) -> Receiver<String> {
 fn wait(
     child: &mut Child,
     command: &Command,
-    lines: Option<Receiver<String>>,
+    lines: Option<&Receiver<String>>,
     mut on_line: Option<OnLine<'_>>,
 ) -> Result<ExitStatus> {
     let end = Instant::now() + Duration::from_secs(u64::from(command.timeout_seconds));
     let mut pause = Duration::from_micros(200);
     loop {
-        let status = child.try_wait().context(|| format!("cannot wait for `{}`", command.display()));
+        let status =
+            child.try_wait().context(|| format!("cannot wait for `{}`", command.display()));
         if let Some(status) = status? {
             return Ok(status);
         }
@@ -188,7 +187,7 @@ fn wait(
                 command.timeout_seconds
             )));
         }
-        match (&lines, &mut on_line) {
+        match (lines, &mut on_line) {
             (Some(lines), Some(on_line)) => match lines.recv_timeout(pause) {
                 Ok(line) => on_line(&line),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -234,8 +233,7 @@ mod tests {
 
     #[test]
     fn ends_the_whole_group_when_the_time_is_over() {
-        let command =
-            Command::new(["/bin/sh", "-c", "sleep 61 & sleep 62"]).timeout_seconds(1);
+        let command = Command::new(["/bin/sh", "-c", "sleep 61 & sleep 62"]).timeout_seconds(1);
         let error = run(&command, None, None).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -263,7 +261,8 @@ mod tests {
     #[test]
     fn does_not_wait_for_a_daemon_that_keeps_the_output() {
         let begin = Instant::now();
-        let output = run(&Command::new(["/bin/sh", "-c", "sleep 30 & echo $!"]), None, None).unwrap();
+        let output =
+            run(&Command::new(["/bin/sh", "-c", "sleep 30 & echo $!"]), None, None).unwrap();
         assert!(output.success() && begin.elapsed() < Duration::from_secs(10));
         let group: i32 = output.text().parse().unwrap_or_default();
         if let Some(pid) = Pid::from_raw(group) {
