@@ -14,7 +14,9 @@ pub mod query;
 pub mod state;
 pub mod system;
 
+mod apt_repository;
 mod directory;
+pub mod package;
 mod service;
 mod systemd;
 mod systemd_unit;
@@ -107,6 +109,7 @@ pub trait Service {
 macro_rules! registry {
     ($($name:literal => $module:ident::$type:ident,)*) => {
         /// A resource of any kind.
+        #[expect(clippy::large_enum_variant, reason = "a manifest holds at most thousands")]
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[expect(clippy::large_enum_variant, reason = "specs live in a vector and are never moved")]
         pub enum Spec {
@@ -227,7 +230,9 @@ macro_rules! registry {
 }
 
 registry! {
+    "apt_repository" => apt_repository::AptRepository,
     "directory" => directory::Directory,
+    "package" => package::Package,
     "service" => service::Service,
     "systemd_unit" => systemd_unit::SystemdUnit,
 }

@@ -1,0 +1,303 @@
+//! Transactions of apt: without questions, waiting for the lock of others, telling how far they
+//! are, and explaining what went wrong.
+
+use crate::error::{Error, Result};
+use crate::resources::probe::{Output, Probe};
+use crate::resources::query::Command;
+use crate::resources::system::{Attributes, Progress, System, run_checked};
+
+const LISTS: &str = "/var/lib/apt/lists";
+
+/// Touched by every `apt-get update`, whether or not there was anything new.
+const LISTS_PARTIAL: &str = "/var/lib/apt/lists/partial";
+
+const STATE_FOLDER: &str = "/var/lib/infra";
+
+/// There while an `apt-get update` is owed to a changed source of packages. A file, because the
+/// run that owes it may be cut before a package is installed.
+const UPDATE_OWED: &str = "/var/lib/infra/apt-update-owed";
+
+/// How long a transaction may take, in seconds: a slow mirror and a hundred packages.
+const TRANSACTION_SECONDS: u32 = 3600;
+
+/// How long apt and dpkg wait for another program's lock, in seconds.
+const LOCK_SECONDS: u32 = 300;
+
+/// Records that the lists of packages have to be fetched before the next installation.
+pub(in crate::resources) fn owe_update(system: &mut dyn System) -> Result<()> {
+    system.make_directory(STATE_FOLDER, &Attributes::new("root", "root", 0o700))?;
+    system.write_file(UPDATE_OWED, b"", &Attributes::new("root", "root", 0o600))
+}
+
+/// Installs packages, given as `name`, `name=version` or `name/release`, in one transaction.
+/// `environment` is handed to the packages' scripts.
+pub(super) fn install(
+    system: &mut dyn System,
+    requests: &[String],
+    downgrades: bool,
+    environment: &[(&str, String)],
+) -> Result<()> {
+    let mut arguments = vec!["--no-install-recommends"];
+    if downgrades {
+        arguments.push("--allow-downgrades");
+    }
+    let command = arguments.into_iter().fold(apt_get(), Command::arg).arg("install").arg("--");
+    let command = requests.iter().fold(command, Command::arg);
+    let command =
+        environment.iter().fold(command, |command, (name, value)| command.env(*name, value));
+    let is_fresh = update_if_due(system)?;
+    transact(system, &command, environment, is_fresh)
+}
+
+/// Removes packages in one transaction; `verb` is `remove` or `purge`.
+pub(super) fn remove(system: &mut dyn System, verb: &str, names: &[String]) -> Result<()> {
+    let command = names.iter().fold(apt_get().arg(verb).arg("--"), Command::arg);
+    transact(system, &command, &[], true)
+}
+
+/// Runs apt and cures, once each, the two failures that have a cure: lists that are too old, and
+/// a dpkg that was interrupted.
+fn transact(
+    system: &mut dyn System,
+    command: &Command,
+    environment: &[(&str, String)],
+    mut lists_are_fresh: bool,
+) -> Result<()> {
+    let mut dpkg_is_whole = false;
+    loop {
+        let output = run(system, command)?;
+        if output.success() {
+            return Ok(());
+        }
+        let said = output.tail(usize::MAX);
+        if said.contains("dpkg was interrupted") && !dpkg_is_whole {
+            configure_all(system, environment)?;
+            dpkg_is_whole = true;
+        } else if lists_may_be_old(&said) && !lists_are_fresh {
+            update(system)?;
+            lists_are_fresh = true;
+        } else {
+            return Err(explain(&output));
+        }
+    }
+}
+
+fn configure_all(system: &mut dyn System, environment: &[(&str, String)]) -> Result<()> {
+    let command = Command::new(["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"])
+        .timeout_seconds(TRANSACTION_SECONDS)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    let command =
+        environment.iter().fold(command, |command, (name, value)| command.env(*name, value));
+    run_checked(system, &command).map(drop).map_err(|error| {
+        error.context("dpkg was interrupted earlier and cannot finish what it began")
+    })
+}
+
+/// Fetches the lists of packages if they are missing, older than a day, or if it is owed.
+/// Whether they were fetched.
+fn update_if_due(system: &mut dyn System) -> Result<bool> {
+    let owed = system.stat(UPDATE_OWED)?.is_some();
+    let due = owed || !has_lists(system)? || !is_younger_than_a_day(system)?;
+    if due {
+        update(system)?;
+    }
+    if owed {
+        system.remove_file(UPDATE_OWED)?;
+    }
+    Ok(due)
+}
+
+fn has_lists(probe: &dyn Probe) -> Result<bool> {
+    let names = probe.list(LISTS)?.unwrap_or_default();
+    Ok(names.iter().any(|name| name.ends_with("Release")))
+}
+
+fn is_younger_than_a_day(system: &mut dyn System) -> Result<bool> {
+    let find = ["find", LISTS_PARTIAL, "-maxdepth", "0", "-mmin", "-1440"];
+    let output = system.run(&Command::new(find).timeout_seconds(30))?;
+    Ok(output.text() == LISTS_PARTIAL)
+}
+
+fn update(system: &mut dyn System) -> Result<()> {
+    let output = run(system, &apt_get().arg("update"))?;
+    if output.success() {
+        return Ok(());
+    }
+    Err(explain(&output).context("cannot fetch the lists of packages"))
+}
+
+fn apt_get() -> Command {
+    let lock = format!("DPkg::Lock::Timeout={LOCK_SECONDS}");
+    let options = [
+        "Dpkg::Use-Pty=0",
+        &lock,
+        "Dpkg::Options::=--force-confdef",
+        "Dpkg::Options::=--force-confold",
+        "APT::Status-Fd=3",
+    ];
+    let command = Command::new(["apt-get", "-y", "-q"])
+        .timeout_seconds(TRANSACTION_SECONDS)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("APT_LISTCHANGES_FRONTEND", "none")
+        .env("NEEDRESTART_SUSPEND", "1")
+        .env("UCF_FORCE_CONFFOLD", "1");
+    options.iter().fold(command, |command, option| command.arg("-o").arg(*option))
+}
+
+fn run(system: &mut dyn System, command: &Command) -> Result<Output> {
+    system.run_with_status(command, &mut |progress, line| report(progress, line))
+}
+
+/// Passes on a line of `APT::Status-Fd`.
+fn report(progress: &mut dyn Progress, line: &str) {
+    if let Some((percent, message)) = parse_status(line) {
+        progress.progress(Some(percent), message);
+    }
+}
+
+/// `dlstatus:1:20.5:Retrieving file 1 of 5` and `pmstatus:nginx:45.2:Unpacking nginx (amd64)`.
+fn parse_status(line: &str) -> Option<(f32, &str)> {
+    let mut parts = line.splitn(4, ':');
+    let kind = parts.next()?;
+    let _package_or_number = parts.next()?;
+    let percent = parts.next()?.parse().ok()?;
+    let message = parts.next()?.trim();
+    matches!(kind, "dlstatus" | "pmstatus").then_some((percent, message))
+}
+
+fn lists_may_be_old(said: &str) -> bool {
+    ["Unable to locate package", "has no installation candidate", "was not found", "404  Not Found"]
+        .iter()
+        .any(|sign| said.contains(sign))
+}
+
+/// Says in our words what apt complained about, with its own last lines as the cause.
+fn explain(output: &Output) -> Error {
+    let said = output.tail(usize::MAX);
+    let known = said.lines().filter_map(|line| line.strip_prefix("E: ")).find_map(explain_line);
+    let complaints: Vec<&str> =
+        said.lines().filter(|line| line.starts_with("E: ") || line.starts_with("dpkg: ")).collect();
+    let cause = match complaints.len() {
+        0 => output.tail(15),
+        count => complaints.get(count.saturating_sub(15)..).unwrap_or_default().join("\n"),
+    };
+    match known {
+        Some(error) => error.because(cause),
+        None => Error::failed(format!("apt-get exited with {}", output.status))
+            .because(if complaints.is_empty() { cause } else { output.tail(15) }),
+    }
+}
+
+fn explain_line(line: &str) -> Option<Error> {
+    let quoted = |index: usize| line.split('\'').nth(index).unwrap_or_default();
+    let unknown = |name: &str| {
+        Error::failed(format!("package `{name}` is not known to apt"))
+            .hint("check its name, or declare the `apt_repository` that has it before it")
+    };
+    if let Some(name) = line.strip_prefix("Unable to locate package ") {
+        return Some(unknown(name));
+    }
+    if line.ends_with("has no installation candidate") {
+        return Some(unknown(quoted(1)));
+    }
+    if line.starts_with("Version '") && line.ends_with("was not found") {
+        let (version, name) = (quoted(1), quoted(3));
+        return Some(
+            Error::failed(format!("version `{version}` of package `{name}` is not known to apt"))
+                .hint(format!("`apt-cache policy {name}` on the server lists the versions")),
+        );
+    }
+    if line.starts_with("Release '") && line.ends_with("was not found") {
+        let (release, name) = (quoted(1), quoted(3));
+        return Some(
+            Error::failed(format!("release `{release}` has no package `{name}`"))
+                .hint("declare the `apt_repository` of that release before it"),
+        );
+    }
+    if line.starts_with("Held packages were changed") {
+        return Some(
+            Error::failed("a package that is on hold would have to change")
+                .hint("`apt-mark showhold` on the server lists them, `apt-mark unhold` lets go"),
+        );
+    }
+    if let Some((_, holder)) = line.split_once("It is held by process ") {
+        return Some(
+            Error::failed(format!("another program holds the lock of apt: process {holder}"))
+                .hint("try again when it is done"),
+        );
+    }
+    if line.starts_with("You don't have enough free space in ") || line.contains("No space left") {
+        return Some(
+            Error::failed("there is not enough free space to install packages")
+                .hint("`df -h` on the server shows where; `apt-get clean` may free some"),
+        );
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(stderr: &str) -> Error {
+        explain(&Output { status: 100, stdout: Vec::new(), stderr: stderr.as_bytes().to_vec() })
+    }
+
+    #[test]
+    fn status_lines_carry_percent_and_message() {
+        assert_eq!(
+            parse_status("pmstatus:nginx:45.2:Unpacking nginx (amd64)"),
+            Some((45.2, "Unpacking nginx (amd64)"))
+        );
+        assert_eq!(
+            parse_status("dlstatus:1:20.5:Retrieving file 1 of 5: x"),
+            Some((20.5, "Retrieving file 1 of 5: x"))
+        );
+        assert_eq!(parse_status("pmerror:nginx:45.2:failed"), None);
+        assert_eq!(parse_status("media-change: x"), None);
+    }
+
+    #[test]
+    fn apt_s_complaints_are_explained() {
+        for (said, message) in [
+            ("E: Unable to locate package nginxx", "package `nginxx` is not known to apt"),
+            (
+                "E: Package 'nginx' has no installation candidate",
+                "package `nginx` is not known to apt",
+            ),
+            (
+                "E: Version '9.9' for 'nginx' was not found",
+                "version `9.9` of package `nginx` is not known to apt",
+            ),
+            ("E: Release 'sid' for 'nginx' was not found", "release `sid` has no package `nginx`"),
+            (
+                "E: Held packages were changed and -y was used without \
+                 --allow-change-held-packages.",
+                "a package that is on hold would have to change",
+            ),
+            (
+                "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1234 \
+                 (unattended-upgr)\nE: Unable to acquire the dpkg frontend lock",
+                "another program holds the lock of apt: process 1234 (unattended-upgr)",
+            ),
+            (
+                "E: You don't have enough free space in /var/cache/apt/archives/.",
+                "there is not enough free space to install packages",
+            ),
+        ] {
+            let error = explained(said);
+            assert_eq!((error.message.as_str(), error.causes), (message, vec![said.to_owned()]));
+            assert!(error.hint.is_some());
+        }
+    }
+
+    #[test]
+    fn anything_else_shows_the_end_of_the_output() {
+        let error = explained("Reading…\nE: Sub-process /usr/bin/dpkg returned an error code (1)");
+        assert_eq!(error.message, "apt-get exited with 100");
+        assert_eq!(
+            error.causes,
+            ["Reading…\nE: Sub-process /usr/bin/dpkg returned an error code (1)"]
+        );
+    }
+}

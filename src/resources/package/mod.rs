@@ -1,0 +1,170 @@
+//! `package`: a Debian package, installed or not.
+
+mod apt;
+mod brings;
+mod held;
+
+pub(super) use apt::owe_update;
+pub use held::start_held;
+
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use super::fields::Presence;
+use super::prediction::Prediction;
+use super::probe::Probe;
+use super::state::{Change, Current, State};
+use super::system::System;
+use crate::error::Result;
+use crate::manifest::ResourceId;
+
+/// A Debian package, installed or not. Packages that follow each other are installed in one
+/// transaction of apt, without recommended packages and without questions; configuration files
+/// that were edited are kept.
+///
+/// The lists of packages are fetched when they are missing, older than a day, or when an
+/// `apt_repository` changed. A service that a package brings is not started before the resources
+/// behind it have put its configuration in place: `service` starts it.
+///
+/// With `state: absent` the package is removed and its configuration files stay, unless `purge`
+/// says otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Its name, such as `nginx`.
+    pub name: String,
+    /// The exact version, such as `1.22.1-9+deb12u1`; any version if not given. An older one
+    /// replaces a newer one.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The release it comes from when it is installed, such as `bookworm-backports`.
+    #[serde(default)]
+    pub default_release: Option<String>,
+    /// With `state: absent`, removes its configuration files as well.
+    #[serde(default)]
+    pub purge: bool,
+    /// Whether it should be installed.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+impl Package {
+    /// What it is called in a request to install it.
+    fn request(&self) -> String {
+        match (&self.version, &self.default_release) {
+            (Some(version), _) => format!("{}={version}", self.name),
+            (None, Some(release)) => format!("{}/{release}", self.name),
+            (None, None) => self.name.clone(),
+        }
+    }
+}
+
+/// Applies the changes of packages that follow each other in a manifest, in as few transactions
+/// of apt as their order allows: one, unless some are installed and others removed.
+///
+/// # Errors
+/// When apt fails; the error names the package if apt does.
+pub fn apply_all(items: &[(&Package, &Change)], system: &mut dyn System) -> Result<()> {
+    for group in items.chunk_by(|a, b| action(a) == action(b)) {
+        let names = || group.iter().map(|(package, _)| package.name.clone()).collect::<Vec<_>>();
+        match group.first().map(action) {
+            Some(Action::Install) => {
+                let requests: Vec<_> = group.iter().map(|(package, _)| package.request()).collect();
+                let downgrades = group.iter().any(|(package, _)| package.version.is_some());
+                held::while_held(system, |system, running| {
+                    apt::install(system, &requests, downgrades, running)
+                })?;
+            }
+            Some(Action::Remove) => apt::remove(system, "remove", &names())?,
+            Some(Action::Purge) => apt::remove(system, "purge", &names())?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+#[derive(PartialEq, Eq)]
+enum Action {
+    Install,
+    Remove,
+    Purge,
+}
+
+fn action((package, change): &(&Package, &Change)) -> Action {
+    match change {
+        Change::Remove if package.purge => Action::Purge,
+        Change::Remove => Action::Remove,
+        Change::Create(_) | Change::Update(_) => Action::Install,
+    }
+}
+
+impl Resource for Package {
+    const KIND: &'static str = "package";
+    const PRIMARY: Option<&'static str> = Some("name");
+    const EXAMPLE: &'static str = "\
+- package: nginx
+- package: { name: postgresql-16, version: 16.4-1.pgdg120+1 }
+- package: { name: borgmatic, default_release: bookworm-backports }
+- package: { name: apache2, state: absent }
+";
+
+    fn identity(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let start = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let valid = self.name.len() >= 2
+            && self.name.starts_with(start)
+            && self.name.chars().all(|c| start(c) || "+-.".contains(c));
+        if !valid {
+            return Err(format!("`{}` is not a name of a Debian package", self.name));
+        }
+        let plain = |text: &String| {
+            !text.is_empty()
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.:~".contains(c))
+        };
+        if let Some(version) = self.version.as_ref().filter(|version| !plain(version)) {
+            return Err(format!("`{version}` is not a version of a Debian package"));
+        }
+        if let Some(release) = self.default_release.as_ref().filter(|release| !plain(release)) {
+            return Err(format!("`{release}` is not a Debian release"));
+        }
+        if self.version.is_some() && self.default_release.is_some() {
+            return Err("`version` excludes `default_release`".to_owned());
+        }
+        if self.purge && !self.state.is_absent() {
+            return Err("`purge` needs `state: absent`".to_owned());
+        }
+        Ok(())
+    }
+
+    fn desired(&self) -> Option<State> {
+        let version = self.version.as_deref();
+        (!self.state.is_absent()).then(|| State::new().with_some("version", version))
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        Ok(match probe.package(&self.name)? {
+            Some(version) => Current::Present(State::new().with("version", version)),
+            None => Current::Absent,
+        })
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        apply_all(&[(self, change)], system)
+    }
+
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+        if change.is_remove() {
+            world.package_version(&self.name, None);
+            brings::predict_removal(&self.name, world);
+            return;
+        }
+        let version = self.version.clone().unwrap_or_default();
+        world.package_version(&self.name, Some(version));
+        brings::predict_installation(&self.name, world);
+        world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
+    }
+}
