@@ -109,9 +109,7 @@ pub trait Service {
 macro_rules! registry {
     ($($name:literal => $module:ident::$type:ident,)*) => {
         /// A resource of any kind.
-        #[expect(clippy::large_enum_variant, reason = "a manifest holds at most thousands")]
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[expect(clippy::large_enum_variant, reason = "specs live in a vector and are never moved")]
         pub enum Spec {
             $(
                 #[doc = concat!("See `infra doc ", $name, "`.")]
