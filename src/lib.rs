@@ -9,6 +9,8 @@ pub mod agent;
 pub mod cli;
 #[cfg(feature = "cli")]
 pub mod commands;
+#[cfg(feature = "cli")]
+pub mod diagnostic;
 pub mod error;
 pub mod events;
 #[cfg(feature = "cli")]
@@ -23,3 +25,5 @@ pub mod secret;
 #[cfg(feature = "cli")]
 pub mod transport;
 pub mod wire;
+#[cfg(feature = "cli")]
+pub mod yaml;

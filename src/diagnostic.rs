@@ -1,0 +1,293 @@
+//! What is wrong with what the user wrote: a phrase, the place with a caret, causes, one hint.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// A text that the user wrote, and the name it is shown under.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The path relative to the project, or what stands for one: `--set`.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+/// A piece of a [`Source`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Span {
+    /// Where it is.
+    pub source: Arc<Source>,
+    /// Which bytes of it.
+    pub range: Range<usize>,
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// A lowercase phrase without full stop, names in backticks.
+    pub message: String,
+    /// Where it is; the first place is the mistake itself, the others explain it.
+    pub places: Vec<Place>,
+    /// Why, outermost first.
+    pub causes: Vec<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A marked piece of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What is marked.
+    pub span: Span,
+    /// What is said of it, beside the mark; may be empty.
+    pub label: String,
+}
+
+/// One or more mistakes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Source {
+    /// A text under a name.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), text: text.into() })
+    }
+}
+
+impl Span {
+    /// Bytes of a source; a range beyond its end is cut.
+    pub fn new(source: &Arc<Source>, range: Range<usize>) -> Self {
+        let end = range.end.min(source.text.len());
+        Self { source: Arc::clone(source), range: range.start.min(end)..end }
+    }
+
+    /// The number of the line it begins on, from 1.
+    pub fn line(&self) -> usize {
+        let before = self.source.text.as_bytes().iter().take(self.range.start);
+        before.filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    /// `inventory/rufus.yaml:9`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.source.name, self.line())
+    }
+
+    /// The text it covers.
+    pub fn text(&self) -> &str {
+        self.source.text.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{:?}", self.source.name, self.range)
+    }
+}
+
+impl Diagnostic {
+    /// A mistake at a place.
+    pub fn at(span: &Span, message: impl Into<String>) -> Self {
+        let place = Place { span: span.clone(), label: String::new() };
+        Self { message: message.into(), places: vec![place], causes: Vec::new(), hint: None }
+    }
+
+    /// A mistake that is in no file.
+    pub fn nowhere(message: impl Into<String>) -> Self {
+        Self { message: message.into(), places: Vec::new(), causes: Vec::new(), hint: None }
+    }
+
+    /// Says something beside the mark of the mistake itself.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        if let Some(place) = self.places.first_mut() {
+            place.label = label.into();
+        }
+        self
+    }
+
+    /// Marks another place that explains the mistake.
+    pub fn and(mut self, span: &Span, label: impl Into<String>) -> Self {
+        self.places.push(Place { span: span.clone(), label: label.into() });
+        self
+    }
+
+    /// Adds a reason.
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// Sets the hint.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Sets the hint ``did you mean `x`?`` if one of `known` is near to `given`.
+    pub fn suggest<'a>(self, given: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        match nearest(given, known) {
+            Some(name) => self.hint(format!("did you mean `{name}`?")),
+            None => self,
+        }
+    }
+
+    /// The text for people.
+    pub fn render(&self, colored: bool) -> String {
+        let renderer = if colored { Renderer::styled() } else { Renderer::plain() };
+        let mut group = Group::with_title(Level::ERROR.primary_title(&self.message));
+        let mut sources: Vec<&Arc<Source>> = Vec::new();
+        for place in &self.places {
+            if !sources.contains(&&place.span.source) {
+                sources.push(&place.span.source);
+            }
+        }
+        for source in sources {
+            let here = self.places.iter().enumerate();
+            let here = here.filter(|(_, place)| place.span.source == *source);
+            let annotations = here.map(|(index, place)| {
+                let kind =
+                    if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+                let annotation = kind.span(place.span.range.clone());
+                if place.label.is_empty() { annotation } else { annotation.label(&place.label) }
+            });
+            let snippet = Snippet::source(&source.text).path(&source.name);
+            group = group.element(snippet.annotations(annotations));
+        }
+        let mut text = renderer.render(&[group]);
+        for cause in &self.causes {
+            text.push_str("\ncaused by: ");
+            text.push_str(cause);
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str("\nhint: ");
+            text.push_str(hint);
+        }
+        text
+    }
+}
+
+impl Diagnostics {
+    /// No mistake yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a mistake; the same one twice is told once.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        if !self.0.contains(&diagnostic) {
+            self.0.push(diagnostic);
+        }
+    }
+
+    /// Adds all of `others`.
+    pub fn extend(&mut self, others: Self) {
+        others.0.into_iter().for_each(|diagnostic| self.push(diagnostic));
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The mistakes in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.0.iter()
+    }
+
+    /// `value` if there is no mistake.
+    ///
+    /// # Errors
+    /// The mistakes.
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    /// The text for people, an empty line between two.
+    pub fn render(&self, colored: bool) -> String {
+        let texts: Vec<String> = self.0.iter().map(|one| one.render(colored)).collect();
+        texts.join("\n\n")
+    }
+}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self(vec![diagnostic])
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// The name in `known` that a person may have meant by `given`.
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (given.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|name| (distance(given, name), name))
+        .filter(|(distance, name)| *distance <= limit && *distance < name.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// How many characters to insert, delete, replace or swap to make `a` into `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replace = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replace.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_the_place_with_a_caret_and_a_hint() {
+        let source = Source::new(
+            "inventory/rufus.yaml",
+            "\n\n\n\n\n\n\n\n  nginx: { worker_conections: 1024 }\n",
+        );
+        let start = source.text.find("worker").unwrap();
+        let span = Span::new(&source, start..start + 17);
+        let diagnostic =
+            Diagnostic::at(&span, "unknown parameter `worker_conections` of role `nginx`")
+                .suggest("worker_conections", ["sites", "worker_connections"]);
+        assert_eq!(
+            diagnostic.render(false),
+            "\
+error: unknown parameter `worker_conections` of role `nginx`
+ --> inventory/rufus.yaml:9:12
+  |
+9 |   nginx: { worker_conections: 1024 }
+  |            ^^^^^^^^^^^^^^^^^
+hint: did you mean `worker_connections`?"
+        );
+        assert_eq!(span.place(), "inventory/rufus.yaml:9");
+    }
+
+    #[test]
+    fn suggests_only_what_is_near() {
+        assert_eq!(nearest("wbe", ["web", "mail"]), Some("web"));
+        assert_eq!(nearest("ownr", ["owner", "path"]), Some("owner"));
+        assert_eq!(nearest("x", ["y", "path"]), None);
+        assert_eq!(nearest("database", ["path", "mode"]), None);
+    }
+}
