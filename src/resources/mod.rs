@@ -15,11 +15,15 @@ pub mod state;
 pub mod system;
 
 mod apt_repository;
+mod authorized_key;
+mod cron;
 mod directory;
+mod group;
 pub mod package;
 mod service;
 mod systemd;
 mod systemd_unit;
+mod user;
 
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
@@ -229,8 +233,12 @@ macro_rules! registry {
 
 registry! {
     "apt_repository" => apt_repository::AptRepository,
+    "authorized_key" => authorized_key::AuthorizedKey,
+    "cron" => cron::Cron,
     "directory" => directory::Directory,
+    "group" => group::Group,
     "package" => package::Package,
     "service" => service::Service,
     "systemd_unit" => systemd_unit::SystemdUnit,
+    "user" => user::User,
 }

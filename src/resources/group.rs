@@ -1,0 +1,84 @@
+//! `group`: a group of users.
+
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use super::fields::Presence;
+use super::prediction::Prediction;
+use super::probe::{GroupEntry, Probe};
+use super::query::Command;
+use super::state::{Change, Current, State};
+use super::system::{System, run_checked};
+use super::user::check_account_name;
+use crate::error::Result;
+
+/// A group of users. Who belongs to it is said by `user`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Its number; a free one if not given. Files keep the old number when it changes.
+    #[serde(default)]
+    pub gid: Option<u32>,
+    /// When it is made, takes its number from those of the system's own groups.
+    #[serde(default)]
+    pub system: bool,
+    /// Whether it should be there.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+impl Resource for Group {
+    const KIND: &'static str = "group";
+    const PRIMARY: Option<&'static str> = Some("name");
+    const EXAMPLE: &'static str = "\
+- group: deploy
+- group: { name: backup-readers, system: true }
+";
+
+    fn identity(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_account_name(&self.name)
+    }
+
+    fn desired(&self) -> Option<State> {
+        (!self.state.is_absent()).then(|| State::new().with_some("gid", self.gid))
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        Ok(match probe.group(&self.name)? {
+            Some(entry) => Current::Present(State::new().with("gid", entry.gid)),
+            None => Current::Absent,
+        })
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let mut command = match change {
+            Change::Create(_) => Command::new(["groupadd"]),
+            Change::Update(_) => Command::new(["groupmod"]),
+            Change::Remove => Command::new(["groupdel"]),
+        };
+        if let Some(gid) = self.gid.filter(|_| change.sets("gid")) {
+            command = command.arg("--gid").arg(gid.to_string());
+        }
+        if change.is_create() && self.system {
+            command = command.arg("--system");
+        }
+        run_checked(system, &command.arg("--").arg(&self.name)).map(drop)
+    }
+
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+        if change.is_remove() {
+            world.group_entry(&self.name, None);
+            return;
+        }
+        let known = world.group(&self.name).ok().flatten().unwrap_or_default();
+        let gid = self.gid.unwrap_or(known.gid);
+        world.group_entry(&self.name, Some(GroupEntry { gid, ..known }));
+    }
+}

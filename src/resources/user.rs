@@ -1,0 +1,287 @@
+//! `user`: an account, with its groups, home, shell and password.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use super::fields::{AbsolutePath, OneOrMany, Presence, yes};
+use super::prediction::Prediction;
+use super::probe::{GroupEntry, Probe, UserEntry};
+use super::query::Command;
+use super::state::{Change, Current, State, Value};
+use super::system::{System, run_checked};
+use crate::error::Result;
+use crate::secret::Secret;
+
+/// An account, with its groups, home, shell and password.
+///
+/// What is not given is left as it is. A new account gets a group of its own name, a home in
+/// `/home` and the shell `/bin/bash`, and with `system: true` no home and `/usr/sbin/nologin`; it
+/// has no password.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its number; a free one if not given. Files outside its home keep the old number when it
+    /// changes.
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// Its primary group.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// The other groups that it belongs to.
+    #[serde(default)]
+    pub groups: Option<OneOrMany>,
+    /// Whether it may belong to more groups than `groups`; if `false`, it leaves them.
+    #[serde(default = "yes")]
+    pub append: bool,
+    /// A comment, usually the full name.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// Its home folder. Nothing is moved when it changes.
+    #[serde(default)]
+    pub home: Option<AbsolutePath>,
+    /// Its login shell.
+    #[serde(default)]
+    pub shell: Option<AbsolutePath>,
+    /// When it is made, takes its number from those of the system's own accounts.
+    #[serde(default)]
+    pub system: bool,
+    /// When it is made, makes its home folder. Yes, except with `system: true`.
+    #[serde(default)]
+    pub create_home: Option<bool>,
+    /// The hash of its password, as in `/etc/shadow`; `mkpasswd` prints one.
+    #[serde(default)]
+    #[cfg_attr(feature = "cli", schemars(with = "Option<String>"))]
+    pub password_hash: Option<Secret>,
+    /// With `state: absent`, removes its home folder and its mail as well.
+    #[serde(default)]
+    pub remove_home: bool,
+    /// Whether it should be there.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+/// Says what is wrong with the name of a user or group.
+pub(super) fn check_account_name(name: &str) -> Result<(), String> {
+    let first = |c: char| c.is_ascii_lowercase() || c == '_';
+    let rest = |c: char| first(c) || c.is_ascii_digit() || c == '-' || c == '.';
+    if name.len() <= 32 && name.starts_with(first) && name.chars().all(rest) {
+        return Ok(());
+    }
+    Err(format!("`{name}` is not a name that Debian accepts for a user or group"))
+}
+
+impl User {
+    fn creates_home(&self) -> bool {
+        self.create_home.unwrap_or(!self.system)
+    }
+
+    fn home_or_default(&self) -> String {
+        self.home.as_ref().map_or_else(|| format!("/home/{}", self.name), ToString::to_string)
+    }
+
+    fn shell_or_default(&self) -> &str {
+        let default = if self.system { "/usr/sbin/nologin" } else { "/bin/bash" };
+        self.shell.as_ref().map_or(default, AbsolutePath::as_str)
+    }
+
+    /// The options for the fields that `change` sets, which useradd and usermod share.
+    fn options(&self, change: &Change) -> Vec<String> {
+        let mut options = Vec::new();
+        let mut option = |field: &str, name: &str, value: Option<String>| {
+            if let Some(value) = value.filter(|_| change.sets(field)) {
+                options.extend([name.to_owned(), value]);
+            }
+        };
+        option("uid", "--uid", self.uid.map(|uid| uid.to_string()));
+        option("group", "--gid", self.group.clone());
+        option("groups", "--groups", self.groups.as_ref().map(|groups| groups.0.join(",")));
+        option("comment", "--comment", self.comment.clone());
+        option("home", "--home-dir", self.home.as_ref().map(ToString::to_string));
+        option("shell", "--shell", self.shell.as_ref().map(ToString::to_string));
+        options
+    }
+
+    fn create(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let mut command = self.options(change).iter().fold(Command::new(["useradd"]), Command::arg);
+        if self.group.is_none() && system.group(&self.name)?.is_some() {
+            // useradd refuses to make a group that is there already.
+            command = command.arg("--gid").arg(&self.name);
+        }
+        if self.shell.is_none() {
+            command = command.arg("--shell").arg(self.shell_or_default());
+        }
+        if self.system {
+            command = command.arg("--system");
+        }
+        let home = if self.creates_home() { "--create-home" } else { "--no-create-home" };
+        run_checked(system, &command.arg(home).arg("--").arg(&self.name)).map(drop)
+    }
+
+    fn update(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let options = self.options(change);
+        if options.is_empty() {
+            return Ok(());
+        }
+        let mut command = Command::new(["usermod"]);
+        if change.sets("groups") && self.append {
+            command = command.arg("--append");
+        }
+        let command = options.iter().fold(command, |command, option| match option.as_str() {
+            // The one option that the two programs call differently.
+            "--home-dir" => command.arg("--home"),
+            _ => command.arg(option),
+        });
+        run_checked(system, &command.arg("--").arg(&self.name)).map(drop)
+    }
+
+    /// Through standard input, so that the hash is not in the list of processes.
+    fn set_password(&self, hash: &Secret, system: &mut dyn System) -> Result<()> {
+        let line = format!("{}:{}\n", self.name, hash.expose());
+        run_checked(system, &Command::new(["chpasswd", "-e"]).stdin(line)).map(drop)
+    }
+}
+
+impl Resource for User {
+    const KIND: &'static str = "user";
+    const PRIMARY: Option<&'static str> = Some("name");
+    const EXAMPLE: &'static str = "\
+- user: { name: deploy, groups: [sudo, adm], shell: /bin/bash }
+- user: { name: flus, system: true, home: /srv/flus }
+- user: { name: former, state: absent }
+";
+
+    fn identity(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_account_name(&self.name)?;
+        if let Some(group) = &self.group {
+            check_account_name(group)?;
+        }
+        for group in self.groups.iter().flat_map(|groups| &groups.0) {
+            check_account_name(group)?;
+        }
+        if self.comment.as_ref().is_some_and(|comment| comment.contains([':', '\n'])) {
+            return Err("`comment` cannot hold a colon or a line break".to_owned());
+        }
+        if !self.append && self.groups.is_none() {
+            return Err("`append: false` needs `groups`".to_owned());
+        }
+        let hash = self.password_hash.as_ref().map(Secret::expose);
+        if hash.is_some_and(|hash| hash.contains([':', '\n'])) {
+            return Err("`password_hash` cannot hold a colon or a line break".to_owned());
+        }
+        if self.remove_home && !self.state.is_absent() {
+            return Err("`remove_home` needs `state: absent`".to_owned());
+        }
+        Ok(())
+    }
+
+    fn desired(&self) -> Option<State> {
+        let hash = self.password_hash.as_ref();
+        (!self.state.is_absent()).then(|| {
+            State::new()
+                .with_some("uid", self.uid)
+                .with_some("group", self.group.as_deref())
+                .with_some("groups", self.groups.as_ref().map(|groups| Value::set(&groups.0)))
+                .with_some("comment", self.comment.as_deref())
+                .with_some("home", self.home.as_ref().map(AbsolutePath::as_str))
+                .with_some("shell", self.shell.as_ref().map(AbsolutePath::as_str))
+                .with_some("password_hash", hash.map(|hash| Value::Hidden(hash.expose().into())))
+        })
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let Some(entry) = probe.user(&self.name)? else { return Ok(Current::Absent) };
+        let wanted: BTreeSet<&String> = self.groups.iter().flat_map(|groups| &groups.0).collect();
+        // A user counts as a member of its primary group, which does not list it.
+        let is_primary = wanted.contains(&entry.group).then_some(&entry.group);
+        let groups = entry.groups.iter().chain(is_primary);
+        let groups = Value::set(groups.filter(|group| !self.append || wanted.contains(group)));
+        Ok(Current::Present(
+            State::new()
+                .with("uid", entry.uid)
+                .with("group", entry.group.as_str())
+                .with("groups", groups)
+                .with("comment", entry.comment)
+                .with("home", entry.home)
+                .with("shell", entry.shell)
+                .with_some("password_hash", entry.password_hash.map(Value::Hidden)),
+        ))
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        match change {
+            Change::Create(_) => self.create(change, system)?,
+            Change::Update(_) => self.update(change, system)?,
+            Change::Remove => {
+                let command = Command::new(["userdel"]);
+                let command = if self.remove_home { command.arg("--remove") } else { command };
+                return run_checked(system, &command.arg("--").arg(&self.name)).map(drop);
+            }
+        }
+        match &self.password_hash {
+            Some(hash) if change.sets("password_hash") => self.set_password(hash, system),
+            _ => Ok(()),
+        }
+    }
+
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+        let known = world.user(&self.name).ok().flatten();
+        if change.is_remove() {
+            world.user_entry(&self.name, None);
+            if let Some(known) = known.filter(|_| self.remove_home) {
+                world.removed(&known.home);
+            }
+            return;
+        }
+        let is_new = known.is_none();
+        let known = known.unwrap_or_else(|| UserEntry {
+            group: self.name.clone(),
+            home: self.home_or_default(),
+            shell: self.shell_or_default().to_owned(),
+            ..UserEntry::default()
+        });
+        let mut groups =
+            self.groups.clone().map_or_else(|| known.groups.clone(), |groups| groups.0);
+        if self.append {
+            groups.extend(known.groups);
+        }
+        groups.sort();
+        groups.dedup();
+        let entry = UserEntry {
+            uid: self.uid.unwrap_or(known.uid),
+            group: self.group.clone().unwrap_or(known.group),
+            groups,
+            comment: self.comment.clone().unwrap_or(known.comment),
+            home: self.home.as_ref().map_or(known.home, ToString::to_string),
+            shell: self.shell.as_ref().map_or(known.shell, ToString::to_string),
+            password_hash: self.password_hash.as_ref().map(|hash| hash.expose().to_owned()),
+        };
+        if is_new && matches!(world.group(&entry.group), Ok(None)) {
+            world.group_entry(&entry.group, Some(GroupEntry::default()));
+        }
+        if is_new && self.creates_home() && matches!(world.stat(&entry.home), Ok(None)) {
+            let mode = home_mode(world);
+            world.directory(&entry.home, &self.name, &entry.group, mode);
+        }
+        world.user_entry(&self.name, Some(entry));
+    }
+}
+
+/// The mode that useradd gives to a home folder.
+fn home_mode(probe: &dyn Probe) -> u32 {
+    let text = probe.read("/etc/login.defs").ok().flatten().unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let octal = |name: &str| {
+        let value = text.lines().find_map(|line| line.trim().strip_prefix(name))?;
+        u32::from_str_radix(value.trim(), 8).ok()
+    };
+    octal("HOME_MODE").unwrap_or_else(|| 0o777 & !octal("UMASK").unwrap_or(0o022))
+}
