@@ -1,0 +1,97 @@
+//! Finding a project and reading its files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Source};
+
+/// A folder that holds `inventory/`.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// The folder.
+    pub root: PathBuf,
+}
+
+impl Project {
+    /// The project in `folder`, or in the nearest folder above it.
+    ///
+    /// # Errors
+    /// Says that there is none.
+    pub fn find(folder: &Path) -> Result<Self, Diagnostic> {
+        let found = folder.ancestors().find(|folder| folder.join("inventory").is_dir());
+        found.map(|root| Self { root: root.to_owned() }).ok_or_else(|| {
+            Diagnostic::nowhere(format!("no project in `{}` or above it", folder.display()))
+                .hint("a project is a folder that holds `inventory/`; name it with `--project`")
+        })
+    }
+
+    /// The text at `path`, relative to the project; `None` if nothing is there.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read, or is no text.
+    pub fn source(&self, path: &str) -> Result<Option<Arc<Source>>, Diagnostic> {
+        match std::fs::read_to_string(self.root.join(path)) {
+            Ok(text) => Ok(Some(Source::new(path, text))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unreadable(path, &error)),
+        }
+    }
+
+    /// The bytes at `path`, relative to the project; `None` if nothing is there.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read.
+    pub fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Diagnostic> {
+        match std::fs::read(self.root.join(path)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unreadable(path, &error)),
+        }
+    }
+
+    /// The names in `folder`, sorted; empty if there is no such folder.
+    ///
+    /// # Errors
+    /// Names the folder that cannot be read.
+    pub fn names(&self, folder: &str) -> Result<Vec<String>, Diagnostic> {
+        let entries = match std::fs::read_dir(self.root.join(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(unreadable(folder, &error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(folder, &error))?;
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The YAML files of `folder` by name without extension, sorted.
+    ///
+    /// # Errors
+    /// Names the file or folder that cannot be read.
+    pub fn yaml_files(&self, folder: &str) -> Result<Vec<(String, Arc<Source>)>, Diagnostic> {
+        let mut files = Vec::new();
+        for name in self.names(folder)? {
+            let path = format!("{folder}/{name}");
+            if Path::new(&name).extension().is_some_and(|ending| ending == "yml") {
+                return Err(Diagnostic::nowhere(format!("`{path}` would be ignored"))
+                    .hint("give it the ending `.yaml`"));
+            }
+            let Some(stem) = name.strip_suffix(".yaml").filter(|stem| !stem.starts_with('.'))
+            else {
+                continue;
+            };
+            if let Some(source) = self.source(&path)? {
+                files.push((stem.to_owned(), source));
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn unreadable(path: &str, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::nowhere(format!("cannot read `{path}`")).because(error)
+}
