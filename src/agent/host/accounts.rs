@@ -1,5 +1,5 @@
 //! Users and groups, read from `/etc/passwd`, `/etc/group` and `/etc/shadow`; names that are not
-//! there (LDAP and the like) are asked of `getent`.
+//! there are asked of `getent`, if the host has other sources of them (LDAP and the like).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ struct Tables {
     groups: BTreeMap<String, GroupEntry>,
     user_names: BTreeMap<u32, String>,
     group_names: BTreeMap<u32, String>,
+    /// Whether there are users and groups that are in no file.
+    has_other_sources: bool,
 }
 
 impl Accounts {
@@ -33,17 +35,19 @@ impl Accounts {
         if let Some(user) = tables.users.get(name) {
             return Ok(Some(user.clone()));
         }
-        let Some(line) = getent("passwd", name)? else { return Ok(None) };
+        let Some(line) = tables.getent("passwd", name)? else { return Ok(None) };
         let group_name = |gid| tables.group_name(gid);
         Ok(passwd_line(&line, group_name).map(|(_, user)| user))
     }
 
     /// The group `name`.
     pub(super) fn group(&self, name: &str) -> Result<Option<GroupEntry>> {
-        if let Some(group) = self.tables().groups.get(name) {
+        let tables = self.tables();
+        if let Some(group) = tables.groups.get(name) {
             return Ok(Some(group.clone()));
         }
-        Ok(getent("group", name)?.and_then(|line| group_line(&line)).map(|(_, group)| group))
+        let line = tables.getent("group", name)?;
+        Ok(line.and_then(|line| group_line(&line)).map(|(_, group)| group))
     }
 
     /// The name of a user's number, or the number as text.
@@ -89,7 +93,10 @@ impl Accounts {
 impl Tables {
     fn read() -> Self {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        Self::parse(&text("/etc/passwd"), &text("/etc/group"), &text("/etc/shadow"))
+        Self {
+            has_other_sources: has_other_sources(&text("/etc/nsswitch.conf")),
+            ..Self::parse(&text("/etc/passwd"), &text("/etc/group"), &text("/etc/shadow"))
+        }
     }
 
     fn parse(passwd: &str, group: &str, shadow: &str) -> Self {
@@ -123,11 +130,28 @@ impl Tables {
     fn group_name(&self, gid: u32) -> String {
         self.group_names.get(&gid).cloned().unwrap_or_else(|| gid.to_string())
     }
+
+    /// What other sources know of a name; a fork that most hosts are spared.
+    fn getent(&self, database: &str, name: &str) -> Result<Option<String>> {
+        if !self.has_other_sources {
+            return Ok(None);
+        }
+        let output = processes::run(Query::getent(database, name).command(), None, None)?;
+        Ok(output.success().then(|| output.text()))
+    }
 }
 
-fn getent(database: &str, name: &str) -> Result<Option<String>> {
-    let output = processes::run(Query::getent(database, name).command(), None, None)?;
-    Ok(output.success().then(|| output.text()))
+/// Whether `/etc/nsswitch.conf` names sources of users or groups beside the files and the
+/// transient users of systemd.
+fn has_other_sources(nsswitch: &str) -> bool {
+    nsswitch.lines().any(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        let Some((database, sources)) = line.split_once(':') else { return false };
+        matches!(database.trim(), "passwd" | "group")
+            && sources
+                .split_whitespace()
+                .any(|source| !matches!(source, "files" | "compat" | "systemd"))
+    })
 }
 
 fn passwd_line(line: &str, group_name: impl Fn(u32) -> String) -> Option<(String, UserEntry)> {
@@ -171,6 +195,16 @@ mod tests {
         assert_eq!(user.password_hash.as_deref(), Some("$y$hash"));
         assert_eq!(tables.groups["adm"].members, ["flus", "syslog"]);
         assert_eq!(tables.group_name(77), "77");
+    }
+
+    #[test]
+    fn other_sources_are_named_by_nsswitch() {
+        let plain =
+            "# passwd: ldap\npasswd:         files systemd\ngroup: files # ldap\nhosts: dns";
+        assert!(!has_other_sources(plain));
+        assert!(has_other_sources("passwd: files\ngroup: files sss\n"));
+        assert!(has_other_sources("passwd: files [NOTFOUND=return] ldap\n"));
+        assert!(!has_other_sources(""));
     }
 
     #[test]

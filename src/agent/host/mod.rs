@@ -62,6 +62,14 @@ impl Host {
         self.units.forget();
     }
 
+    /// A file at `path` is about to change.
+    fn forget_what_depends_on(&mut self, path: &str) {
+        self.accounts.forget();
+        if path.contains("/systemd/") {
+            self.units.forget();
+        }
+    }
+
     /// The user that a program is to run as; `None` for root.
     fn account(&self, command: &Command) -> Result<Option<UserEntry>> {
         let Some(name) = command.user.as_deref().filter(|name| *name != "root") else {
@@ -132,7 +140,7 @@ impl Probe for Host {
 impl System for Host {
     fn write_file(&mut self, path: &str, content: &[u8], attributes: &Attributes) -> Result<()> {
         let ids = self.accounts.ids(attributes)?;
-        self.accounts.forget();
+        self.forget_what_depends_on(path);
         files::write(path, content, ids, attributes.mode)
     }
 
@@ -142,6 +150,7 @@ impl System for Host {
     }
 
     fn make_symlink(&mut self, path: &str, target: &str) -> Result<()> {
+        self.forget_what_depends_on(path);
         files::make_symlink(path, target)
     }
 
@@ -155,6 +164,7 @@ impl System for Host {
     }
 
     fn remove_file(&mut self, path: &str) -> Result<()> {
+        self.forget_what_depends_on(path);
         files::remove_file(path)
     }
 
@@ -199,6 +209,8 @@ impl System for Host {
 
     fn sleep_milliseconds(&mut self, milliseconds: u32) {
         std::thread::sleep(Duration::from_millis(u64::from(milliseconds)));
+        // Who waits, waits for something to change by itself.
+        self.forget();
     }
 
     fn interrupted(&self) -> bool {

@@ -9,7 +9,9 @@ use crate::resources::{Command, Unit};
 
 use super::processes;
 
-const PROPERTIES: &str = "Id,Names,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload";
+/// `Type` says what `active` means; timers and the like have none.
+const PROPERTIES: &str =
+    "Id,Names,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,Type";
 
 /// The units that were asked about, until they are forgotten.
 #[derive(Default)]
@@ -29,7 +31,12 @@ impl Units {
         if let Some(unit) = self.known.borrow().get(name) {
             return Ok(unit.clone());
         }
+        // A template is no unit, and a question that names one is refused as a whole.
+        if name.contains("@.") {
+            return Ok(Unit::default());
+        }
         let mut names = self.expected.borrow().clone();
+        names.retain(|name| !name.contains("@."));
         names.insert(name.to_owned());
         let fresh = show(&names)?;
         let mut known = self.known.borrow_mut();
@@ -82,8 +89,9 @@ mod tests {
     fn reads_a_paragraph_of_systemctl_show() {
         let unit = parse(
             "Id=nginx.service\nLoadState=loaded\nActiveState=active\nSubState=running\n\
-             UnitFileState=enabled\nNeedDaemonReload=no",
+             UnitFileState=enabled\nNeedDaemonReload=no\nType=forking",
         );
+        assert_eq!(unit.properties["Type"], "forking");
         assert!(unit.exists() && unit.is_active() && !unit.needs_daemon_reload);
         assert_eq!(unit.unit_file_state, "enabled");
     }
