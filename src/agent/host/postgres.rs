@@ -1,20 +1,318 @@
-//! The host's PostgreSQL.
+//! The host's PostgreSQL, over its socket.
+//!
+//! The server lets the operating system's user `postgres` in as its superuser and asks the kernel
+//! who connects (peer authentication). So the connections live on a thread of their own that
+//! takes this user's identity for good: Linux keeps identities by thread, and the agent's own
+//! thread stays root throughout. The thread also bounds the time of every question.
 
-use crate::error::{Error, Result};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postgres::error::SqlState;
+use postgres::types::Type;
+use postgres::{Client, Config, NoTls};
+use rustix::fs::{Gid, Uid};
+
+use crate::error::{Context, Error, Kind, Result};
 use crate::resources::probe::SqlRow;
 
-/// Connections to the cluster of the host.
-#[derive(Default)]
-pub(super) struct Postgres;
+/// Where Debian's clusters have their sockets.
+const SOCKETS: &str = "/run/postgresql";
 
-impl Postgres {
-    /// Rows of a question.
-    pub(super) fn read(&self, _: &str, _: &str, _: &[&str]) -> Result<Vec<SqlRow>> {
-        Err(Error::tool_missing("postgresql"))
+/// How long the socket and the handshake may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a server that says "I am starting up" is asked again.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Connections to the newest running cluster of the host, kept while the run lasts.
+#[derive(Default)]
+pub(super) struct Postgres {
+    worker: RefCell<Option<Worker>>,
+}
+
+/// Whether a connection may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// One running cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cluster {
+    major_version: u32,
+    port: u16,
+    /// Whose it is: the user that may connect as its superuser.
+    uid: u32,
+    gid: u32,
+}
+
+/// The thread that holds the connections to one cluster.
+struct Worker {
+    cluster: Cluster,
+    questions: mpsc::Sender<Question>,
+}
+
+/// A statement on its way to the thread.
+struct Question {
+    access: Access,
+    database: String,
+    sql: String,
+    parameters: Vec<String>,
+    answer: mpsc::Sender<Result<Vec<SqlRow>>>,
+}
+
+impl Access {
+    /// How long a statement may take. Making a database copies a template; dropping one waits
+    /// for the disk.
+    fn timeout(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Read => 30,
+            Self::Write => 900,
+        })
     }
 
-    /// Executes a statement.
-    pub(super) fn execute(&self, _: &str, _: &str, _: &[&str]) -> Result<Vec<SqlRow>> {
-        Err(Error::tool_missing("postgresql"))
+    /// Settings of the session. Statements stay out of the server's log, because they may hold
+    /// the verifiers of passwords.
+    fn options(self) -> String {
+        let settings = match self {
+            Self::Read => "-c default_transaction_read_only=on",
+            Self::Write => "-c log_statement=none -c log_min_error_statement=panic",
+        };
+        format!("{settings} -c statement_timeout={}s", self.timeout().as_secs())
+    }
+}
+
+impl Postgres {
+    /// Rows of a question, in a read-only transaction.
+    pub(super) fn read(&self, database: &str, sql: &str, params: &[&str]) -> Result<Vec<SqlRow>> {
+        self.ask(Access::Read, database, sql, params)
+    }
+
+    /// Executes a statement, outside a transaction.
+    pub(super) fn execute(
+        &self,
+        database: &str,
+        sql: &str,
+        params: &[&str],
+    ) -> Result<Vec<SqlRow>> {
+        self.ask(Access::Write, database, sql, params)
+    }
+
+    fn ask(
+        &self,
+        access: Access,
+        database: &str,
+        sql: &str,
+        params: &[&str],
+    ) -> Result<Vec<SqlRow>> {
+        let Some(cluster) = newest_cluster() else { return Err(not_answering()) };
+        let mut worker = self.worker.borrow_mut();
+        if worker.as_ref().is_none_or(|worker| worker.cluster != cluster) {
+            *worker = Some(Worker::start(cluster)?);
+        }
+        let (answer, answers) = mpsc::channel();
+        let question = Question {
+            access,
+            database: database.to_owned(),
+            sql: sql.to_owned(),
+            parameters: params.iter().map(ToString::to_string).collect(),
+            answer,
+        };
+        let sent = worker.as_ref().is_some_and(|worker| worker.questions.send(question).is_ok());
+        // The server enforces the statement's own time first and says so.
+        let patience = access.timeout() + STARTUP_TIMEOUT + CONNECT_TIMEOUT;
+        match answers.recv_timeout(patience) {
+            Ok(rows) if sent => rows,
+            _ => {
+                *worker = None;
+                Err(Error::failed(format!(
+                    "PostgreSQL did not answer within {} seconds",
+                    patience.as_secs()
+                )))
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn start(cluster: Cluster) -> Result<Self> {
+        let (questions, received) = mpsc::channel();
+        let served = cluster.clone();
+        thread::Builder::new()
+            .name("postgresql".to_owned())
+            .spawn(move || serve(&served, &received))
+            .context(|| "cannot start a thread for PostgreSQL".to_owned())?;
+        Ok(Self { cluster, questions })
+    }
+}
+
+/// The life of the thread: becomes the cluster's user, then answers until the agent ends.
+fn serve(cluster: &Cluster, questions: &mpsc::Receiver<Question>) {
+    let identity = become_user(cluster.uid, cluster.gid);
+    let mut clients = BTreeMap::new();
+    for question in questions {
+        let rows = match &identity {
+            Ok(()) => answer(cluster, &mut clients, &question),
+            Err(error) => Err(error.clone()),
+        };
+        // Nobody waits any more for an answer that came too late.
+        let _ = question.answer.send(rows);
+    }
+}
+
+/// Gives this thread, and no other, the identity of a user. There is no way back.
+fn become_user(uid: u32, gid: u32) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_groups(&[gid])
+        .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
+        .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
+        .context(|| "cannot become the user of PostgreSQL".to_owned())
+}
+
+type Clients = BTreeMap<(Access, String), Client>;
+
+fn answer(cluster: &Cluster, clients: &mut Clients, question: &Question) -> Result<Vec<SqlRow>> {
+    if question.access == Access::Write {
+        // A database that somebody is connected to can neither be dropped nor be a template.
+        clients.retain(|(_, database), _| *database == question.database);
+    }
+    let key = (question.access, question.database.clone());
+    // The server may have been restarted since the last question.
+    let mut kept = clients.remove(&key);
+    let alive = kept.take_if(|client| client.is_valid(CONNECT_TIMEOUT).is_ok());
+    let mut client = match alive {
+        Some(client) => client,
+        None => connect(cluster, &question.database, question.access)?,
+    };
+    let rows = query(&mut client, &question.sql, &question.parameters);
+    clients.insert(key, client);
+    rows
+}
+
+fn connect(cluster: &Cluster, database: &str, access: Access) -> Result<Client> {
+    let mut config = Config::new();
+    config
+        .host_path(SOCKETS)
+        .port(cluster.port)
+        .user("postgres")
+        .dbname(database)
+        .application_name("infra")
+        .options(&access.options())
+        .connect_timeout(CONNECT_TIMEOUT);
+    let started = Instant::now();
+    loop {
+        match config.connect(NoTls) {
+            Ok(client) => return Ok(client),
+            Err(error)
+                if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW)
+                    && started.elapsed() < STARTUP_TIMEOUT =>
+            {
+                thread::sleep(Duration::from_millis(200));
+            }
+            Err(error) if error.code() == Some(&SqlState::INVALID_CATALOG_NAME) => {
+                return Err(Error::new(
+                    Kind::ToolMissing,
+                    format!("database `{database}` is not there"),
+                ));
+            }
+            Err(error) if error.as_db_error().is_none() => return Err(not_answering()),
+            Err(error) => {
+                return Err(explain("cannot connect to PostgreSQL as `postgres`", &error));
+            }
+        }
+    }
+}
+
+fn query(client: &mut Client, sql: &str, parameters: &[String]) -> Result<Vec<SqlRow>> {
+    let failed = |error: postgres::Error| explain("PostgreSQL refused a statement", &error);
+    let typed: Vec<_> = parameters
+        .iter()
+        .map(|text| (text as &(dyn postgres::types::ToSql + Sync), Type::TEXT))
+        .collect();
+    let rows = client.query_typed(sql, &typed).map_err(failed)?;
+    rows.iter()
+        .map(|row| {
+            let cells = (0..row.len()).map(|column| row.try_get(column).map_err(failed));
+            cells.collect()
+        })
+        .collect()
+}
+
+/// What the server said. The statement is not repeated: it may hold a verifier.
+fn explain(what: &str, error: &postgres::Error) -> Error {
+    let Some(refusal) = error.as_db_error() else {
+        return Error::failed(what).because(error);
+    };
+    let reasons = [Some(refusal.message()), refusal.detail(), refusal.hint()];
+    reasons.into_iter().flatten().fold(Error::failed(what), |error, reason| error.because(reason))
+}
+
+fn not_answering() -> Error {
+    Error::new(Kind::ToolMissing, format!("PostgreSQL does not answer on `{SOCKETS}`"))
+        .hint("declare the package `postgresql` and its service before this resource")
+}
+
+/// The running cluster of the highest version, as the lock files beside the sockets tell.
+fn newest_cluster() -> Option<Cluster> {
+    let entries = std::fs::read_dir(SOCKETS).ok()?;
+    let clusters = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let port = name.strip_prefix(".s.PGSQL.")?.parse().ok()?;
+        let socket = entry.metadata().ok()?;
+        let lock = entry.path().with_file_name(format!("{name}.lock"));
+        let lock = std::fs::read_to_string(lock).ok()?;
+        let (pid, data_directory) = lock_owner(&lock)?;
+        let is_running = std::fs::exists(format!("/proc/{pid}")).unwrap_or_default();
+        let version = std::fs::read_to_string(format!("{data_directory}/PG_VERSION")).ok()?;
+        let major_version = version.trim().split('.').next()?.parse().ok()?;
+        let (uid, gid) = (socket.uid(), socket.gid());
+        is_running.then_some(Cluster { major_version, port, uid, gid })
+    });
+    newest(clusters)
+}
+
+/// The highest version; among equals, the lowest port.
+fn newest(clusters: impl Iterator<Item = Cluster>) -> Option<Cluster> {
+    clusters.max_by_key(|cluster| (cluster.major_version, std::cmp::Reverse(cluster.port)))
+}
+
+/// The process and the data folder that a socket's lock file names in its first two lines.
+fn lock_owner(lock: &str) -> Option<(u32, &str)> {
+    let mut lines = lock.lines();
+    Some((lines.next()?.trim().parse().ok()?, lines.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_owner_of_a_socket() {
+        let lock = "4242\n/var/lib/postgresql/15/main\n1733050000\n5432\n/run/postgresql\n";
+        assert_eq!(lock_owner(lock), Some((4242, "/var/lib/postgresql/15/main")));
+        assert_eq!(lock_owner(""), None);
+    }
+
+    #[test]
+    fn prefers_the_newest_cluster_then_the_lowest_port() {
+        let cluster = |major_version, port| Cluster { major_version, port, uid: 1, gid: 1 };
+        let clusters = [cluster(13, 5432), cluster(15, 5434), cluster(15, 5433)];
+        assert_eq!(newest(clusters.into_iter()), Some(cluster(15, 5433)));
+        assert_eq!(newest(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn a_host_without_sockets_does_not_answer() {
+        assert_eq!(
+            not_answering().to_string(),
+            "PostgreSQL does not answer on `/run/postgresql`\n\
+             hint: declare the package `postgresql` and its service before this resource"
+        );
     }
 }
