@@ -20,6 +20,10 @@ mod cron;
 mod directory;
 mod group;
 pub mod package;
+mod postgresql;
+mod postgresql_database;
+mod postgresql_extension;
+mod postgresql_role;
 mod service;
 mod systemd;
 mod systemd_unit;
@@ -238,6 +242,9 @@ registry! {
     "directory" => directory::Directory,
     "group" => group::Group,
     "package" => package::Package,
+    "postgresql_database" => postgresql_database::PostgresqlDatabase,
+    "postgresql_extension" => postgresql_extension::PostgresqlExtension,
+    "postgresql_role" => postgresql_role::PostgresqlRole,
     "service" => service::Service,
     "systemd_unit" => systemd_unit::SystemdUnit,
     "user" => user::User,

@@ -1,0 +1,151 @@
+//! What the PostgreSQL kinds share: quoting, names, and the verifiers of passwords.
+//!
+//! Statements such as `CREATE ROLE` take no parameters, so this is the one place where values
+//! become parts of SQL text.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+
+use super::probe::Probe;
+use crate::error::{Error, Result};
+
+/// The database that is always there, to ask and change what belongs to the whole cluster.
+pub(super) const MAINTENANCE_DATABASE: &str = "postgres";
+
+/// How often PostgreSQL itself hashes a password by default.
+const ITERATIONS: u32 = 4096;
+
+/// A stored verifier that asks for more work than this is not tried.
+const MOST_ITERATIONS: u32 = 1_000_000;
+
+/// A name as SQL text: `"flus"`, whatever it contains.
+pub(super) fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL text: `'flus'`, whatever it contains and however the server reads backslashes.
+pub(super) fn quote_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if text.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
+}
+
+/// Checks the name of a role, a database or an extension. PostgreSQL would silently cut a longer
+/// one, and then never find it again.
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), String> {
+    match name {
+        "" => Err(format!("the name of a {what} cannot be empty")),
+        _ if name.len() > 63 => {
+            Err(format!("`{name}` is too long for a {what}: PostgreSQL keeps 63 bytes"))
+        }
+        _ if name.contains('\0') => Err(format!("the name of a {what} cannot contain a zero byte")),
+        _ => Ok(()),
+    }
+}
+
+/// What the server stores instead of the password, made here so that the password itself never
+/// reaches the server, its log or its statistics.
+pub(super) fn verifier(password: &str, probe: &dyn Probe) -> Result<String> {
+    // The kernel's random number, read as a file: 122 bits, hashed into a salt.
+    let source = "/proc/sys/kernel/random/uuid";
+    let random =
+        probe.read(source)?.ok_or_else(|| Error::failed(format!("cannot read `{source}`")))?;
+    let salt = Sha256::digest(random);
+    Ok(scram_sha_256(password, &salt[..16], ITERATIONS))
+}
+
+/// Whether a stored verifier is that of `password`. Verifiers of older kinds (`md5…`) never are.
+pub(super) fn verifies(stored: &str, password: &str) -> bool {
+    let Some((iterations, salt)) = parameters(stored) else { return false };
+    iterations <= MOST_ITERATIONS && scram_sha_256(password, &salt, iterations) == stored
+}
+
+/// The iterations and the salt of `SCRAM-SHA-256$4096:salt$stored key:server key`.
+fn parameters(stored: &str) -> Option<(u32, Vec<u8>)> {
+    let (parameters, _) = stored.strip_prefix("SCRAM-SHA-256$")?.split_once('$')?;
+    let (iterations, salt) = parameters.split_once(':')?;
+    let iterations = iterations.parse().ok().filter(|iterations| *iterations > 0)?;
+    Some((iterations, BASE64.decode(salt).ok()?))
+}
+
+/// RFC 5803, as PostgreSQL writes it.
+fn scram_sha_256(password: &str, salt: &[u8], iterations: u32) -> String {
+    // A password with characters that SASLprep refuses is used as it is, as PostgreSQL does.
+    let prepared = stringprep::saslprep(password).unwrap_or(password.into());
+    let mut salted = [0; 32];
+    pbkdf2::pbkdf2_hmac::<Sha256>(prepared.as_bytes(), salt, iterations, &mut salted);
+    let stored_key = Sha256::digest(hmac_sha_256(&salted, b"Client Key"));
+    let server_key = hmac_sha_256(&salted, b"Server Key");
+    format!(
+        "SCRAM-SHA-256${iterations}:{}${}:{}",
+        BASE64.encode(salt),
+        BASE64.encode(stored_key),
+        BASE64.encode(server_key)
+    )
+}
+
+fn hmac_sha_256(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    // A key of the block's length at most is used as it is, padded with zeros.
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(key);
+    let mut mac = <Hmac<Sha256> as hmac::digest::KeyInit>::new(&block.into());
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_whatever_a_name_contains() {
+        assert_eq!(quote_identifier("flus"), "\"flus\"");
+        assert_eq!(quote_identifier("a\"; DROP ROLE b; --"), "\"a\"\"; DROP ROLE b; --\"");
+    }
+
+    #[test]
+    fn quotes_whatever_a_text_contains() {
+        assert_eq!(quote_literal("fr_FR.UTF-8"), "'fr_FR.UTF-8'");
+        assert_eq!(quote_literal("it's"), "'it''s'");
+        assert_eq!(quote_literal("a\\' OR 1=1 --"), "E'a\\\\'' OR 1=1 --'");
+    }
+
+    #[test]
+    fn refuses_names_that_the_server_would_cut() {
+        assert_eq!(check_name("role", "flus"), Ok(()));
+        assert_eq!(check_name("role", ""), Err("the name of a role cannot be empty".into()));
+        let long = "x".repeat(64);
+        assert_eq!(
+            check_name("database", &long),
+            Err(format!("`{long}` is too long for a database: PostgreSQL keeps 63 bytes"))
+        );
+    }
+
+    /// The verifier is the one of PostgreSQL's own documentation of the exchange in RFC 7677.
+    #[test]
+    fn knows_the_password_of_a_verifier() {
+        let stored = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+                      WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+                      wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+        assert!(verifies(stored, "pencil"));
+        assert!(!verifies(stored, "Pencil"));
+    }
+
+    #[test]
+    fn a_verifier_of_an_older_kind_or_none_never_matches() {
+        for stored in [
+            "",
+            "md5e8a48653851e28c69d0506508fb27fc5",
+            "pencil",
+            "SCRAM-SHA-256$0:AAAA$a:b",
+            "SCRAM-SHA-256$4000000000:AAAA$a:b",
+        ] {
+            assert!(!verifies(stored, "pencil"), "{stored}");
+        }
+    }
+}

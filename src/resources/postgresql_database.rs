@@ -1,0 +1,134 @@
+//! `postgresql_database`: a database of the host's PostgreSQL, and who owns it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use super::fields::Presence;
+use super::postgresql::{MAINTENANCE_DATABASE, check_name, quote_identifier, quote_literal};
+use super::prediction::Prediction;
+use super::probe::Probe;
+use super::state::{Change, Current, State};
+use super::system::System;
+use crate::error::{Error, Result};
+
+/// A database of the host's newest PostgreSQL cluster.
+///
+/// Only its owner can change later. Its encoding and locale are fixed when it is made, so they
+/// are asked for under `on_create` and not compared. It is dropped only with `allow_data_loss`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PostgresqlDatabase {
+    /// Its name.
+    pub name: String,
+    /// The role it belongs to. Left alone if not given; `postgres` when it is made.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// What can only be chosen when it is made.
+    #[serde(default)]
+    pub on_create: OnCreate,
+    /// With `state: absent`, says that what it holds may be lost.
+    #[serde(default)]
+    pub allow_data_loss: bool,
+    /// Whether it should be there.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+/// Properties of a database that are fixed when it is made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OnCreate {
+    /// The character set, such as `UTF8`. The template's if not given.
+    #[serde(default)]
+    pub encoding: Option<String>,
+    /// The sort order and character classes, such as `fr_FR.UTF-8`; the server needs this locale.
+    /// The template's if not given.
+    #[serde(default)]
+    pub locale: Option<String>,
+    /// The database that is copied: `template1`, or `template0` where an encoding or a locale is
+    /// given, if not given.
+    #[serde(default)]
+    pub template: Option<String>,
+}
+
+const QUESTION: &str = "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1";
+
+impl PostgresqlDatabase {
+    fn create_statement(&self) -> String {
+        let fixed = &self.on_create;
+        let is_special = fixed.encoding.is_some() || fixed.locale.is_some();
+        let template = fixed.template.as_deref().or(is_special.then_some("template0"));
+        let options = [
+            self.owner.as_deref().map(|owner| format!(" OWNER {}", quote_identifier(owner))),
+            template.map(|template| format!(" TEMPLATE {}", quote_identifier(template))),
+            fixed.encoding.as_deref().map(|name| format!(" ENCODING {}", quote_literal(name))),
+            fixed.locale.as_deref().map(|name| format!(" LOCALE {}", quote_literal(name))),
+        ];
+        let options: String = options.into_iter().flatten().collect();
+        format!("CREATE DATABASE {}{options}", quote_identifier(&self.name))
+    }
+}
+
+impl Resource for PostgresqlDatabase {
+    const KIND: &'static str = "postgresql_database";
+    const PRIMARY: Option<&'static str> = Some("name");
+    const EXAMPLE: &'static str = "\
+- postgresql_database:
+    name: flus_production
+    owner: flus
+    on_create: { encoding: UTF8, locale: fr_FR.UTF-8 }
+- postgresql_database: { name: trial, state: absent, allow_data_loss: true }
+";
+
+    fn identity(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_name("database", &self.name)?;
+        self.owner.iter().try_for_each(|owner| check_name("role", owner))?;
+        if self.state.is_absent() && !self.allow_data_loss {
+            return Err(format!(
+                "`state: absent` drops database `{}` with all it holds: confirm it with \
+                 `allow_data_loss: true`",
+                self.name
+            ));
+        }
+        Ok(())
+    }
+
+    fn desired(&self) -> Option<State> {
+        (!self.state.is_absent()).then(|| State::new().with_some("owner", self.owner.as_deref()))
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let rows = probe.sql(MAINTENANCE_DATABASE, QUESTION, &[&self.name])?;
+        let Some(owner) = rows.into_iter().flatten().next() else { return Ok(Current::Absent) };
+        Ok(Current::Present(State::new().with("owner", owner.unwrap_or_default())))
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let database = quote_identifier(&self.name);
+        let statement = match change {
+            Change::Create(_) => self.create_statement(),
+            Change::Update(_) => {
+                let owner = quote_identifier(self.owner.as_deref().unwrap_or("postgres"));
+                format!("ALTER DATABASE {database} OWNER TO {owner}")
+            }
+            Change::Remove if !self.allow_data_loss => {
+                return Err(Error::failed(format!("database `{}` holds data", self.name))
+                    .hint("drop it with `state: absent` and `allow_data_loss: true`"));
+            }
+            Change::Remove => format!("DROP DATABASE IF EXISTS {database}"),
+        };
+        system.sql_execute(MAINTENANCE_DATABASE, &statement, &[]).map(drop)
+    }
+
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+        if change.is_create() {
+            world.database(&self.name);
+        }
+    }
+}

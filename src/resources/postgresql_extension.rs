@@ -1,0 +1,82 @@
+//! `postgresql_extension`: an extension of one database.
+
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use super::fields::Presence;
+use super::postgresql::{check_name, quote_identifier};
+use super::prediction::Prediction;
+use super::probe::Probe;
+use super::state::{Change, Current, State};
+use super::system::System;
+use crate::error::Result;
+
+/// An extension, such as `pg_trgm`, in one database of the host's newest PostgreSQL cluster.
+///
+/// Its files come with a package: `postgresql-contrib`, or one of its own. What depends on it
+/// keeps it from being dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PostgresqlExtension {
+    /// Its name.
+    pub name: String,
+    /// The database that has it.
+    pub database: String,
+    /// The schema that holds its objects. Left alone if not given.
+    #[serde(default)]
+    pub schema: Option<String>,
+    /// Whether it should be there.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+const QUESTION: &str = "SELECT n.nspname::text FROM pg_extension e \
+JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = $1";
+
+impl Resource for PostgresqlExtension {
+    const KIND: &'static str = "postgresql_extension";
+    const PRIMARY: Option<&'static str> = None;
+    const EXAMPLE: &'static str = "\
+- postgresql_extension: { name: pg_trgm, database: flus_production }
+";
+
+    fn identity(&self) -> String {
+        format!("{}/{}", self.database, self.name)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_name("extension", &self.name)?;
+        check_name("database", &self.database)?;
+        self.schema.iter().try_for_each(|schema| check_name("schema", schema))
+    }
+
+    fn desired(&self) -> Option<State> {
+        (!self.state.is_absent()).then(|| State::new().with_some("schema", self.schema.as_deref()))
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let rows = probe.sql(&self.database, QUESTION, &[&self.name])?;
+        let Some(schema) = rows.into_iter().flatten().next() else { return Ok(Current::Absent) };
+        Ok(Current::Present(State::new().with("schema", schema.unwrap_or_default())))
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let extension = quote_identifier(&self.name);
+        let schema = self.schema.as_deref().map(quote_identifier);
+        let statement = match (change, schema) {
+            (Change::Create(_), None) => format!("CREATE EXTENSION {extension}"),
+            (Change::Create(_), Some(schema)) => {
+                format!("CREATE EXTENSION {extension} SCHEMA {schema}")
+            }
+            (Change::Update(_), schema) => {
+                let schema = schema.unwrap_or_else(|| quote_identifier("public"));
+                format!("ALTER EXTENSION {extension} SET SCHEMA {schema}")
+            }
+            (Change::Remove, _) => format!("DROP EXTENSION IF EXISTS {extension}"),
+        };
+        system.sql_execute(&self.database, &statement, &[]).map(drop)
+    }
+
+    fn predict(&self, _: &Change, _: &mut Prediction<'_>) {}
+}

@@ -1,0 +1,203 @@
+//! `postgresql_role`: a role of the host's PostgreSQL, with its password and memberships.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Resource;
+use super::fields::{Presence, yes};
+use super::postgresql::{
+    MAINTENANCE_DATABASE, check_name, quote_identifier, quote_literal, verifier, verifies,
+};
+use super::prediction::Prediction;
+use super::probe::Probe;
+use super::state::{Change, Current, State, Value};
+use super::system::System;
+use crate::error::{Context as _, Error, Result};
+use crate::secret::Secret;
+
+/// A role (user or group) of the host's newest PostgreSQL cluster.
+///
+/// The password is compared with the verifier that the server stores and is sent as a verifier
+/// only, so neither the server nor its log ever sees it. An `md5` password is replaced by a
+/// SCRAM-SHA-256 one. A role that still owns something is not dropped: the server refuses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PostgresqlRole {
+    /// Its name.
+    pub name: String,
+    /// Its password; whatever it has now is left alone if there is none here.
+    #[serde(default)]
+    #[cfg_attr(feature = "cli", schemars(with = "Option<String>"))]
+    pub password: Option<Secret>,
+    /// Whether it may connect.
+    #[serde(default = "yes")]
+    pub login: bool,
+    /// Whether it may create databases.
+    #[serde(default)]
+    pub createdb: bool,
+    /// Whether it may do everything.
+    #[serde(default)]
+    pub superuser: bool,
+    /// Whether it may create roles.
+    #[serde(default)]
+    pub createrole: bool,
+    /// How many connections it may hold at once; -1 for no limit. Left alone if not given.
+    #[serde(default)]
+    pub connection_limit: Option<i32>,
+    /// The roles it is a member of, and no others. Left alone if not given.
+    #[serde(default)]
+    pub member_of: Option<Vec<String>>,
+    /// Whether it should be there.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+const QUESTION: &str = "\
+SELECT r.rolcanlogin::text, r.rolcreatedb::text, r.rolsuper::text, r.rolcreaterole::text, \
+r.rolconnlimit::text, r.rolpassword, \
+(SELECT coalesce(json_agg(g.rolname::text ORDER BY g.rolname), '[]')::text \
+FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid) \
+FROM pg_authid r WHERE r.rolname = $1";
+
+impl PostgresqlRole {
+    /// What is compared in place of the password: it tells one password from another, and is
+    /// neither the password nor what the server stores.
+    fn fingerprint(&self) -> Option<Value> {
+        let password = self.password.as_ref()?;
+        let text = format!("{}\0{}", self.name, password.expose());
+        Some(Value::Hidden(format!("{:x}", Sha256::digest(text))))
+    }
+
+    fn password_is(&self, stored: Option<&str>) -> Option<Value> {
+        let password = self.password.as_ref()?;
+        match stored {
+            Some(stored) if verifies(stored, password.expose()) => self.fingerprint(),
+            Some(_) => Some(Value::Hidden("another password".to_owned())),
+            None => Some(Value::from("none")),
+        }
+    }
+
+    /// The options of `CREATE ROLE` and `ALTER ROLE` for the fields that `change` sets.
+    fn options(&self, change: &Change, system: &dyn System) -> Result<String> {
+        let mut options = Vec::new();
+        for (field, wanted, word) in [
+            ("login", self.login, "LOGIN"),
+            ("createdb", self.createdb, "CREATEDB"),
+            ("superuser", self.superuser, "SUPERUSER"),
+            ("createrole", self.createrole, "CREATEROLE"),
+        ] {
+            if change.sets(field) {
+                options.push(format!("{}{word}", if wanted { "" } else { "NO" }));
+            }
+        }
+        if let Some(limit) = self.connection_limit.filter(|_| change.sets("connection_limit")) {
+            options.push(format!("CONNECTION LIMIT {limit}"));
+        }
+        if let Some(password) = self.password.as_ref().filter(|_| change.sets("password")) {
+            let verifier = verifier(password.expose(), system)?;
+            options.push(format!("PASSWORD {}", quote_literal(&verifier)));
+        }
+        Ok(options.join(" "))
+    }
+
+    fn set_memberships(&self, system: &mut dyn System) -> Result<()> {
+        let Some(wanted) = &self.member_of else { return Ok(()) };
+        let found = memberships(system, &self.name)?;
+        let role = quote_identifier(&self.name);
+        for group in wanted.iter().filter(|group| !found.contains(group)) {
+            execute(system, &format!("GRANT {} TO {role}", quote_identifier(group)))?;
+        }
+        for group in found.iter().filter(|group| !wanted.contains(group)) {
+            execute(system, &format!("REVOKE {} FROM {role}", quote_identifier(group)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Resource for PostgresqlRole {
+    const KIND: &'static str = "postgresql_role";
+    const PRIMARY: Option<&'static str> = Some("name");
+    const EXAMPLE: &'static str = "\
+- postgresql_role: { name: flus, password: \"not-a-real-one\" }
+- postgresql_role: { name: borgmatic, member_of: [pg_read_all_data] }
+";
+
+    fn identity(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        check_name("role", &self.name)?;
+        if self.connection_limit.is_some_and(|limit| limit < -1) {
+            return Err("`connection_limit` is a number of connections, or -1".to_owned());
+        }
+        if self.password.as_ref().is_some_and(|password| password.expose().is_empty()) {
+            return Err(format!("the password of role `{}` is empty", self.name));
+        }
+        self.member_of.iter().flatten().try_for_each(|group| check_name("role", group))
+    }
+
+    fn desired(&self) -> Option<State> {
+        (!self.state.is_absent()).then(|| {
+            State::new()
+                .with("login", self.login)
+                .with("createdb", self.createdb)
+                .with("superuser", self.superuser)
+                .with("createrole", self.createrole)
+                .with_some("connection_limit", self.connection_limit.map(|n| n.to_string()))
+                .with_some("password", self.fingerprint())
+                .with_some("member_of", self.member_of.as_ref().map(Value::set))
+        })
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let rows = probe.sql(MAINTENANCE_DATABASE, QUESTION, &[&self.name])?;
+        let Some(row) = rows.into_iter().next() else { return Ok(Current::Absent) };
+        let [login, createdb, superuser, createrole, limit, password, groups] = row.as_slice()
+        else {
+            return Err(Error::failed("PostgreSQL answered with too few columns"));
+        };
+        let yes = |cell: &Option<String>| cell.as_deref() == Some("true");
+        Ok(Current::Present(
+            State::new()
+                .with("login", yes(login))
+                .with("createdb", yes(createdb))
+                .with("superuser", yes(superuser))
+                .with("createrole", yes(createrole))
+                .with("connection_limit", limit.clone().unwrap_or_default())
+                .with_some("password", self.password_is(password.as_deref()))
+                .with("member_of", Value::set(names(groups.as_deref())?)),
+        ))
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let role = quote_identifier(&self.name);
+        if change.is_remove() {
+            return execute(system, &format!("DROP ROLE IF EXISTS {role}"));
+        }
+        let verb = if change.is_create() { "CREATE" } else { "ALTER" };
+        let options = self.options(change, system)?;
+        if change.is_create() || !options.is_empty() {
+            execute(system, &format!("{verb} ROLE {role} {options}"))?;
+        }
+        if change.sets("member_of") { self.set_memberships(system) } else { Ok(()) }
+    }
+
+    fn predict(&self, _: &Change, _: &mut Prediction<'_>) {}
+}
+
+fn memberships(probe: &dyn Probe, role: &str) -> Result<Vec<String>> {
+    let rows = probe.sql(MAINTENANCE_DATABASE, QUESTION, &[role])?;
+    names(rows.first().and_then(|row| row.last()).and_then(Option::as_deref))
+}
+
+/// The names of a JSON array.
+fn names(json: Option<&str>) -> Result<Vec<String>> {
+    serde_json::from_str(json.unwrap_or("[]"))
+        .context(|| "PostgreSQL answered with something else than names".to_owned())
+}
+
+fn execute(system: &mut dyn System, sql: &str) -> Result<()> {
+    system.sql_execute(MAINTENANCE_DATABASE, sql, &[]).map(drop)
+}
