@@ -181,6 +181,7 @@ fn compress(out: &Path, arch: String, binary: &Path) -> io::Result<Agent> {
 fn table(agents: &[Agent]) -> String {
     let mut source = String::from("[\n");
     for Agent { arch, sha256, gzip } in agents {
+        let gzip = gzip.display().to_string();
         // Writing to a String cannot fail.
         let _ = writeln!(
             source,

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 use crate::commands::Command;
 use crate::exit_code::ExitCode;
-use crate::report;
+use crate::report::{self, ColorChoice, Format};
 
 /// Makes Debian servers match a declarative inventory, over SSH.
 #[derive(Debug, Parser)]
@@ -37,26 +37,6 @@ struct GlobalArgs {
     color: ColorChoice,
 }
 
-/// The forms in which results are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Text for people.
-    Human,
-    /// One JSON object a line.
-    Json,
-}
-
-/// When color is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` is set.
-    Auto,
-    /// Even into a pipe or file.
-    Always,
-    /// Not at all.
-    Never,
-}
-
 /// What a subcommand gets beside its own arguments.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -73,7 +53,7 @@ pub struct Context {
 impl Context {
     /// Whether what is written to standard output may be colored.
     pub fn colored(&self) -> bool {
-        report::terminal::colored(self.color, &std::io::stdout())
+        report::terminal::colored_output(self.color)
     }
 }
 
@@ -93,8 +73,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command.run(&context) {
         Ok(code) => code,
         Err(error) => {
-            let colored = report::terminal::colored(context.color, &std::io::stderr());
-            report::terminal::print_error(&error, colored);
+            report::terminal::print_error(&error, report::terminal::colored_errors(context.color));
             ExitCode::of_error(&error)
         }
     }

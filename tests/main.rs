@@ -1,3 +1,6 @@
 //! All tests that look at the crate from outside, in one binary.
 
-fn main() {}
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
+mod tidy;
+mod transport;

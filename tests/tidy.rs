@@ -15,14 +15,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("diagnostic", &["error"]),
     ("error", &[]),
     ("events", &["error", "manifest", "resources"]),
-    ("inventory", &["diagnostic", "error", "manifest", "yaml"]),
+    ("inventory", &["diagnostic", "error", "manifest", "secret", "yaml"]),
     ("lab", &["error", "inventory"]),
     ("manifest", &["resources", "secret"]),
     ("report", &["diagnostic", "error", "events", "exit_code", "manifest", "resources", "secret"]),
-    ("resources", &["error", "manifest"]),
+    ("resources", &["error", "manifest", "secret"]),
     ("secret", &[]),
     ("secrets", &["diagnostic", "error", "secret", "yaml"]),
-    ("transport", &["error", "events", "inventory", "manifest", "wire"]),
+    ("transport", &["error", "events", "inventory", "manifest", "secret", "wire"]),
     ("wire", &["events", "manifest"]),
     ("yaml", &["diagnostic", "error"]),
 ];
@@ -133,10 +133,11 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (start, line) in lines.iter().enumerate() {
         let code = line.trim_start();
-        let is_function = ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn ", "async fn ", "pub async fn "]
-            .iter()
-            .any(|prefix| code.starts_with(prefix));
-        if !is_function {
+        let is_function =
+            ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn ", "async fn ", "pub async fn "]
+                .iter()
+                .any(|prefix| code.starts_with(prefix));
+        if !is_function || code.ends_with(';') {
             continue;
         }
         let end = format!("{}}}", " ".repeat(line.len() - code.len()));

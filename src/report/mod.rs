@@ -2,4 +2,4 @@
 
 pub mod terminal;
 
-pub use terminal::{note, print};
+pub use terminal::{ColorChoice, Format, note, print};

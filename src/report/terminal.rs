@@ -2,7 +2,27 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::cli::ColorChoice;
+use clap::ValueEnum;
+
+/// The forms in which results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When color is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Even into a pipe or file.
+    Always,
+    /// Not at all.
+    Never,
+}
 
 /// Writes a subcommand's own data to standard output, as it is. A reader that has seen enough
 /// (`| head`) is no error.
@@ -37,8 +57,17 @@ pub fn print_error(error: &anyhow::Error, colored: bool) {
     }
 }
 
-/// Whether to use color on `stream`.
-pub fn colored(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
+/// Whether to use color on standard output.
+pub fn colored_output(choice: ColorChoice) -> bool {
+    colored(choice, &io::stdout())
+}
+
+/// Whether to use color on standard error.
+pub fn colored_errors(choice: ColorChoice) -> bool {
+    colored(choice, &io::stderr())
+}
+
+fn colored(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
     match choice {
         ColorChoice::Always => true,
         ColorChoice::Never => false,

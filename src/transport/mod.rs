@@ -1,3 +1,130 @@
 //! How bytes reach a server: ssh, and the upload of the agent.
+//!
+//! An ssh master is started with the terminal inherited, so that ssh can ask what it must, and is
+//! kept for minutes after its last use. Each run opens one channel through it, in which a small
+//! shell script starts the agent.
 
 pub mod agent;
+
+mod bootstrap;
+mod failure;
+mod link;
+mod master;
+mod passwords;
+mod runtime_folder;
+
+pub use link::Link;
+pub use passwords::{Ask, Passwords};
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openssh::{Child, Session, Stdio};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::error::{Error, Kind, Result};
+use crate::inventory::connection::SshSettings;
+use bootstrap::Start;
+use master::{Master, Person};
+use runtime_folder::RuntimeFolder;
+
+/// How long a living master may take to open a channel.
+const OPENING: Duration = Duration::from_secs(15);
+
+/// Where to log in.
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    /// The name of the server in the inventory.
+    pub server: &'a str,
+    /// How it is reached.
+    pub settings: &'a SshSettings,
+}
+
+/// Connects to servers.
+pub struct Transport {
+    folder: RuntimeFolder,
+    passwords: Passwords,
+    /// Whose turn it is to ask the person at the terminal; `None` while only one server is asked.
+    turn: Option<Mutex<()>>,
+}
+
+impl Transport {
+    /// `session_folder` is the value of `XDG_RUNTIME_DIR`; `servers` is how many will be connected
+    /// to.
+    ///
+    /// # Errors
+    /// If there is no safe place for sockets.
+    pub fn new(
+        session_folder: Option<&Path>,
+        passwords: Passwords,
+        servers: usize,
+    ) -> Result<Self> {
+        Ok(Self {
+            folder: RuntimeFolder::open(session_folder)?,
+            passwords,
+            turn: (servers > 1).then(|| Mutex::new(())),
+        })
+    }
+
+    /// Starts the agent on a server, through a connection that is there or a new one.
+    ///
+    /// # Errors
+    /// What stands in the way, told in the words of the inventory.
+    pub async fn connect(&self, login: Login<'_>) -> Result<Link> {
+        let mut child = self.open(login).await?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin().take(), child.stdout().take(), child.stderr().take())
+        else {
+            return Err(Error::failed("a channel came without its pipes"));
+        };
+        let mut start = Start {
+            login,
+            passwords: &self.passwords,
+            stdin,
+            stdout,
+            stderr,
+            out: Vec::with_capacity(16 * 1024),
+            err: Vec::new(),
+        };
+        start.run().await?;
+        let Start { stdin, stdout, stderr, out, .. } = start;
+        Ok(Link::new(login.server, child, (stdin, stdout, stderr), out))
+    }
+
+    /// Opens a channel in which the bootstrap runs.
+    async fn open(&self, login: Login<'_>) -> Result<Child<Arc<Session>>> {
+        let Login { server, settings } = login;
+        let master = Master::new(server, settings, &self.folder);
+        let person = match (self.passwords.can_ask(), &self.turn) {
+            (false, _) => Person::Absent,
+            (true, None) => Person::Present,
+            (true, Some(turn)) => Person::Shared(turn),
+        };
+        match timeout(OPENING, channel(&master)).await {
+            Ok(Ok(child)) => return Ok(child),
+            Ok(Err(_)) => {}
+            // It lives and does not answer: the network changed under it.
+            Err(_) => master.end().await?,
+        }
+        master.start(person).await?;
+        let unreachable = |cause: String| {
+            Error::new(Kind::Unreachable, format!("cannot open a channel to `{server}`"))
+                .because(cause)
+        };
+        match timeout(OPENING, channel(&master)).await {
+            Ok(Ok(child)) => Ok(child),
+            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Err(_) => Err(unreachable("no answer within 15 s".to_owned())),
+        }
+    }
+}
+
+async fn channel(master: &Master<'_>) -> Result<Child<Arc<Session>>, openssh::Error> {
+    let session = Arc::new(Session::resume_mux(master.socket().into(), None));
+    let mut command = session.arc_command("sh");
+    command.args(bootstrap::arguments());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().await
+}

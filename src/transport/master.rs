@@ -1,0 +1,249 @@
+//! The connection itself: an ssh master that outlives the run, so that the next run is faster.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use sha2::{Digest as _, Sha256};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::failure;
+use super::runtime_folder::RuntimeFolder;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::inventory::connection::SshSettings;
+
+/// How long ssh may take to reach a server and to hear its greeting.
+pub(super) const CONNECT_SECONDS: u64 = 10;
+
+/// How long the login may take where no person is asked anything.
+const LOGIN: Duration = Duration::from_secs(CONNECT_SECONDS + 30);
+
+/// How long a person may take to type a passphrase.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// How long a connection is kept after its last use.
+const KEPT_SECONDS: u32 = 600;
+
+/// How one server is reached, and where its master listens.
+#[derive(Debug)]
+pub(super) struct Master<'a> {
+    server: &'a str,
+    settings: &'a SshSettings,
+    folder: &'a RuntimeFolder,
+    name: String,
+}
+
+/// Who can answer when ssh asks for a passphrase.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Person<'a> {
+    /// Nobody: there is no terminal.
+    Absent,
+    /// Somebody whom no other connection asks at the same time.
+    Present,
+    /// Somebody who is asked by one connection after the other, and only where needed.
+    Shared(&'a tokio::sync::Mutex<()>),
+}
+
+impl<'a> Master<'a> {
+    pub(super) fn new(
+        server: &'a str,
+        settings: &'a SshSettings,
+        folder: &'a RuntimeFolder,
+    ) -> Self {
+        Self { server, settings, folder, name: socket_name(server, settings) }
+    }
+
+    /// Where the master listens.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.file(&self.name)
+    }
+
+    /// Starts the master unless one listens by now. Two masters on one socket would leave one of
+    /// them behind for ever, so that only one process at a time gets this far.
+    pub(super) async fn start(&self, person: Person<'_>) -> Result<()> {
+        let _lock = self.lock().await?;
+        let socket = self.socket();
+        if UnixStream::connect(&socket).await.is_ok() {
+            return Ok(());
+        }
+        remove(&socket)?;
+        self.launch(person).await
+    }
+
+    /// Ends a master that does not answer any more.
+    pub(super) async fn end(&self) -> Result<()> {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-S").arg(self.socket()).args(["-O", "exit", "--", &self.settings.host]);
+        ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        // A master that does not even hear this is left to its own keep-alive.
+        let _ = timeout(Duration::from_secs(2), ssh.status()).await;
+        remove(&self.socket())
+    }
+
+    async fn launch(&self, person: Person<'_>) -> Result<()> {
+        let may_ask = matches!(person, Person::Present);
+        let Err((error, log)) = self.log_in(may_ask).await else { return Ok(()) };
+        let Person::Shared(turn) = person else { return Err(error) };
+        if !failure::needs_person(&log) {
+            return Err(error);
+        }
+        let _turn = turn.lock().await;
+        self.log_in(true).await.map_err(|(error, _)| error)
+    }
+
+    /// Lets ssh log in. The error comes with ssh's log.
+    async fn log_in(&self, may_ask: bool) -> Result<(), (Error, String)> {
+        let log = self.folder.file(&format!("{}.{}", &self.name[..16], std::process::id()));
+        let ended = self.run(&log, may_ask).await;
+        let text = fs::read(&log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        // Nothing depends on the log being gone.
+        let _ = fs::remove_file(&log);
+        match ended {
+            Ok(Some(true)) => Ok(()),
+            Ok(Some(false)) => Err((failure::of_ssh(self.server, self.settings, &text), text)),
+            Ok(None) => {
+                let text = format!("{text}\nssh: the login timed out");
+                Err((failure::of_ssh(self.server, self.settings, &text), text))
+            }
+            Err(error) => Err((error, text)),
+        }
+    }
+
+    /// Whether ssh logged in; `None` if it took too long.
+    async fn run(&self, log: &Path, may_ask: bool) -> Result<Option<bool>> {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-E").arg(log).arg("-S").arg(self.socket());
+        ssh.args(["-M", "-f", "-N", "-T", "-o"]).arg(format!("ControlPersist={KEPT_SECONDS}"));
+        ssh.args(self.options(may_ask)?).arg("--").arg(&self.settings.host);
+        // ssh asks on the terminal itself; its standard error is inherited for what hardware
+        // keys want to be touched for.
+        ssh.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let limit = if may_ask { PATIENCE } else { LOGIN };
+        match timeout(limit, ssh.status()).await {
+            Ok(Ok(status)) => Ok(Some(status.success())),
+            Ok(Err(error)) => Err(ssh_missing(&error)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The options of every ssh to this server.
+    pub(super) fn options(&self, may_ask: bool) -> Result<Vec<String>> {
+        let mut options = Vec::new();
+        if let Some(file) = &self.settings.config_file {
+            options.extend(["-F".to_owned(), file.display().to_string()]);
+        }
+        let mut option = |text: String| options.extend(["-o".to_owned(), text]);
+        option(format!("ConnectTimeout={CONNECT_SECONDS}"));
+        option("ServerAliveInterval=15".to_owned());
+        option("ServerAliveCountMax=3".to_owned());
+        option("StrictHostKeyChecking=yes".to_owned());
+        if !may_ask {
+            option("BatchMode=yes".to_owned());
+        }
+        if let Some(user) = &self.settings.user {
+            option(format!("User={user}"));
+        }
+        if let Some(port) = self.settings.port {
+            option(format!("Port={port}"));
+        }
+        if let Some(file) = &self.settings.identity_file {
+            option(format!("IdentityFile=\"{}\"", file.display()));
+            option("IdentitiesOnly=yes".to_owned());
+        }
+        if !self.settings.host_keys.is_empty() {
+            let file = self.write_host_keys()?;
+            option(format!("UserKnownHostsFile=\"{}\"", file.display()));
+            option("GlobalKnownHostsFile=/dev/null".to_owned());
+            option(format!("HostKeyAlias={}", self.server));
+            option("CheckHostIP=no".to_owned());
+            option("UpdateHostKeys=no".to_owned());
+            option("VerifyHostKeyDNS=no".to_owned());
+        }
+        Ok(options)
+    }
+
+    /// Puts the keys of the inventory where ssh can read them.
+    fn write_host_keys(&self) -> Result<PathBuf> {
+        let path = self.folder.file(&format!("{}.keys", self.name));
+        let mut lines = String::new();
+        for key in &self.settings.host_keys {
+            lines.extend([self.server, " ", key.trim(), "\n"]);
+        }
+        // The name of the file holds a hash of the keys, so that it never has to change.
+        if fs::read(&path).is_ok_and(|bytes| bytes == lines.as_bytes()) {
+            return Ok(path);
+        }
+        let context = || format!("cannot write `{}`", path.display());
+        let new = self.folder.file(&format!("{}.{}", &self.name[..16], std::process::id()));
+        let mut file = private(&new).context(context)?;
+        file.write_all(lines.as_bytes()).context(context)?;
+        fs::rename(&new, &path).context(context)?;
+        Ok(path)
+    }
+
+    /// Waits until no other process starts this master.
+    async fn lock(&self) -> Result<File> {
+        let path = self.folder.file(&format!("{}.lock", self.name));
+        let file = private(&path).context(|| format!("cannot open `{}`", path.display()))?;
+        let end = Instant::now() + PATIENCE;
+        while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() > end {
+                return Err(Error::new(
+                    Kind::Unreachable,
+                    format!("another `infra` has been connecting to `{}` for minutes", self.server),
+                )
+                .hint("answer or end the other one"));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(file)
+    }
+}
+
+/// The same settings give the same name, and other settings another one: a connection is not
+/// shared by logins that differ.
+fn socket_name(server: &str, settings: &SshSettings) -> String {
+    let mut hash = Sha256::new();
+    let mut part = |text: &str| hash.update(format!("{}:{text}", text.len()));
+    let path = |path: &Option<PathBuf>| {
+        path.as_deref().map_or_else(String::new, |path| path.display().to_string())
+    };
+    part(server);
+    part(&settings.host);
+    part(settings.user.as_deref().unwrap_or_default());
+    part(&settings.port.map_or_else(String::new, |port| port.to_string()));
+    part(&path(&settings.identity_file));
+    part(&path(&settings.config_file));
+    settings.host_keys.iter().for_each(|key| part(key));
+    let mut name = format!("{:x}", hash.finalize());
+    name.truncate(24);
+    name
+}
+
+/// A file that only this user can read.
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("cannot remove `{}`", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// ssh could not be started at all.
+pub(super) fn ssh_missing(error: &std::io::Error) -> Error {
+    Error::new(Kind::Unreachable, "cannot start `ssh`")
+        .because(error)
+        .hint("install the OpenSSH client")
+}
