@@ -178,15 +178,25 @@ impl<'de> Visitor<'de> for TextOrList {
     }
 }
 
-/// One text of a list.
-struct Scalar(String);
+/// A text that may look like a number or a boolean: `value: 1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scalar(pub String);
+
+impl Serialize for Scalar {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return String::deserialize(deserializer).map(Self);
+        }
         let (is_text, mut texts) = deserializer.deserialize_any(TextOrList)?;
         match texts.pop() {
             Some(text) if is_text => Ok(Self(text)),
-            _ => Err(D::Error::custom("a list in a list is not a text")),
+            _ => Err(D::Error::custom("a list is not a text")),
         }
     }
 }
@@ -239,6 +249,17 @@ fn text_or_list(description: &str) -> schemars::Schema {
         "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
         "description": description,
     })
+}
+
+#[cfg(feature = "cli")]
+impl schemars::JsonSchema for Scalar {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scalar".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "number", "boolean"] })
+    }
 }
 
 #[cfg(feature = "cli")]
@@ -310,7 +331,7 @@ mod tests {
             assert_eq!(postcard::from_bytes::<OneOrMany>(&bytes).unwrap(), read);
         }
         let error = serde_json::from_str::<OneOrMany>("[[\"a\"]]").unwrap_err().to_string();
-        assert!(error.starts_with("a list in a list is not a text"), "{error}");
+        assert!(error.starts_with("a list is not a text"), "{error}");
     }
 
     #[test]

@@ -19,14 +19,18 @@ mod authorized_key;
 mod cron;
 mod directory;
 mod group;
+mod hostname;
+mod locale;
 pub mod package;
 mod postgresql;
 mod postgresql_database;
 mod postgresql_extension;
 mod postgresql_role;
 mod service;
+mod sysctl;
 mod systemd;
 mod systemd_unit;
+mod timezone;
 mod user;
 
 pub use prediction::Prediction;
@@ -241,11 +245,15 @@ registry! {
     "cron" => cron::Cron,
     "directory" => directory::Directory,
     "group" => group::Group,
+    "hostname" => hostname::Hostname,
+    "locale" => locale::Locale,
     "package" => package::Package,
     "postgresql_database" => postgresql_database::PostgresqlDatabase,
     "postgresql_extension" => postgresql_extension::PostgresqlExtension,
     "postgresql_role" => postgresql_role::PostgresqlRole,
     "service" => service::Service,
+    "sysctl" => sysctl::Sysctl,
     "systemd_unit" => systemd_unit::SystemdUnit,
+    "timezone" => timezone::Timezone,
     "user" => user::User,
 }

@@ -19,6 +19,8 @@ pub struct Prediction<'a> {
     packages: BTreeMap<String, Option<String>>,
     units: BTreeMap<String, Unit>,
     databases: BTreeSet<String>,
+    /// PostgreSQL is stopped and will be started: what it holds cannot be asked yet.
+    starts_postgresql: bool,
     changed: BTreeSet<ResourceId>,
     /// The first resource that will change something which nobody can predict in full.
     brings_more: RefCell<Option<ResourceId>>,
@@ -42,6 +44,7 @@ impl<'a> Prediction<'a> {
             packages: BTreeMap::new(),
             units: BTreeMap::new(),
             databases: BTreeSet::new(),
+            starts_postgresql: false,
             changed: BTreeSet::new(),
             brings_more: RefCell::new(None),
         }
@@ -88,6 +91,7 @@ impl<'a> Prediction<'a> {
 
     /// A unit will be like this.
     pub fn unit_state(&mut self, name: &str, unit: Unit) {
+        self.starts_postgresql |= name.starts_with("postgresql") && unit.is_active();
         self.units.insert(name.to_owned(), unit);
     }
 
@@ -241,7 +245,7 @@ impl Probe for Prediction<'_> {
     }
 
     fn is_preview_of_more(&self) -> bool {
-        self.brings_more.borrow().is_some()
+        self.brings_more.borrow().is_some() || self.starts_postgresql
     }
 
     fn first_unpredictable(&self) -> Option<ResourceId> {

@@ -115,6 +115,11 @@ impl Query {
         Self::reading(["getent", "--", database, key])
     }
 
+    /// `locale -a`: the locales that programs can use.
+    pub fn locales() -> Self {
+        Self::reading(["locale", "-a"])
+    }
+
     fn reading(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { command: Command::new(argv).timeout_seconds(60) }
     }

@@ -250,7 +250,7 @@ fn explain(what: &str, error: &postgres::Error) -> Error {
         return Error::failed(what).because(error);
     };
     let reasons = [Some(refusal.message()), refusal.detail(), refusal.hint()];
-    reasons.into_iter().flatten().fold(Error::failed(what), |error, reason| error.because(reason))
+    reasons.into_iter().flatten().fold(Error::failed(what), Error::because)
 }
 
 fn not_answering() -> Error {

@@ -1,0 +1,203 @@
+//! `locale`: a language and character set that programs may use.
+
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use super::fields::Presence;
+use super::prediction::Prediction;
+use super::probe::Probe;
+use super::query::{Command, Query};
+use super::state::{Change, Current, State};
+use super::system::{Attributes, System, run_checked};
+use crate::error::{Error, Kind, Result};
+
+/// A locale of the C library, generated on the host. Needs the package `locales`.
+///
+/// Programs that already run do not see a new locale: restart them (PHP, for example).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Locale {
+    /// Its name as in `/usr/share/i18n/SUPPORTED`: `fr_FR.UTF-8`.
+    pub name: String,
+    /// Whether it is the language of the whole system: `LANG` in `/etc/default/locale`.
+    #[serde(default)]
+    pub default: bool,
+    /// Whether it should be there.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+const SUPPORTED: &str = "/usr/share/i18n/SUPPORTED";
+const LIST: &str = "/etc/locale.gen";
+const DEFAULT: &str = "/etc/default/locale";
+
+impl Locale {
+    /// Its line in the list of what to generate: `fr_FR.UTF-8 UTF-8`.
+    fn line(&self, probe: &dyn Probe) -> Result<String> {
+        let Some(supported) = probe.read(SUPPORTED)? else {
+            return Err(Error::new(Kind::ToolMissing, "no locales are on the server")
+                .hint("declare the package `locales` before this resource"));
+        };
+        let supported = String::from_utf8_lossy(&supported).into_owned();
+        let mut lines = supported.lines().map(str::trim);
+        lines.find(|line| name_of(line) == Some(&self.name)).map(str::to_owned).ok_or_else(|| {
+            Error::new(Kind::Input, format!("there is no locale `{}`", self.name))
+                .hint(format!("`{SUPPORTED}` on the server lists them"))
+        })
+    }
+
+    fn set_list(&self, listed: bool, system: &mut dyn System) -> Result<()> {
+        let line = self.line(system)?;
+        let list = system.read(LIST)?.unwrap_or_default();
+        let list = with_line(&String::from_utf8_lossy(&list), &line, listed);
+        let attributes = Attributes { owner: None, group: None, mode: None };
+        system.write_file(LIST, list.as_bytes(), &attributes)
+    }
+}
+
+impl Resource for Locale {
+    const KIND: &'static str = "locale";
+    const PRIMARY: Option<&'static str> = Some("name");
+    const EXAMPLE: &'static str = "\
+- locale: { name: fr_FR.UTF-8, default: true }
+- locale: en_GB.UTF-8
+";
+
+    fn identity(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_.@-".contains(c);
+        if self.name.is_empty() || !self.name.chars().all(is_name) {
+            return Err(format!("`{}` is not a locale such as `fr_FR.UTF-8`", self.name));
+        }
+        if self.default && self.state.is_absent() {
+            return Err("`default` cannot go with `state: absent`".to_owned());
+        }
+        Ok(())
+    }
+
+    fn desired(&self) -> Option<State> {
+        (!self.state.is_absent()).then(|| {
+            State::new()
+                .with("generated", true)
+                .with("listed", true)
+                .with_some("default", self.default.then_some(self.name.as_str()))
+        })
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let line = self.line(probe)?;
+        let list = probe.read(LIST)?.unwrap_or_default();
+        let listed = String::from_utf8_lossy(&list).lines().any(|other| other.trim() == line);
+        let known = probe.query(&Query::locales())?;
+        let wanted = normalized(&self.name);
+        let generated = known.text().lines().any(|name| normalized(name) == wanted);
+        if !listed && !generated {
+            return Ok(Current::Absent);
+        }
+        let default = probe.read(DEFAULT)?.unwrap_or_default();
+        let default = language(&String::from_utf8_lossy(&default));
+        Ok(Current::Present(
+            State::new()
+                .with("generated", generated)
+                .with("listed", listed)
+                .with_some("default", default),
+        ))
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        if change.is_remove() {
+            self.set_list(false, system)?;
+            return run_checked(system, &Command::new(["locale-gen"])).map(drop);
+        }
+        if change.sets("listed") {
+            self.set_list(true, system)?;
+        }
+        if change.sets("generated") {
+            run_checked(system, &Command::new(["locale-gen", "--keep-existing"]))?;
+        }
+        if change.sets("default") {
+            let setting = format!("LANG={}", self.name);
+            run_checked(system, &Command::new(["update-locale", &setting]))?;
+        }
+        Ok(())
+    }
+
+    fn predict(&self, _: &Change, _: &mut Prediction<'_>) {}
+
+    fn switches(&self) -> Vec<String> {
+        vec![LIST.to_owned(), DEFAULT.to_owned()]
+    }
+}
+
+/// The first word of a line of the list, commented out or not.
+fn name_of(line: &str) -> Option<&str> {
+    line.trim_start_matches(['#', ' ']).split_whitespace().next()
+}
+
+/// The list with `line` in it, or commented out.
+fn with_line(list: &str, line: &str, listed: bool) -> String {
+    let commented = format!("# {line}");
+    let new = if listed { line } else { commented.as_str() };
+    let is_it = |other: &str| other.trim_start_matches(['#', ' ']).trim_end() == line;
+    let mut lines: Vec<&str> =
+        list.lines().map(|other| if is_it(other) { new } else { other }).collect();
+    if listed && !lines.contains(&line) {
+        lines.push(line);
+    }
+    lines.join("\n") + "\n"
+}
+
+/// As `locale -a` prints it: the character set in lower case, without hyphens.
+fn normalized(name: &str) -> String {
+    let (name, modifier) = name.split_once('@').map_or((name, None), |(n, m)| (n, Some(m)));
+    let (language, charset) = name.split_once('.').map_or((name, None), |(l, c)| (l, Some(c)));
+    let charset = charset.map(|charset| {
+        let plain = charset.chars().filter(char::is_ascii_alphanumeric);
+        format!(".{}", plain.collect::<String>().to_ascii_lowercase())
+    });
+    let modifier = modifier.map(|modifier| format!("@{modifier}"));
+    format!("{language}{}{}", charset.unwrap_or_default(), modifier.unwrap_or_default())
+}
+
+/// The value of `LANG` in a file of shell assignments.
+fn language(file: &str) -> Option<String> {
+    let mut values = file.lines().rev().filter_map(|line| line.trim().strip_prefix("LANG="));
+    values.next().map(|value| value.trim_matches(['"', '\'']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_compared_as_the_c_library_writes_them() {
+        for (written, printed) in [
+            ("fr_FR.UTF-8", "fr_FR.utf8"),
+            ("fr_FR", "fr_FR"),
+            ("de_DE.ISO-8859-15@euro", "de_DE.iso885915@euro"),
+            ("C.UTF-8", "C.utf8"),
+        ] {
+            assert_eq!(normalized(written), printed);
+            assert_eq!(normalized(printed), printed);
+        }
+    }
+
+    #[test]
+    fn a_line_is_uncommented_where_it_is_and_else_added() {
+        let list = "# This file\n# en_GB.UTF-8 UTF-8\n# fr_FR ISO-8859-1\n# fr_FR.UTF-8 UTF-8\n";
+        let on = with_line(list, "fr_FR.UTF-8 UTF-8", true);
+        assert_eq!(on, list.replace("# fr_FR.UTF-8", "fr_FR.UTF-8"));
+        assert_eq!(with_line(&on, "fr_FR.UTF-8 UTF-8", false), list);
+        assert_eq!(with_line("a b", "fr_FR.UTF-8 UTF-8", true), "a b\nfr_FR.UTF-8 UTF-8\n");
+    }
+
+    #[test]
+    fn the_last_language_counts() {
+        assert_eq!(language("LANG=\"C\"\n LANG=fr_FR.UTF-8\n").as_deref(), Some("fr_FR.UTF-8"));
+        assert_eq!(language("#LANG=C\n"), None);
+    }
+}
