@@ -10,6 +10,8 @@ pub mod cli;
 #[cfg(feature = "cli")]
 pub mod commands;
 #[cfg(feature = "cli")]
+pub mod compile;
+#[cfg(feature = "cli")]
 pub mod diagnostic;
 pub mod error;
 pub mod events;
@@ -22,6 +24,8 @@ pub mod manifest;
 pub mod report;
 pub mod resources;
 pub mod secret;
+#[cfg(feature = "cli")]
+pub mod secrets;
 #[cfg(feature = "cli")]
 pub mod transport;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 pub mod connection;
 mod layer;
-mod merge;
+
 mod project;
 mod size;
 mod target;
@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::manifest::Expect;
-use crate::yaml::Node;
+use crate::yaml::{Node, merge};
 
 pub use connection::SshSettings;
-pub use merge::merge;
+
 pub use project::Project;
 pub use size::parse_size;
 

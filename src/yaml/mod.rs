@@ -4,13 +4,15 @@
 //! shared, not copied; duplicate keys, tags and several documents in one file are refused.
 
 mod deserialize;
+mod merge;
 mod parse;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Span};
 
 pub use deserialize::{FieldError, deserialize};
+pub use merge::merge;
 pub use parse::parse;
 
 /// A value and where it was written.
@@ -30,17 +32,17 @@ pub enum Value {
     /// `true` or `false`; `yes` and `no` are texts.
     Bool(bool),
     /// A whole number, and how it was written: `0644` can be meant as a text.
-    Integer(i64, Rc<str>),
+    Integer(i64, Arc<str>),
     /// A number, and how it was written: `8.10` can be meant as a text.
-    Float(f64, Rc<str>),
+    Float(f64, Arc<str>),
     /// A text.
-    String(Rc<str>),
+    String(Arc<str>),
     /// The content of a file that is no text; never comes from YAML itself.
-    Bytes(Rc<[u8]>),
+    Bytes(Arc<[u8]>),
     /// A list.
-    List(Rc<Vec<Node>>),
+    List(Arc<Vec<Node>>),
     /// A map in the order written.
-    Map(Rc<Map>),
+    Map(Arc<Map>),
 }
 
 /// The entries of a map; keys are unique.
@@ -54,7 +56,7 @@ pub struct Map {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The key.
-    pub key: Rc<str>,
+    pub key: Arc<str>,
     /// Where the key is.
     pub key_span: Span,
     /// The value.

@@ -1,7 +1,6 @@
 //! From text to nodes.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError};
@@ -147,7 +146,7 @@ impl<'a> Builder<'a> {
             let (event, span) = self.expect()?;
             if matches!(event, Event::SequenceEnd) {
                 let span = Span::new(self.source, start.range.start..span.range.end);
-                return Ok(Node { span, value: Value::List(Rc::new(elements)) });
+                return Ok(Node { span, value: Value::List(Arc::new(elements)) });
             }
             elements.push(self.node(event, span, depth + 1)?);
         }
@@ -160,7 +159,7 @@ impl<'a> Builder<'a> {
             let key = match event {
                 Event::MappingEnd => {
                     let span = Span::new(self.source, start.range.start..key_span.range.end);
-                    return Ok(Node { span, value: Value::Map(Rc::new(map)) });
+                    return Ok(Node { span, value: Value::Map(Arc::new(map)) });
                 }
                 Event::Scalar(text, ..) => Some(text),
                 other => {
@@ -184,7 +183,7 @@ impl<'a> Builder<'a> {
                         .and(&first.key_span, "first defined here"),
                 );
             } else {
-                map.entries.push(Entry { key: Rc::from(&*key), key_span, value });
+                map.entries.push(Entry { key: Arc::from(&*key), key_span, value });
             }
         }
     }
@@ -229,7 +228,7 @@ impl<'a> Builder<'a> {
 
 /// The value of a scalar in YAML 1.2's core schema. Numbers keep how they were written.
 fn scalar(text: &str, plain: bool) -> Value {
-    let string = || Value::String(Rc::from(text));
+    let string = || Value::String(Arc::from(text));
     if !plain {
         return string();
     }
@@ -241,12 +240,12 @@ fn scalar(text: &str, plain: bool) -> Value {
     }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().map_or_else(|_| string(), |n| Value::Integer(n, Rc::from(text)));
+        return text.parse().map_or_else(|_| string(), |n| Value::Integer(n, Arc::from(text)));
     }
     let float = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
     match text.parse::<f64>() {
-        Ok(number) if float => Value::Float(number, Rc::from(text)),
+        Ok(number) if float => Value::Float(number, Arc::from(text)),
         _ => string(),
     }
 }

@@ -1,8 +1,8 @@
 //! Putting one layer on another.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::yaml::{Map, Node, Value};
+use super::{Map, Node, Value};
 
 /// `strong` over `weak`: maps merge deeply, everything else replaces, and a null takes its key
 /// out. Every value keeps the place it came from.
@@ -28,7 +28,7 @@ pub fn merge(weak: &Node, strong: &Node) -> Node {
     }
     let fresh = above.entries.iter().filter(|entry| below.entry(&entry.key).is_none());
     merged.entries.extend(fresh.filter(|entry| !entry.value.is_null()).cloned());
-    Node { span: strong.span.clone(), value: Value::Map(Rc::new(merged)) }
+    Node { span: strong.span.clone(), value: Value::Map(Arc::new(merged)) }
 }
 
 #[cfg(test)]

@@ -1,0 +1,330 @@
+//! From a role's resources as written to resources of the manifest: conditions, loops, blocks,
+//! templates, and the reading of each spec.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use minijinja::Value;
+use minijinja::value::ValueKind;
+
+use super::engine::Failure;
+use super::role::{Body, Item, Role};
+use super::scope::{Local, Scope};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span};
+use crate::inventory::Project;
+use crate::manifest::{Resource, ResourceId};
+use crate::resources::{Spec, primary_field};
+use crate::yaml::{self, Entry, Map, Node};
+
+/// Fields that become arguments of a program, or are shown by one: no secret may be in them.
+const ARGUMENTS: &[(&str, &[&str])] = &[
+    (
+        "command",
+        &["name", "run", "unless", "only_if", "creates", "refuse_if", "refuse_message", "cwd"],
+    ),
+    ("cron", &["command", "name"]),
+    ("git", &["repository", "ref", "path"]),
+    ("http_check", &["url"]),
+    ("service", &["validate"]),
+    ("systemd_unit", &["content", "unit", "service", "timer", "install"]),
+];
+
+/// A resource whose links to others are still names.
+pub(super) struct Linked {
+    pub(super) resource: Resource,
+    pub(super) span: Span,
+    pub(super) requires: Vec<(String, Span)>,
+    pub(super) reload: Vec<(String, Span)>,
+    pub(super) restart: Vec<(String, Span)>,
+}
+
+/// Expands the resources of one role.
+pub(super) struct Expansion<'a> {
+    pub(super) project: &'a Project,
+    pub(super) role: &'a Role,
+    pub(super) linked: &'a mut Vec<Linked>,
+    pub(super) mistakes: &'a mut Diagnostics,
+}
+
+impl Expansion<'_> {
+    /// Expands `items`. `ambient` are the secrets that loops and `let` around them have used.
+    pub(super) fn items(&mut self, items: &[Item], scope: &Arc<Scope>, ambient: &BTreeSet<String>) {
+        for item in items {
+            if let Err(failure) = self.item(item, scope, ambient) {
+                self.mistakes.push(*failure);
+            }
+        }
+    }
+
+    fn item(
+        &mut self,
+        item: &Item,
+        scope: &Arc<Scope>,
+        ambient: &BTreeSet<String>,
+    ) -> Result<(), Failure> {
+        scope.secrets().take_used();
+        let rounds = match &item.for_each {
+            Some(node) => rounds(node, scope)?,
+            None => vec![BTreeMap::new()],
+        };
+        let mut looped = ambient.clone();
+        looped.extend(scope.secrets().take_used());
+        for locals in rounds {
+            let scope = if locals.is_empty() { Arc::clone(scope) } else { scope.with(locals) };
+            if let Err(failure) = self.round(item, &scope, &looped) {
+                self.mistakes.push(*failure);
+            }
+        }
+        Ok(())
+    }
+
+    fn round(
+        &mut self,
+        item: &Item,
+        scope: &Arc<Scope>,
+        ambient: &BTreeSet<String>,
+    ) -> Result<(), Failure> {
+        let scope = with_lets(&item.lets, scope)?;
+        if let Some(when) = &item.when
+            && !scope.expression(when)?.is_true()
+        {
+            return Ok(());
+        }
+        let mut used = ambient.clone();
+        used.extend(scope.secrets().take_used());
+        match &item.body {
+            Body::Block(items) => self.items(items, &scope, &used),
+            Body::Resource(entry) => {
+                let spec = self.spec(entry, &scope)?;
+                used.extend(scope.secrets().take_used());
+                self.linked.push(Linked {
+                    requires: links(item.requires.as_ref(), "requires", &scope)?,
+                    reload: links(item.reload.as_ref(), "reload", &scope)?,
+                    restart: links(item.restart.as_ref(), "restart", &scope)?,
+                    span: item.span.clone(),
+                    resource: Resource {
+                        id: spec.id(),
+                        role: self.role.name.clone(),
+                        place: item.span.place(),
+                        spec,
+                        requires: Vec::new(),
+                        reload: Vec::new(),
+                        restart: Vec::new(),
+                        secrets: used.into_iter().collect(),
+                    },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the spec of a resource, its fields evaluated.
+    fn spec(&mut self, entry: &Entry, scope: &Arc<Scope>) -> Result<Spec, Failure> {
+        let kind = &*entry.key;
+        let map = match (entry.value.as_map(), primary_field(kind)) {
+            (Some(map), _) => map.clone(),
+            (None, Some(primary)) if entry.value.scalar().is_some() => {
+                let field = Entry { key: primary.into(), ..entry.clone() };
+                Map { entries: vec![field] }
+            }
+            _ => return Err(Box::new(entry.value.wrong_kind(kind, "a map of fields"))),
+        };
+        let arguments = ARGUMENTS.iter().find(|(known, _)| *known == kind);
+        let mut fields = Map::default();
+        let mut seen = BTreeSet::new();
+        for field in &map.entries {
+            let evaluated = self.field(kind, field, scope)?;
+            let used = scope.secrets().take_used();
+            let is_argument = arguments.is_some_and(|(_, names)| names.contains(&&*field.key));
+            if is_argument && let Some(name) = used.first() {
+                return Err(Box::new(argument(field, name)));
+            }
+            seen.extend(used);
+            fields.entries.push(evaluated);
+        }
+        scope.secrets().remember(seen);
+        let span = entry.key_span.clone();
+        let node = Node { span: span.clone(), value: yaml::Value::Map(Arc::new(fields)) };
+        let Some(spec) = Spec::deserialize_kind(kind, &node) else {
+            return Err(Box::new(Diagnostic::at(&span, format!("unknown kind `{kind}`"))));
+        };
+        let spec = spec.map_err(|error| Box::new(error.into_diagnostic(&span)))?;
+        spec.validate().map_err(|message| Box::new(Diagnostic::at(&span, message)))?;
+        Ok(spec)
+    }
+
+    /// One field, evaluated; `template` and `source` of a file become its `content`.
+    fn field(&self, kind: &str, field: &Entry, scope: &Arc<Scope>) -> Result<Entry, Failure> {
+        let content = |value: yaml::Value| {
+            let span = field.value.span.clone();
+            Entry {
+                key: "content".into(),
+                key_span: field.key_span.clone(),
+                value: Node { span, value },
+            }
+        };
+        match (kind, &*field.key) {
+            ("file", "template") => {
+                let name = scope.evaluate(&field.value)?;
+                let path = self.find("templates", &name)?;
+                let text = scope.template(&path, &field.value)?;
+                Ok(content(yaml::Value::String(text.into())))
+            }
+            ("file", "source") => {
+                let name = scope.evaluate(&field.value)?;
+                let path = self.find("files", &name)?;
+                let bytes = self.project.bytes(&path)?.unwrap_or_default();
+                Ok(content(match String::from_utf8(bytes) {
+                    Ok(text) => yaml::Value::String(text.into()),
+                    Err(error) => yaml::Value::Bytes(error.into_bytes().into()),
+                }))
+            }
+            _ => Ok(Entry { value: scope.evaluate(&field.value)?, ..field.clone() }),
+        }
+    }
+
+    /// The path of a role's own file, or of a shared template.
+    fn find(&self, folder: &str, name: &Node) -> Result<String, Failure> {
+        let text = name.scalar().unwrap_or_default();
+        if text.is_empty() || text.starts_with('/') || text.split('/').any(|part| part == "..") {
+            let message = format!("`{text}` is not a name below `{folder}/`");
+            return Err(Box::new(Diagnostic::at(&name.span, message)));
+        }
+        let own = format!("roles/{}/{folder}/{text}", self.role.name);
+        let shared = format!("templates/{text}");
+        if self.project.root.join(&own).is_file() {
+            return Ok(own);
+        }
+        if folder == "templates" && self.project.root.join(&shared).is_file() {
+            return Ok(shared);
+        }
+        let known = self.project.names(&format!("roles/{}/{folder}", self.role.name));
+        let known = known.unwrap_or_default();
+        let mistake = Diagnostic::at(&name.span, format!("`{own}` is not there"));
+        Err(Box::new(mistake.suggest(text, known.iter().map(String::as_str))))
+    }
+}
+
+/// Evaluates the values of a `let` in order and adds them to the scope.
+pub(super) fn with_lets(lets: &[Entry], scope: &Arc<Scope>) -> Result<Arc<Scope>, Failure> {
+    let mut scope = Arc::clone(scope);
+    for entry in lets {
+        let value = match entry.value.as_str() {
+            Some(text) => scope.text(text, &entry.value)?,
+            None => scope.lazy(&entry.value),
+        };
+        scope = scope.with(BTreeMap::from([(entry.key.to_string(), Local::Value(value))]));
+    }
+    Ok(scope)
+}
+
+/// The locals of each round of a `for_each`.
+fn rounds(node: &Node, scope: &Arc<Scope>) -> Result<Vec<BTreeMap<String, Local>>, Failure> {
+    let value = scope.expression(node)?;
+    let broken = |error: minijinja::Error| -> Failure {
+        Box::new(Diagnostic::at(&node.span, error.to_string()))
+    };
+    let is_map = value.kind() == ValueKind::Map;
+    let iterable = matches!(value.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::Iterable);
+    if !iterable {
+        let message = format!("`for_each` wants a list or a map, found {}", value.kind());
+        return Err(Box::new(Diagnostic::at(&node.span, message)));
+    }
+    let mut rounds = Vec::new();
+    for (index, element) in value.try_iter().map_err(broken)?.enumerate() {
+        let (key, item) = if is_map {
+            let item = value.get_item(&element).map_err(broken)?;
+            (element, item)
+        } else {
+            (Value::from(index), element)
+        };
+        rounds.push(BTreeMap::from([
+            ("key".to_owned(), Local::Value(key)),
+            ("item".to_owned(), Local::Value(item)),
+        ]));
+    }
+    Ok(rounds)
+}
+
+/// The names in `requires`, `reload` or `restart`.
+fn links(
+    node: Option<&Node>,
+    what: &str,
+    scope: &Arc<Scope>,
+) -> Result<Vec<(String, Span)>, Failure> {
+    let Some(node) = node else { return Ok(Vec::new()) };
+    let node = scope.evaluate(node)?;
+    let one = std::slice::from_ref(&node);
+    let mut names = Vec::new();
+    for element in node.as_list().unwrap_or(one) {
+        match element.scalar() {
+            Some(name) => names.push((name.to_owned(), element.span.clone())),
+            None if element.is_null() => {}
+            None => return Err(Box::new(element.wrong_kind(what, "a name or a list of names"))),
+        }
+    }
+    Ok(names)
+}
+
+fn argument(field: &Entry, secret: &str) -> Diagnostic {
+    let message = format!("the secret `{secret}` may not be in `{}`", field.key);
+    Diagnostic::at(&field.value.span, message)
+        .because("arguments of programs and unit files can be read by everybody on the server")
+        .hint("pass it in `env`, in `stdin` or in a file")
+}
+
+/// Turns the names in links into resources, and refuses two resources of the same id.
+pub(super) fn resolve(linked: Vec<Linked>, mistakes: &mut Diagnostics) -> Vec<Resource> {
+    let mut places: BTreeMap<ResourceId, Span> = BTreeMap::new();
+    for one in &linked {
+        if let Some(first) = places.get(&one.resource.id) {
+            mistakes.push(
+                Diagnostic::at(&one.span, format!("`{}` is declared twice", one.resource.id))
+                    .label("again here")
+                    .and(first, "first here"),
+            );
+        }
+        places.entry(one.resource.id.clone()).or_insert_with(|| one.span.clone());
+    }
+    let services: Vec<ResourceId> = linked
+        .iter()
+        .filter(|one| one.resource.spec.as_service().is_some())
+        .map(|one| one.resource.id.clone())
+        .collect();
+    let mut resources = Vec::with_capacity(linked.len());
+    for one in linked {
+        let mut resource = one.resource;
+        for (name, span) in &one.requires {
+            if let Some(id) = ResourceId::parse(name).filter(|id| places.contains_key(id)) {
+                resource.requires.push(id);
+                continue;
+            }
+            let ids: Vec<String> = places.keys().map(ToString::to_string).collect();
+            mistakes.push(
+                Diagnostic::at(span, format!("`{name}` is not a resource of this server"))
+                    .suggest(name, ids.iter().map(String::as_str)),
+            );
+        }
+        for (names, links) in
+            [(&one.reload, &mut resource.reload), (&one.restart, &mut resource.restart)]
+        {
+            for (name, span) in names {
+                match service(name, &services) {
+                    Some(id) => links.push(id.clone()),
+                    None => mistakes.push(
+                        Diagnostic::at(span, format!("no resource declares the service `{name}`"))
+                            .suggest(name, services.iter().map(ResourceId::identity)),
+                    ),
+                }
+            }
+        }
+        resources.push(resource);
+    }
+    resources
+}
+
+/// The service that a link means: `nginx`, `nginx.service` or `service:nginx`.
+fn service<'a>(name: &str, services: &'a [ResourceId]) -> Option<&'a ResourceId> {
+    let plain = |text: &str| text.strip_suffix(".service").unwrap_or(text).to_owned();
+    services.iter().find(|id| id.to_string() == name || plain(id.identity()) == plain(name))
+}

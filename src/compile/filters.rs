@@ -1,0 +1,230 @@
+//! The filters that configuration files need, beside minijinja's own.
+
+use base64::Engine as _;
+use minijinja::{Environment, Error, ErrorKind, Value};
+use sha2::{Digest as _, Sha256, Sha512};
+
+/// The names of the filters added here and of the common ones of minijinja, for suggestions.
+pub(super) const NAMES: &[&str] = &[
+    "abs",
+    "b64decode",
+    "b64encode",
+    "bool",
+    "comment",
+    "d",
+    "default",
+    "dictsort",
+    "env_quote",
+    "first",
+    "float",
+    "hash",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "quote",
+    "regex_replace",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "to_json",
+    "to_nice_json",
+    "to_nice_yaml",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+    "urlencode",
+];
+
+/// Adds them.
+pub(super) fn add(environment: &mut Environment<'static>) {
+    environment.add_filter("b64encode", |text: Value| {
+        base64::engine::general_purpose::STANDARD.encode(bytes(&text))
+    });
+    environment.add_filter("b64decode", b64decode);
+    environment.add_filter("hash", |text: Value, algorithm: Option<&str>| hash(&text, algorithm));
+    environment.add_filter("regex_replace", regex_replace);
+    environment.add_filter("quote", |text: Value| shell_quote(&text.to_string()));
+    environment.add_filter("env_quote", |text: Value| env_quote(&text.to_string()));
+    environment.add_filter("comment", comment);
+    environment.add_filter("to_json", |value: Value| to_json(&value, false));
+    environment.add_filter("to_nice_json", |value: Value| to_json(&value, true));
+    environment.add_filter("to_nice_yaml", |value: Value| {
+        let mut out = String::new();
+        yaml(&value, 0, &mut out)?;
+        Ok::<_, Error>(out)
+    });
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    value.as_bytes().map_or_else(|| value.to_string().into_bytes(), <[u8]>::to_vec)
+}
+
+fn wrong(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message.into())
+}
+
+fn b64decode(text: &str) -> Result<String, Error> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim());
+    let bytes = bytes.map_err(|_| wrong("this is not base64"))?;
+    String::from_utf8(bytes).map_err(|_| wrong("this is not the base64 of a text"))
+}
+
+fn hash(text: &Value, algorithm: Option<&str>) -> Result<String, Error> {
+    match algorithm.unwrap_or("sha256") {
+        "sha256" => Ok(format!("{:x}", Sha256::digest(bytes(text)))),
+        "sha512" => Ok(format!("{:x}", Sha512::digest(bytes(text)))),
+        other => Err(wrong(format!("unknown hash `{other}`: use `sha256` or `sha512`"))),
+    }
+}
+
+fn regex_replace(text: &str, pattern: &str, replacement: &str) -> Result<String, Error> {
+    let pattern = regex::Regex::new(pattern).map_err(|error| wrong(error.to_string()))?;
+    Ok(pattern.replace_all(text, replacement).into_owned())
+}
+
+/// A text as one word of a POSIX shell.
+fn shell_quote(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\"'\"'"))
+}
+
+/// A value of a `.env` file: as it is where it can be, else in quotes that are not in it.
+fn env_quote(text: &str) -> Result<String, Error> {
+    if text.contains('\n') {
+        return Err(wrong("a value of a `.env` file cannot contain a line break"));
+    }
+    let plain = |byte: u8| !byte.is_ascii_whitespace() && !b"\"'#$`\\".contains(&byte);
+    if text.bytes().all(plain) {
+        return Ok(text.to_owned());
+    }
+    match (text.contains('\''), text.contains('"')) {
+        (false, _) => Ok(format!("'{text}'")),
+        (true, false) => Ok(format!("\"{text}\"")),
+        (true, true) => Err(wrong("a value with both kinds of quotes cannot be quoted")),
+    }
+}
+
+fn comment(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("# {line}").trim_end().to_owned());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn to_json(value: &Value, pretty: bool) -> Result<String, Error> {
+    let text =
+        if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    text.map_err(|error| wrong(error.to_string()))
+}
+
+/// Block YAML with every text in quotes that another reader could take for something else.
+fn yaml(value: &Value, indent: usize, out: &mut String) -> Result<(), Error> {
+    use minijinja::value::ValueKind;
+    let pad = " ".repeat(indent);
+    match value.kind() {
+        ValueKind::Map => {
+            for key in value.try_iter()? {
+                let item = value.get_item(&key)?;
+                out.extend([pad.as_str(), &yaml_text(&key.to_string()), ":"]);
+                nested(&item, indent, out)?;
+            }
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            for item in value.try_iter()? {
+                out.extend([pad.as_str(), "-"]);
+                nested(&item, indent, out)?;
+            }
+        }
+        _ => out.extend([pad.as_str(), &yaml_scalar(value), "\n"]),
+    }
+    Ok(())
+}
+
+fn nested(item: &Value, indent: usize, out: &mut String) -> Result<(), Error> {
+    use minijinja::value::ValueKind;
+    match item.kind() {
+        ValueKind::Map if item.len() == Some(0) => out.push_str(" {}\n"),
+        ValueKind::Seq | ValueKind::Iterable if item.len() == Some(0) => out.push_str(" []\n"),
+        ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => {
+            out.push('\n');
+            yaml(item, indent + 2, out)?;
+        }
+        _ => out.extend([" ", &yaml_scalar(item), "\n"]),
+    }
+    Ok(())
+}
+
+fn yaml_scalar(value: &Value) -> String {
+    use minijinja::value::ValueKind;
+    match value.kind() {
+        ValueKind::None | ValueKind::Undefined => "null".to_owned(),
+        ValueKind::Bool => if value.is_true() { "true" } else { "false" }.to_owned(),
+        ValueKind::Number => value.to_string(),
+        _ => yaml_text(&value.to_string()),
+    }
+}
+
+fn yaml_text(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-".contains(&byte);
+    let safe = text.bytes().all(plain)
+        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'/')
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null" | "inf" | "nan"
+        );
+    if safe { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(text: &str) -> String {
+        let mut environment = Environment::new();
+        add(&mut environment);
+        environment.render_str(text, ()).unwrap_or_else(|error| error.to_string())
+    }
+
+    #[test]
+    fn filters() {
+        for (template, expected) in [
+            ("{{ 'a b' | quote }}", "'a b'"),
+            ("{{ \"it's\" | quote }}", "'it'\"'\"'s'"),
+            ("{{ '$2y$10$x' | env_quote }}", "'$2y$10$x'"),
+            ("{{ 'plain=x' | env_quote }}", "plain=x"),
+            ("{{ 'abc' | b64encode }} {{ 'YWJj' | b64decode }}", "YWJj abc"),
+            ("{{ 'v1.2' | regex_replace('^v', '') }}", "1.2"),
+            (
+                "{{ {'a': true, 'b': ['no', 1], 'c': {}} | to_nice_yaml }}",
+                "a: true\nb:\n  - \"no\"\n  - 1\nc: {}\n",
+            ),
+            ("{{ 'a\nb' | comment }}", "# a\n# b"),
+            ("{{ {'a': [1]} | to_json }}", "{\"a\":[1]}"),
+        ] {
+            assert_eq!(render(template), expected, "{template}");
+        }
+        assert!(render("{{ 'abc' | hash }}").starts_with("ba7816bf"));
+        assert!(render("{{ 'a\nb' | env_quote }}").contains("cannot contain a line break"));
+    }
+}

@@ -1,0 +1,289 @@
+//! Inventory, roles, templates and secrets become one manifest a server.
+
+mod engine;
+mod expand;
+mod filters;
+mod params;
+mod role;
+mod scope;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use minijinja::Value;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::inventory::{Inventory, Project, Server};
+use crate::manifest::Manifest;
+use crate::secret::{Scrubber, Secret};
+use crate::secrets::{Secrets, Store};
+use crate::yaml::{self, Node};
+
+use engine::Engine;
+use expand::{Expansion, with_lets};
+use role::Role;
+use scope::{Local, Scope, ServerContext};
+
+/// Compiles servers of one inventory; what they share is read once.
+pub struct Compiler<'a> {
+    project: &'a Project,
+    inventory: &'a Inventory,
+    store: &'a Store,
+    engine: Arc<Engine>,
+    roles: Mutex<BTreeMap<String, Result<Arc<Role>, Diagnostics>>>,
+}
+
+impl<'a> Compiler<'a> {
+    /// A compiler for the servers of `inventory`.
+    pub fn new(project: &'a Project, inventory: &'a Inventory, store: &'a Store) -> Self {
+        let engine = Arc::new(Engine::new(project));
+        Self { project, inventory, store, engine, roles: Mutex::default() }
+    }
+
+    /// The manifest of one server. `os` stands in for what its inventory expects, as
+    /// `debian-13`.
+    ///
+    /// # Errors
+    /// Every mistake in the roles and parameters of the server.
+    pub fn compile(&self, name: &str, os: Option<&str>) -> Result<Manifest, Diagnostics> {
+        let Some(server) = self.inventory.servers.get(name) else {
+            return Err(Diagnostic::nowhere(format!("unknown server `{name}`")).into());
+        };
+        let secrets = self.store.for_server(&server.name, &server.groups);
+        let secrets = Arc::new(secrets.map_err(|error| broken(&error))?);
+        let result = self.with_secrets(server, os, &secrets);
+        // A message may quote a value, and a value may be a secret.
+        result.map_err(|mistakes| {
+            let names = secrets.names();
+            let values: Vec<Secret> = names.iter().filter_map(|name| secrets.get(name)).collect();
+            let scrubber = Scrubber::new(&values);
+            let mut masked = Diagnostics::new();
+            for mistake in mistakes.iter() {
+                let mut mistake = mistake.clone();
+                mistake.message = scrubber.scrub(&mistake.message);
+                mistake.causes = mistake.causes.iter().map(|cause| scrubber.scrub(cause)).collect();
+                masked.push(mistake);
+            }
+            masked
+        })
+    }
+
+    /// The password for `sudo` that the inventory names for a server.
+    ///
+    /// # Errors
+    /// Says why it cannot be evaluated.
+    pub fn sudo_password(&self, name: &str) -> Result<Option<Secret>, Diagnostics> {
+        let Some(server) = self.inventory.servers.get(name) else { return Ok(None) };
+        let Some(node) = &server.sudo_password else { return Ok(None) };
+        let secrets = self.store.for_server(&server.name, &server.groups);
+        let secrets = Arc::new(secrets.map_err(|error| broken(&error))?);
+        let scope = self.context(server, None, &secrets).scope();
+        let value = scope.evaluate(node).map_err(|failure| Diagnostics::from(*failure))?;
+        Ok(value.scalar().map(Secret::new))
+    }
+
+    /// The parameters of a server's roles with defaults filled in, unevaluated, in order.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn params(&self, server: &Server) -> Result<Vec<(String, Node)>, Diagnostics> {
+        let mut mistakes = Diagnostics::new();
+        let roles = self.load_roles(server, &mut mistakes);
+        let params = roles.into_iter().map(|(role, params)| (role.name.clone(), params)).collect();
+        mistakes.into_result(params)
+    }
+
+    fn with_secrets(
+        &self,
+        server: &Server,
+        os: Option<&str>,
+        secrets: &Arc<Secrets>,
+    ) -> Result<Manifest, Diagnostics> {
+        let mut mistakes = Diagnostics::new();
+        let context = self.context(server, os, secrets);
+        let roles = self.load_roles(server, &mut mistakes);
+        *context.roles.lock().unwrap_or_else(PoisonError::into_inner) =
+            roles.iter().map(|(role, params)| (role.name.clone(), params.clone())).collect();
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let base = context.scope();
+        let mut linked = Vec::new();
+        for (role, params) in &roles {
+            let scope = base.with(locals(params, &base));
+            let scope = match with_lets(&role.lets, &scope) {
+                Ok(scope) => scope,
+                Err(failure) => {
+                    mistakes.push(*failure);
+                    continue;
+                }
+            };
+            assertions(role, &scope, &mut mistakes);
+            let ambient = secrets.take_used();
+            let mut expansion = Expansion {
+                project: self.project,
+                role,
+                linked: &mut linked,
+                mistakes: &mut mistakes,
+            };
+            expansion.items(&role.items, &scope, &ambient);
+        }
+        let resources = expand::resolve(linked, &mut mistakes);
+        let used: BTreeSet<&String> =
+            resources.iter().flat_map(|resource| &resource.secrets).collect();
+        let secrets = used.into_iter().filter_map(|name| Some((name.clone(), secrets.get(name)?)));
+        let mut expect = server.expect.clone();
+        expect.os = os.map(str::to_owned).or(expect.os);
+        let secrets = secrets.collect();
+        let manifest = Manifest { server: server.name.clone(), expect, resources, secrets };
+        mistakes.into_result(manifest)
+    }
+
+    /// The roles of a server with their parameters checked.
+    fn load_roles(&self, server: &Server, mistakes: &mut Diagnostics) -> Vec<(Arc<Role>, Node)> {
+        let mut loaded: Vec<(Arc<Role>, Node)> = Vec::new();
+        for use_ in &server.roles {
+            let role = match self.role(&use_.name, &use_.span) {
+                Ok(role) => role,
+                Err(found) => {
+                    mistakes.extend(found);
+                    continue;
+                }
+            };
+            for (required, span) in &role.requires {
+                let earlier = loaded.iter().any(|(role, _)| role.name == *required);
+                if !earlier {
+                    let message = format!("role `{}` needs `{required}` before it", role.name);
+                    mistakes.push(
+                        Diagnostic::at(&use_.span, message)
+                            .and(span, "required here")
+                            .hint(format!("list `{required}: {{}}` before `{}`", role.name)),
+                    );
+                }
+            }
+            let what = format!("role `{}`", role.name);
+            let params = role.params.check(&use_.params, &what, &use_.span, mistakes);
+            loaded.push((role, params));
+        }
+        loaded
+    }
+
+    fn role(&self, name: &str, span: &crate::diagnostic::Span) -> Result<Arc<Role>, Diagnostics> {
+        let mut roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(role) = roles.get(name) {
+            return role.clone();
+        }
+        let role = Role::load(self.project, name, span).map(Arc::new);
+        roles.insert(name.to_owned(), role.clone());
+        role
+    }
+
+    fn context(
+        &self,
+        server: &Server,
+        os: Option<&str>,
+        secrets: &Arc<Secrets>,
+    ) -> Arc<ServerContext> {
+        let globals = BTreeMap::from([
+            ("facts", facts(server, os)),
+            ("host", self.host(server)),
+            ("servers", self.servers()),
+            ("groups", self.groups()),
+        ]);
+        let (engine, secrets) = (Arc::clone(&self.engine), Arc::clone(secrets));
+        ServerContext::new(engine, globals, server.vars.clone(), secrets)
+    }
+
+    fn host(&self, server: &Server) -> Value {
+        minijinja::context! {
+            name => server.name.as_str(),
+            description => server.description.as_str(),
+            address => server.ssh.host.as_str(),
+            groups => Value::from(server.groups.clone()),
+            roles => server.roles.iter().map(|role| Value::from(role.name.as_str())).collect::<Vec<_>>(),
+            lab => self.inventory.lab,
+        }
+    }
+
+    fn servers(&self) -> Value {
+        let servers = self.inventory.servers.values();
+        Value::from_iter(servers.map(|server| {
+            let value = minijinja::context! {
+                name => server.name.as_str(),
+                description => server.description.as_str(),
+                groups => Value::from(server.groups.clone()),
+                ssh => minijinja::context! {
+                    host => server.ssh.host.as_str(),
+                    user => server.ssh.user.as_deref(),
+                    port => server.ssh.port,
+                },
+            };
+            (server.name.clone(), value)
+        }))
+    }
+
+    fn groups(&self) -> Value {
+        let groups = self.inventory.groups.iter();
+        Value::from_iter(
+            groups.map(|(name, group)| (name.clone(), Value::from(group.servers.clone()))),
+        )
+    }
+}
+
+/// The parameters of a role as names of its expressions.
+fn locals(params: &Node, base: &Arc<Scope>) -> BTreeMap<String, Local> {
+    let entries = params.as_map().map(|map| map.entries.as_slice()).unwrap_or_default();
+    let local = |entry: &yaml::Entry| {
+        (entry.key.to_string(), Local::Node(entry.value.clone(), Arc::clone(base)))
+    };
+    entries.iter().map(local).collect()
+}
+
+fn assertions(role: &Role, scope: &Arc<Scope>, mistakes: &mut Diagnostics) {
+    for assertion in &role.assertions {
+        let holds = scope.expression(&assertion.that).map(|value| value.is_true());
+        match holds {
+            Ok(true) => {}
+            Ok(false) => match scope.evaluate(&assertion.message) {
+                Ok(message) => {
+                    let message = message.scalar().unwrap_or("an assertion does not hold");
+                    mistakes.push(Diagnostic::at(&assertion.that.span, message));
+                }
+                Err(failure) => mistakes.push(*failure),
+            },
+            Err(failure) => mistakes.push(*failure),
+        }
+    }
+}
+
+/// What the inventory expects the server to be.
+fn facts(server: &Server, os: Option<&str>) -> Value {
+    let expect = &server.expect;
+    let os = os.or(expect.os.as_deref()).unwrap_or_default();
+    let version = os.rsplit_once('-').and_then(|(_, version)| version.parse::<u32>().ok());
+    // Debian's releases: https://www.debian.org/releases/
+    let codename = match version {
+        Some(11) => "bullseye",
+        Some(12) => "bookworm",
+        Some(13) => "trixie",
+        _ => "",
+    };
+    minijinja::context! {
+        os => os,
+        os_version => version,
+        codename => codename,
+        arch => "x86_64",
+        cpus => expect.cpus,
+        memory_bytes => expect.memory_bytes,
+        disk_bytes => expect.disk_bytes,
+    }
+}
+
+fn broken(error: &crate::error::Error) -> Diagnostics {
+    let mistake = Diagnostic::nowhere(error.message.clone());
+    let mistake = error.causes.iter().fold(mistake, Diagnostic::because);
+    match &error.hint {
+        Some(hint) => mistake.hint(hint.clone()).into(),
+        None => mistake.into(),
+    }
+}

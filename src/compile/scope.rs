@@ -1,0 +1,347 @@
+//! What an expression can name, and how values that hold expressions are evaluated.
+//!
+//! A value is evaluated when it is used, not before: so each use of a secret is seen where it
+//! happens, and what nobody uses need not be decrypted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use minijinja::Value;
+use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
+
+use super::engine::{Failure, Shared, has_expression, suggest_secret};
+use crate::diagnostic::Diagnostic;
+use crate::secrets::Secrets;
+use crate::yaml::{self, Node};
+
+/// Deeper references are a cycle.
+const DEEPEST: usize = 32;
+
+/// What is the same for all expressions of one server.
+pub(super) struct ServerContext {
+    pub(super) engine: Shared,
+    /// `facts`, `host`, `servers`, `groups`: plain values by name.
+    pub(super) globals: BTreeMap<&'static str, Value>,
+    /// `vars`, unevaluated.
+    pub(super) vars: Node,
+    /// The parameters of each role, checked and with defaults, unevaluated.
+    pub(super) roles: Mutex<BTreeMap<String, Node>>,
+    /// The secrets that the server may read.
+    pub(super) secrets: Arc<Secrets>,
+    /// What went wrong inside a value that another expression refers to.
+    failure: Mutex<Option<Failure>>,
+    depth: Mutex<usize>,
+}
+
+/// The names visible at one place: the server's, a role's parameters, `let` and loop values.
+pub(super) struct Scope {
+    locals: BTreeMap<String, Local>,
+    parent: Option<Arc<Scope>>,
+    server: Arc<ServerContext>,
+}
+
+/// What a local name stands for.
+#[derive(Clone)]
+pub(super) enum Local {
+    /// A value.
+    Value(Value),
+    /// A node to evaluate in the given scope whenever it is used.
+    Node(Node, Arc<Scope>),
+}
+
+impl ServerContext {
+    pub(super) fn new(
+        engine: Shared,
+        globals: BTreeMap<&'static str, Value>,
+        vars: Node,
+        secrets: Arc<Secrets>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            globals,
+            vars,
+            roles: Mutex::default(),
+            secrets,
+            failure: Mutex::default(),
+            depth: Mutex::default(),
+        })
+    }
+
+    /// The scope that holds what every expression of the server can name.
+    pub(super) fn scope(self: &Arc<Self>) -> Arc<Scope> {
+        Arc::new(Scope { locals: BTreeMap::new(), parent: None, server: Arc::clone(self) })
+    }
+}
+
+impl Scope {
+    /// This scope with more names, which hide those of the same name.
+    pub(super) fn with(self: &Arc<Self>, locals: BTreeMap<String, Local>) -> Arc<Self> {
+        Arc::new(Self { locals, parent: Some(Arc::clone(self)), server: Arc::clone(&self.server) })
+    }
+
+    /// The server's secrets.
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.server.secrets
+    }
+
+    /// The value of a text; a plain one is itself.
+    pub(super) fn text(self: &Arc<Self>, text: &str, node: &Node) -> Result<Value, Failure> {
+        if !has_expression(text) {
+            return Ok(Value::from(text));
+        }
+        self.guarded(node, || self.server.engine.text(text, &node.span, self.value()))
+    }
+
+    /// The value of a bare expression, with or without braces around it.
+    pub(super) fn expression(self: &Arc<Self>, node: &Node) -> Result<Value, Failure> {
+        match node.as_str() {
+            Some(text) if has_expression(text) => self.text(text, node),
+            Some(text) => {
+                self.guarded(node, || self.server.engine.expression(text, &node.span, self.value()))
+            }
+            None => Ok(self.lazy(node)),
+        }
+    }
+
+    /// A template of the project, rendered.
+    pub(super) fn template(self: &Arc<Self>, name: &str, node: &Node) -> Result<String, Failure> {
+        let engine = Arc::clone(&self.server.engine);
+        self.guarded(node, || engine.template(name, &node.span, self.value()))
+    }
+
+    /// A node with everything in it evaluated; every value keeps the place of its node.
+    pub(super) fn evaluate(self: &Arc<Self>, node: &Node) -> Result<Node, Failure> {
+        let value = match &node.value {
+            yaml::Value::String(text) => return into_node(self.text(text, node)?, node, self),
+            yaml::Value::List(list) => {
+                let list: Result<Vec<Node>, Failure> =
+                    list.iter().map(|element| self.evaluate(element)).collect();
+                yaml::Value::List(Arc::new(list?))
+            }
+            yaml::Value::Map(map) => {
+                let mut evaluated = yaml::Map::default();
+                for entry in &map.entries {
+                    let key = self.text(&entry.key, &key_node(entry))?.to_string();
+                    let value = self.evaluate(&entry.value)?;
+                    let key_span = entry.key_span.clone();
+                    evaluated.entries.push(yaml::Entry { key: key.into(), key_span, value });
+                }
+                yaml::Value::Map(Arc::new(evaluated))
+            }
+            other => other.clone(),
+        };
+        Ok(Node { span: node.span.clone(), value })
+    }
+
+    /// A node as a value whose parts are evaluated when they are used.
+    pub(super) fn lazy(self: &Arc<Self>, node: &Node) -> Value {
+        match &node.value {
+            yaml::Value::Null => Value::from(()),
+            yaml::Value::Bool(yes) => Value::from(*yes),
+            yaml::Value::Integer(number, _) => Value::from(*number),
+            yaml::Value::Float(number, _) => Value::from(*number),
+            yaml::Value::Bytes(bytes) => Value::from_bytes(bytes.to_vec()),
+            yaml::Value::String(text) => match self.text(text, node) {
+                Ok(value) => value,
+                Err(failure) => self.invalid(failure),
+            },
+            yaml::Value::List(_) | yaml::Value::Map(_) => {
+                Value::from_object(Lazy { node: node.clone(), scope: Arc::clone(self) })
+            }
+        }
+    }
+
+    fn value(self: &Arc<Self>) -> Value {
+        Value::from_object(Names(Arc::clone(self)))
+    }
+
+    /// Keeps the mistake for whoever uses the value; minijinja itself carries only a text.
+    fn invalid(&self, failure: Failure) -> Value {
+        let message = failure.message.clone();
+        lock(&self.server.failure).get_or_insert(failure);
+        minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message).into()
+    }
+
+    /// Evaluates with a limit on how deep values refer to each other, and prefers the mistake of
+    /// an inner value to what it caused outside.
+    fn guarded<T>(
+        &self,
+        node: &Node,
+        evaluate: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let deep = {
+            let mut depth = lock(&self.server.depth);
+            *depth += 1;
+            *depth > DEEPEST
+        };
+        let result = if deep {
+            Err(Box::new(Diagnostic::at(&node.span, "this value refers to itself")))
+        } else {
+            evaluate()
+        };
+        *lock(&self.server.depth) -= 1;
+        let inner = lock(&self.server.failure).take();
+        result.map_err(|failure| {
+            let failure = inner.unwrap_or(failure);
+            Box::new(suggest_secret(*failure, &self.server.secrets.names()))
+        })
+    }
+
+    fn lookup(self: &Arc<Self>, name: &str) -> Option<Value> {
+        match self.locals.get(name) {
+            Some(Local::Value(value)) => return Some(value.clone()),
+            Some(Local::Node(node, scope)) => return Some(scope.lazy(node)),
+            None => {}
+        }
+        if let Some(parent) = &self.parent {
+            return parent.lookup(name);
+        }
+        match name {
+            "vars" => Some(self.lazy(&self.server.vars)),
+            "secrets" => Some(self.server.secrets.value()),
+            "roles" => Some(Value::from_object(Roles(Arc::clone(self)))),
+            _ => self.server.globals.get(name).cloned(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn key_node(entry: &yaml::Entry) -> Node {
+    Node { span: entry.key_span.clone(), value: yaml::Value::String(Arc::clone(&entry.key)) }
+}
+
+/// A value as a node at the place of `node`.
+fn into_node(value: Value, node: &Node, scope: &Arc<Scope>) -> Result<Node, Failure> {
+    let broken = |error: minijinja::Error| -> Failure {
+        let inner = lock(&scope.server.failure).take();
+        inner.unwrap_or_else(|| Box::new(Diagnostic::at(&node.span, error.to_string())))
+    };
+    let value = match value.kind() {
+        ValueKind::Undefined | ValueKind::None => yaml::Value::Null,
+        ValueKind::Bool => yaml::Value::Bool(value.is_true()),
+        ValueKind::Number => match value.as_i64() {
+            Some(number) => yaml::Value::Integer(number, number.to_string().into()),
+            None => {
+                let text = value.to_string();
+                yaml::Value::Float(text.parse().unwrap_or_default(), text.into())
+            }
+        },
+        ValueKind::String => yaml::Value::String(value.to_string().into()),
+        ValueKind::Bytes => yaml::Value::Bytes(value.as_bytes().unwrap_or_default().into()),
+        ValueKind::Map => {
+            let mut map = yaml::Map::default();
+            for key in value.try_iter().map_err(broken)? {
+                let item = value.get_item(&key).map_err(broken)?;
+                let item = into_node(item, node, scope)?;
+                let key_span = node.span.clone();
+                map.entries.push(yaml::Entry {
+                    key: key.to_string().into(),
+                    key_span,
+                    value: item,
+                });
+            }
+            yaml::Value::Map(Arc::new(map))
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let mut list = Vec::new();
+            for item in value.try_iter().map_err(broken)? {
+                list.push(into_node(item, node, scope)?);
+            }
+            yaml::Value::List(Arc::new(list))
+        }
+        ValueKind::Invalid => {
+            let unknown = minijinja::ErrorKind::InvalidOperation;
+            return Err(broken(minijinja::Error::from(unknown)));
+        }
+        // A placeholder for a secret.
+        _ => yaml::Value::String(value.to_string().into()),
+    };
+    Ok(Node { span: node.span.clone(), value })
+}
+
+/// The names of a scope, as minijinja sees them.
+struct Names(Arc<Scope>);
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("names")
+    }
+}
+
+impl Object for Names {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.0.lookup(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        self.0.lookup(key)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::NonEnumerable
+    }
+}
+
+/// `roles`: the parameters of the server's roles.
+struct Roles(Arc<Scope>);
+
+impl fmt::Debug for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("roles")
+    }
+}
+
+impl Object for Roles {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let node = lock(&self.0.server.roles).get(key.as_str()?).cloned()?;
+        Some(self.0.lazy(&node))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        let names: BTreeSet<String> = lock(&self.0.server.roles).keys().cloned().collect();
+        Enumerator::Values(names.into_iter().map(Value::from).collect())
+    }
+}
+
+/// A list or map whose elements are evaluated when they are used.
+struct Lazy {
+    node: Node,
+    scope: Arc<Scope>,
+}
+
+/// Nothing of the values: they may hold secrets.
+impl fmt::Debug for Lazy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.node.kind())
+    }
+}
+
+impl Object for Lazy {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        if self.node.as_list().is_some() { ObjectRepr::Seq } else { ObjectRepr::Map }
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let element = match &self.node.value {
+            yaml::Value::List(list) => list.get(key.as_usize()?),
+            yaml::Value::Map(map) => match key.as_str() {
+                Some(key) => map.value(key),
+                None => map.value(&key.to_string()),
+            },
+            _ => None,
+        };
+        element.map(|element| self.scope.lazy(element))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        match &self.node.value {
+            yaml::Value::List(list) => Enumerator::Seq(list.len()),
+            yaml::Value::Map(map) => Enumerator::Values(map.keys().map(Value::from).collect()),
+            _ => Enumerator::Empty,
+        }
+    }
+}

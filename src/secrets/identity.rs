@@ -1,0 +1,127 @@
+//! The keys that open secrets: age identities and SSH keys.
+
+use std::fmt;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use age::secrecy::SecretString;
+
+use crate::error::{Context as _, Error, Result};
+
+/// Asks a person for a passphrase; `None` if there is nobody to ask.
+pub type Ask = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Where identities may come from. Whoever fills it reads the environment; this module does not.
+#[derive(Clone, Default)]
+pub struct IdentitySource {
+    /// A file named by the user, or by `INFRA_IDENTITY_FILE`: it must be there.
+    pub file: Option<PathBuf>,
+    /// The identity itself, from `INFRA_IDENTITY`.
+    pub text: Option<String>,
+    /// Files that are used if they are there, in this order.
+    pub usual: Vec<PathBuf>,
+    /// How to ask for the passphrase of an encrypted key.
+    pub ask: Option<Ask>,
+}
+
+/// The identities of one run.
+pub struct Identities {
+    identities: Vec<Box<dyn age::Identity>>,
+    /// Where they came from, for messages.
+    pub origin: String,
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} identities of {}", self.identities.len(), self.origin)
+    }
+}
+
+impl IdentitySource {
+    /// Reads the first source there is; `None` if there is none.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read, or holds no identity.
+    pub fn load(&self) -> Result<Option<Identities>> {
+        if let Some(file) = &self.file {
+            return self.read(file).map(Some);
+        }
+        if let Some(text) = &self.text {
+            return self.parse(text.as_bytes(), "`INFRA_IDENTITY`").map(Some);
+        }
+        let found = self.usual.iter().find(|file| file.is_file());
+        found.map(|file| self.read(file)).transpose()
+    }
+
+    fn read(&self, file: &std::path::Path) -> Result<Identities> {
+        let origin = format!("`{}`", file.display());
+        let bytes = std::fs::read(file).context(|| format!("cannot read the identity {origin}"))?;
+        self.parse(&bytes, &origin)
+    }
+
+    fn parse(&self, bytes: &[u8], origin: &str) -> Result<Identities> {
+        let unusable = || {
+            Error::input(format!("{origin} holds no identity"))
+                .hint("an age identity begins with `AGE-SECRET-KEY-`, an SSH key with `-----BEGIN`")
+        };
+        let callbacks = Callbacks { ask: self.ask.clone(), answers: Arc::default() };
+        let identities: Vec<Box<dyn age::Identity>> = if bytes.starts_with(b"-----BEGIN ") {
+            let key = age::ssh::Identity::from_buffer(BufReader::new(bytes), None);
+            let key = key.map_err(|error| unusable().because(error))?;
+            if let age::ssh::Identity::Unsupported(_) = key {
+                return Err(unusable().because("this kind of SSH key cannot open secrets"));
+            }
+            vec![Box::new(key.with_callbacks(callbacks))]
+        } else {
+            let file = age::IdentityFile::from_buffer(BufReader::new(bytes));
+            let file = file.map_err(|error| unusable().because(error))?;
+            let identities = file.with_callbacks(callbacks).into_identities();
+            let identities = identities.map_err(|error| unusable().because(error))?;
+            identities.into_iter().map(|identity| identity as Box<dyn age::Identity>).collect()
+        };
+        if identities.is_empty() {
+            return Err(unusable());
+        }
+        Ok(Identities { identities, origin: origin.to_owned() })
+    }
+}
+
+impl Identities {
+    /// The identities as age takes them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &dyn age::Identity> {
+        self.identities.iter().map(AsRef::as_ref)
+    }
+}
+
+/// Asks once for each key, however many files it opens.
+#[derive(Clone)]
+struct Callbacks {
+    ask: Option<Ask>,
+    answers: Arc<Mutex<Vec<(String, SecretString)>>>,
+}
+
+impl age::Callbacks for Callbacks {
+    fn display_message(&self, _message: &str) {}
+
+    fn confirm(&self, _message: &str, _yes: &str, _no: Option<&str>) -> Option<bool> {
+        None
+    }
+
+    fn request_public_string(&self, _description: &str) -> Option<String> {
+        None
+    }
+
+    fn request_passphrase(&self, description: &str) -> Option<SecretString> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, answer)) = answers.iter().find(|(known, _)| known == description) {
+            return Some(answer.clone());
+        }
+        // age isolates names with invisible characters, which a terminal shows as boxes.
+        let question: String =
+            description.chars().filter(|c| !matches!(c, '\u{2068}' | '\u{2069}')).collect();
+        let answer = SecretString::from(self.ask.as_ref()?(&question)?);
+        answers.push((description.to_owned(), answer.clone()));
+        Some(answer)
+    }
+}

@@ -1,0 +1,236 @@
+//! Secrets: read where they are used, remembered where they were used.
+
+mod identity;
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use minijinja::Value;
+use minijinja::value::{Enumerator, Object, ObjectRepr};
+
+use crate::secret::Secret;
+use crate::yaml::{self, Node};
+
+pub use identity::{Identities, IdentitySource};
+pub use store::Store;
+
+/// The secrets that one server may read, and a record of which were used.
+#[derive(Default)]
+pub struct Secrets {
+    /// `None`: there is no identity, and placeholders stand in for all values.
+    values: Option<BTreeMap<String, Secret>>,
+    used: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// How many secrets there are, not what they are.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} secrets", self.values.as_ref().map_or(0, BTreeMap::len))
+    }
+}
+
+impl Secrets {
+    /// The texts and numbers of a decrypted document, by dotted name.
+    pub fn new(document: &Node) -> Self {
+        let mut values = BTreeMap::new();
+        flatten(document, "", &mut values);
+        Self { values: Some(values), used: Arc::default() }
+    }
+
+    /// Placeholders for every secret.
+    pub fn placeholders() -> Self {
+        Self::default()
+    }
+
+    /// The dotted names of all secrets, for suggestions.
+    pub fn names(&self) -> Vec<String> {
+        self.values.as_ref().map(|values| values.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The value of a secret; a placeholder where values are not known.
+    pub fn get(&self, name: &str) -> Option<Secret> {
+        match &self.values {
+            Some(values) => values.get(name).cloned(),
+            None => Some(Secret::new(placeholder(name))),
+        }
+    }
+
+    /// Whether placeholders stand in.
+    pub fn are_placeholders(&self) -> bool {
+        self.values.is_none()
+    }
+
+    /// The secrets used since the last call.
+    pub fn take_used(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Records uses that were taken out before their time.
+    pub fn remember(&self, names: BTreeSet<String>) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+    }
+
+    /// What `secrets` is in an expression.
+    pub fn value(&self) -> Value {
+        Value::from_object(Lookup {
+            values: self.values.clone(),
+            prefix: String::new(),
+            used: Arc::clone(&self.used),
+        })
+    }
+}
+
+/// What stands in for a secret whose value is not known.
+fn placeholder(name: &str) -> String {
+    format!("(secret {name})")
+}
+
+fn flatten(node: &Node, prefix: &str, values: &mut BTreeMap<String, Secret>) {
+    match &node.value {
+        yaml::Value::Map(map) => {
+            for entry in &map.entries {
+                flatten(&entry.value, &join(prefix, &entry.key), values);
+            }
+        }
+        yaml::Value::List(list) => {
+            for (index, element) in list.iter().enumerate() {
+                flatten(element, &join(prefix, &index.to_string()), values);
+            }
+        }
+        _ => {
+            if let Some(text) = node.scalar() {
+                values.insert(prefix.to_owned(), Secret::new(text));
+            }
+        }
+    }
+}
+
+fn join(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
+}
+
+/// `secrets`, or a map in it. A text that is looked up is a plain text, so that every filter
+/// works on it; what is remembered is that it was used.
+struct Lookup {
+    values: Option<BTreeMap<String, Secret>>,
+    prefix: String,
+    used: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(crate::secret::MASK)
+    }
+}
+
+impl Lookup {
+    fn remember(&self, name: &str) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    fn children(&self) -> BTreeSet<String> {
+        let start =
+            if self.prefix.is_empty() { String::new() } else { format!("{}.", self.prefix) };
+        let names = self.values.iter().flat_map(BTreeMap::keys);
+        let below = names.filter_map(|name| name.strip_prefix(&start));
+        below.filter_map(|rest| rest.split('.').next()).map(str::to_owned).collect()
+    }
+}
+
+impl Object for Lookup {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        if self.values.is_some() { ObjectRepr::Map } else { ObjectRepr::Plain }
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let name = join(&self.prefix, &key.to_string());
+        let Some(values) = &self.values else {
+            let used = Arc::clone(&self.used);
+            return Some(Value::from_object(Self { values: None, prefix: name, used }));
+        };
+        if let Some(secret) = values.get(&name) {
+            self.remember(&name);
+            return Some(Value::from(secret.expose()));
+        }
+        let below = format!("{name}.");
+        let nested = values.keys().any(|known| known.starts_with(&below));
+        nested.then(|| {
+            let (values, used) = (self.values.clone(), Arc::clone(&self.used));
+            Value::from_object(Self { values, prefix: name, used })
+        })
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        if self.values.is_none() {
+            return Enumerator::NonEnumerable;
+        }
+        Enumerator::Values(self.children().into_iter().map(Value::from).collect())
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        true
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &mut minijinja::State<'_, '_>,
+        method: &str,
+        _args: &[Value],
+    ) -> Result<Value, minijinja::Error> {
+        if self.values.is_some() {
+            return Err(minijinja::Error::from(minijinja::ErrorKind::UnknownMethod));
+        }
+        // A placeholder stays one, whatever is done with it.
+        self.remember(&self.prefix);
+        Ok(Value::from(placeholder(&format!("{}.{method}", self.prefix))))
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.values.is_none() && !self.prefix.is_empty() {
+            self.remember(&self.prefix);
+            return f.write_str(&placeholder(&self.prefix));
+        }
+        f.write_str(crate::secret::MASK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Source;
+
+    fn secrets() -> Secrets {
+        let text = "smtp: { password: hunter2, port: 587 }\nkey: abcd\n";
+        Secrets::new(&yaml::parse(&Source::new("all.yaml", text)).unwrap())
+    }
+
+    fn render(secrets: &Secrets, template: &str) -> String {
+        let context = minijinja::context! { secrets => secrets.value() };
+        minijinja::Environment::new().render_str(template, context).unwrap()
+    }
+
+    #[test]
+    fn remembers_what_was_used_and_nothing_else() {
+        let secrets = secrets();
+        assert_eq!(render(&secrets, "{{ secrets.smtp.password | upper }}"), "HUNTER2");
+        assert_eq!(secrets.take_used().into_iter().collect::<Vec<_>>(), ["smtp.password"]);
+        assert_eq!(render(&secrets, "{% if false %}{{ secrets.key }}{% endif %}"), "");
+        assert!(secrets.take_used().is_empty());
+    }
+
+    #[test]
+    fn never_shows_values_whole() {
+        let secrets = secrets();
+        assert!(!format!("{secrets:?} {:?}", secrets.value()).contains("hunter2"));
+        assert_eq!(render(&secrets, "{{ secrets }}"), "(secret)");
+    }
+
+    #[test]
+    fn placeholders_name_the_secret() {
+        let secrets = Secrets::placeholders();
+        assert_eq!(render(&secrets, "p={{ secrets.smtp.password }}"), "p=(secret smtp.password)");
+        assert_eq!(secrets.take_used().into_iter().collect::<Vec<_>>(), ["smtp.password"]);
+    }
+}
