@@ -7,6 +7,7 @@
 //! To add a kind: write its file, add a `mod` line and a registry line below (both sorted), and
 //! put cases into `tests/resources/<kind>/`.
 
+pub mod content;
 pub mod fields;
 pub mod prediction;
 pub mod probe;
@@ -18,6 +19,7 @@ mod apt_repository;
 mod authorized_key;
 mod cron;
 mod directory;
+pub mod file;
 mod group;
 mod hostname;
 mod locale;
@@ -244,6 +246,7 @@ registry! {
     "authorized_key" => authorized_key::AuthorizedKey,
     "cron" => cron::Cron,
     "directory" => directory::Directory,
+    "file" => file::File,
     "group" => group::Group,
     "hostname" => hostname::Hostname,
     "locale" => locale::Locale,
