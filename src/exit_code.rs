@@ -16,10 +16,10 @@ pub enum ExitCode {
     Locked,
     /// 4: a server could not be reached, or did not let us in.
     Unreachable,
-    /// 3: a resource or a server failed.
-    Failed,
     /// 6: the guard put a change back, because a new connection did not work.
     Reverted,
+    /// 3: a resource or a server failed.
+    Failed,
     /// 1: what the user wrote or asked for is wrong; nothing was changed.
     Input,
     /// 130: the user stopped the run.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::events::{Event, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, System};
+use crate::resources::{Change, Spec, System, package};
 
 use super::emitter::Emitter;
 use super::plan::{self, Checked, notifications, raise, starts_service};
@@ -80,7 +80,23 @@ impl<'a> Run<'a> {
             }
             index += width;
         }
-        self.settle(resources.len())
+        self.settle(resources.len())?;
+        self.start_held();
+        Ok(())
+    }
+
+    /// Services that came with packages, waited for their configuration, and are declared by
+    /// nobody run now, as Debian would have it. One that does not start fails no resource.
+    fn start_held(&mut self) {
+        if self.failed.is_some() {
+            return;
+        }
+        let specs = self.manifest.resources.iter().map(|resource| &resource.spec);
+        let declared: BTreeSet<String> = specs.flat_map(Spec::units).collect();
+        if let Err(error) = package::start_held(self.system, &declared) {
+            let message = format!("a service that came with a package does not run: {error}");
+            self.emitter.emit(Event::Warning { message });
+        }
     }
 
     /// Whether services that are due must be dealt with before the resource at `index`: at the
@@ -364,6 +380,16 @@ impl<'a> Run<'a> {
 
 /// Applies one resource, or several packages.
 fn apply_group(group: &[(&Resource, Change)], system: &mut dyn System) -> Result<()> {
+    let packages: Option<Vec<_>> = group
+        .iter()
+        .map(|(resource, change)| match &resource.spec {
+            Spec::Package(package) => Some((package, change)),
+            _ => None,
+        })
+        .collect();
+    if let Some(packages) = packages {
+        return package::apply_all(&packages, system);
+    }
     group.iter().try_for_each(|(resource, change)| resource.spec.apply(change, system))
 }
 

@@ -1,5 +1,12 @@
 //! What the user sees. Only this module prints; everything else emits events or returns values.
 
+mod difference;
+mod human;
+mod json;
+mod progress;
+mod run;
 pub mod terminal;
+mod totals;
 
+pub use run::Report;
 pub use terminal::{ColorChoice, Format, note, print};

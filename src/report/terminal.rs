@@ -1,6 +1,6 @@
 //! The way to standard output and standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead as _, IsTerminal, Write};
 
 use clap::ValueEnum;
 
@@ -38,6 +38,19 @@ pub fn print(text: &str) -> io::Result<()> {
 pub fn note(text: &str) {
     // There is nowhere to report that standard error cannot be written.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether a person can be asked: both what is asked and what is typed go through a terminal.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks the person at the terminal; only `yes` means yes.
+pub fn ask(question: &str) -> io::Result<bool> {
+    write!(io::stderr().lock(), "{question} Only `yes` is accepted: ")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
 }
 
 /// Prints why the run ends. Errors that show a place begin with `error` on their own.

@@ -96,9 +96,10 @@ impl Resource for Service {
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let unit = probe.unit(&self.unit())?;
+        let is_there = unit.exists() || has_template(probe, &self.unit())?;
         let wants_nothing_of_it =
             self.wants_running() != Some(true) && self.wants_enabled() != Some(true);
-        if !unit.exists() && !wants_nothing_of_it {
+        if !is_there && !wants_nothing_of_it {
             return Err(not_a_unit(&self.unit()));
         }
         let wanted_running = self.wants_running().unwrap_or_default();
@@ -211,6 +212,15 @@ pub(super) fn predicted(
         needs_daemon_reload: false,
         properties: unit.properties,
     }
+}
+
+/// Whether `name` is an instance of a template that is declared before it; in a preview systemd
+/// does not know that yet.
+fn has_template(probe: &dyn Probe, name: &str) -> Result<bool> {
+    let parts = name.split_once('@').zip(name.rsplit_once('.'));
+    let Some(((before, _), (_, suffix))) = parts else { return Ok(false) };
+    let file = format!("/etc/systemd/system/{before}@.{suffix}");
+    Ok(probe.stat(&file)?.is_some())
 }
 
 fn not_a_unit(name: &str) -> Error {

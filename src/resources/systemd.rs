@@ -118,11 +118,11 @@ fn act(system: &mut dyn System, verb: &str, unit: &str) -> Result<()> {
         return Ok(());
     }
     let verb = if verb == "reload-or-restart" { "reload" } else { verb };
-    Err(with_journal(
-        system,
-        unit,
-        Error::failed(format!("`{unit}` did not {verb}")).because(output.tail(5)),
-    ))
+    // "See systemctl status …" is what we show anyway.
+    let said = output.tail(5);
+    let said: Vec<&str> = said.lines().filter(|line| !line.starts_with("See ")).collect();
+    let error = Error::failed(format!("`{unit}` did not {verb}")).because(said.join("\n"));
+    Err(with_journal(system, unit, error))
 }
 
 /// Looks until the unit is active and stays so. `systemctl` returns as soon as a process of

@@ -174,7 +174,10 @@ fn lists_may_be_old(said: &str) -> bool {
 /// Says in our words what apt complained about, with its own last lines as the cause.
 fn explain(output: &Output) -> Error {
     let said = output.tail(usize::MAX);
-    let known = said.lines().filter_map(|line| line.strip_prefix("E: ")).find_map(explain_line);
+    let known = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("E: "))
+        .find_map(|line| explain_line(line, &said));
     let complaints: Vec<&str> =
         said.lines().filter(|line| line.starts_with("E: ") || line.starts_with("dpkg: ")).collect();
     let cause = match complaints.len() {
@@ -188,7 +191,8 @@ fn explain(output: &Output) -> Error {
     }
 }
 
-fn explain_line(line: &str) -> Option<Error> {
+/// What `line` means; `said` is all that apt said.
+fn explain_line(line: &str, said: &str) -> Option<Error> {
     let quoted = |index: usize| line.split('\'').nth(index).unwrap_or_default();
     let unknown = |name: &str| {
         Error::failed(format!("package `{name}` is not known to apt"))
@@ -220,9 +224,14 @@ fn explain_line(line: &str) -> Option<Error> {
                 .hint("`apt-mark showhold` on the server lists them, `apt-mark unhold` lets go"),
         );
     }
-    if let Some((_, holder)) = line.split_once("It is held by process ") {
+    if line.starts_with("Could not get lock") || line.starts_with("Unable to acquire the dpkg") {
+        // Said while waiting: `… It is held by process 1234 (unattended-upgr)...`
+        let holder =
+            said.split("It is held by process ").nth(1).and_then(|rest| rest.lines().next());
+        let holder = holder.map_or("", |holder| holder.trim_end_matches('.'));
+        let process = if holder.is_empty() { "" } else { ": process " };
         return Some(
-            Error::failed(format!("another program holds the lock of apt: process {holder}"))
+            Error::failed(format!("another program holds the lock of apt{process}{holder}"))
                 .hint("try again when it is done"),
         );
     }
@@ -289,6 +298,16 @@ mod tests {
             assert_eq!((error.message.as_str(), error.causes), (message, vec![said.to_owned()]));
             assert!(error.hint.is_some());
         }
+    }
+
+    #[test]
+    fn the_holder_of_the_lock_is_named_while_apt_waits() {
+        let error = explained(
+            "Waiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend. It is held \
+             by process 77 (apt)...\nE: Unable to acquire the dpkg frontend lock \
+             (/var/lib/dpkg/lock-frontend), is another process using it?",
+        );
+        assert_eq!(error.message, "another program holds the lock of apt: process 77 (apt)");
     }
 
     #[test]

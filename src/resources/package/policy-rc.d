@@ -15,6 +15,11 @@ unit=${1%.service}
 case "$2" in *start* | *reload*) ;; *) ask_own_policy "$@" ;; esac
 # Timers start nothing at once, and the message bus is what others need to be installed.
 case "$unit" in *.timer | dbus | dbus.socket) ask_own_policy "$@" ;; esac
+# A unit that is not enabled is not started anyway, and a refusal here would refuse the others
+# that are named with it.
+case "$(systemctl is-enabled -- "$unit" 2>/dev/null)" in
+static | disabled | masked | indirect) ask_own_policy "$@" ;;
+esac
 case " ${INFRA_RUNNING_SERVICES:-} " in *" $unit "*) ask_own_policy "$@" ;; esac
 echo "$1" >>"$held"
 exit 101

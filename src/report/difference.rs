@@ -1,0 +1,268 @@
+//! A change as it may be shown: secrets masked, texts as line differences.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use similar::{ChangeTag, DiffTag, TextDiff};
+
+use crate::manifest::{Manifest, Resource};
+use crate::resources::{Change, Value};
+use crate::secret::{MASK, Scrubber, Secret};
+
+/// What stands in place of a line that may hold a secret which cannot be found by search.
+pub(super) const HIDDEN_LINE: &str = "(hidden: depends on secrets)";
+
+/// Fields that no secret is ever in.
+const PLAIN_FIELDS: &[&str] = &["enabled", "group", "mode", "owner", "running", "state"];
+
+/// Lines around a difference.
+const CONTEXT_LINES: usize = 3;
+
+/// The worst case of the comparison is quadratic; a coarser difference is as true.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// One field of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct ShownField {
+    /// The name of the field, as in the spec.
+    pub(super) name: String,
+    /// What the server has, on one line; `None` where it has nothing.
+    pub(super) current: Option<String>,
+    /// What it will have, on one line.
+    pub(super) desired: String,
+    /// For a text of several lines, the differences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) diff: Vec<String>,
+}
+
+/// What must not be seen of one resource.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mask {
+    scrubber: Scrubber,
+    own: Vec<Secret>,
+    /// Whether one of its own secrets is nowhere in it as it is: it was encoded or hashed, and
+    /// cannot be found by search.
+    is_transformed: bool,
+}
+
+impl Mask {
+    /// Masks all secrets of the manifest, and treats those of `resource` with special care.
+    pub(super) fn new(manifest: &Manifest, resource: Option<&Resource>) -> Self {
+        let names = resource.map(|resource| resource.secrets.as_slice()).unwrap_or_default();
+        let own: Vec<Secret> =
+            names.iter().filter_map(|name| manifest.secrets.get(name).cloned()).collect();
+        let desired = resource.and_then(|resource| resource.spec.desired()).unwrap_or_default();
+        let is_transformed = own.iter().any(|secret| {
+            !desired.fields().any(|(_, value)| match value {
+                Value::Content(bytes) => is_verbatim(secret, &String::from_utf8_lossy(bytes)),
+                Value::Hidden(_) => true,
+                other => is_verbatim(secret, &other.summary()),
+            })
+        });
+        Self { scrubber: Scrubber::new(manifest.secrets.values()), own, is_transformed }
+    }
+
+    /// The fields of a change, in order. A removal has none.
+    pub(super) fn fields(&self, change: &Change) -> Vec<ShownField> {
+        match change {
+            Change::Create(state) => {
+                state.fields().map(|(name, desired)| self.field(name, None, desired)).collect()
+            }
+            Change::Update(changes) => changes
+                .iter()
+                .map(|change| self.field(&change.field, change.current.as_ref(), &change.desired))
+                .collect(),
+            Change::Remove => Vec::new(),
+        }
+    }
+
+    fn field(&self, name: &str, current: Option<&Value>, desired: &Value) -> ShownField {
+        let (current, desired, diff) = match (current, desired) {
+            (None, Value::Content(new)) => (None, size(new), self.content(&[], new)),
+            (Some(Value::Content(old)), Value::Content(new)) => {
+                (Some(size(old)), size(new), self.content(old, new))
+            }
+            (current, desired) => {
+                let plain = desired.summary();
+                let shown = self.scrubber.scrub(&plain);
+                let is_hidden = self.is_transformed && !PLAIN_FIELDS.contains(&name);
+                // The value that the secret had before is not known: it is masked as a whole.
+                let is_current_hidden = is_hidden || shown != plain;
+                let current = current.map(|value| {
+                    if is_current_hidden {
+                        MASK.to_owned()
+                    } else {
+                        self.scrubber.scrub(&value.summary())
+                    }
+                });
+                (current, if is_hidden { MASK.to_owned() } else { shown }, Vec::new())
+            }
+        };
+        ShownField { name: name.to_owned(), current, desired, diff }
+    }
+
+    /// The differences of two texts; empty if one of them is no text.
+    fn content(&self, old: &[u8], new: &[u8]) -> Vec<String> {
+        let (Ok(old), Ok(new)) = (str::from_utf8(old), str::from_utf8(new)) else {
+            return Vec::new();
+        };
+        if old.contains('\0') || new.contains('\0') {
+            return Vec::new();
+        }
+        if self.own.iter().any(|secret| !is_verbatim(secret, new)) {
+            return vec![HIDDEN_LINE.to_owned()];
+        }
+        let before_secrets = self.texts_before_secrets(new);
+        let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(old, new);
+        let mut lines = Vec::new();
+        for group in diff.grouped_ops(CONTEXT_LINES) {
+            let starts = group.first().map(|op| (op.old_range().start, op.new_range().start));
+            let (old_start, new_start) = starts.unwrap_or_default();
+            lines.push(format!("@@ -{} +{} @@", old_start + 1, new_start + 1));
+            for op in group {
+                let brings_secret = op.tag() == DiffTag::Replace
+                    && diff.iter_changes(&op).any(|change| {
+                        change.tag() == ChangeTag::Insert && self.masks(change.value())
+                    });
+                for change in diff.iter_changes(&op) {
+                    let text = change.value().trim_end_matches('\n');
+                    let sign = match change.tag() {
+                        ChangeTag::Equal => ' ',
+                        ChangeTag::Insert => '+',
+                        ChangeTag::Delete => '-',
+                    };
+                    let may_be_old_secret = change.tag() == ChangeTag::Delete
+                        && (brings_secret
+                            || before_secrets.iter().any(|before| text.starts_with(before)));
+                    if may_be_old_secret {
+                        lines.push(format!("{sign}{HIDDEN_LINE}"));
+                    } else {
+                        lines.push(format!("{sign}{}", self.scrubber.scrub(text)));
+                    }
+                }
+            }
+        }
+        lines
+    }
+
+    fn masks(&self, text: &str) -> bool {
+        self.scrubber.scrub(text) != text
+    }
+
+    /// What the lines of `text` say before a secret: `password = `, for example. A line of the
+    /// server that begins alike holds the secret of before.
+    fn texts_before_secrets(&self, text: &str) -> Vec<String> {
+        text.lines()
+            .filter(|line| self.masks(line))
+            .filter_map(|line| {
+                let masked = self.scrubber.scrub(line);
+                masked.split_once(MASK).map(|(before, _)| before.to_owned())
+            })
+            .filter(|before| !before.trim().is_empty())
+            .collect()
+    }
+}
+
+/// Whether the secret is in `text` as it is, so that it can be found and masked.
+fn is_verbatim(secret: &Secret, text: &str) -> bool {
+    let value = secret.expose().trim();
+    value.len() >= 4 && text.contains(value)
+}
+
+fn size(bytes: &[u8]) -> String {
+    match str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => match text.lines().count() {
+            1 => "1 line".to_owned(),
+            lines => format!("{lines} lines"),
+        },
+        _ => format!("{} bytes", bytes.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::manifest::Expect;
+    use crate::resources::{FieldChange, State};
+
+    fn mask(own: &[&str]) -> Mask {
+        let manifest = Manifest {
+            server: "rufus".to_owned(),
+            expect: Expect::default(),
+            resources: Vec::new(),
+            secrets: BTreeMap::from([("smtp".to_owned(), Secret::new("hunter2"))]),
+        };
+        Mask {
+            own: own.iter().map(|text| Secret::new(*text)).collect(),
+            is_transformed: false,
+            ..Mask::new(&manifest, None)
+        }
+    }
+
+    fn diff(mask: &Mask, old: &str, new: &str) -> Vec<String> {
+        mask.content(old.as_bytes(), new.as_bytes())
+    }
+
+    #[test]
+    fn shows_lines_that_differ() {
+        assert_eq!(
+            diff(&mask(&[]), "a\nb\nc\n", "a\nB\nc\n"),
+            ["@@ -1 +1 @@", " a", "-b", "+B", " c"]
+        );
+        assert_eq!(diff(&mask(&[]), "", "x\n"), ["@@ -1 +1 @@", "+x"]);
+        assert_eq!(diff(&mask(&[]), "a\0", "b"), [""; 0]);
+    }
+
+    #[test]
+    fn neither_the_new_nor_the_old_secret_shows() {
+        let shown = diff(
+            &mask(&["hunter2"]),
+            "host mail\npassword = oldpass\nport 25\n",
+            "host mail\npassword = hunter2\nport 587\n",
+        );
+        assert_eq!(
+            shown,
+            [
+                "@@ -1 +1 @@",
+                " host mail",
+                "-(hidden: depends on secrets)",
+                "-(hidden: depends on secrets)",
+                "+password = (secret)",
+                "+port 587"
+            ]
+        );
+        // Even where the line only moves.
+        let shown = diff(
+            &mask(&["hunter2"]),
+            "password = oldpass\na\n",
+            "a\nb\nc\nd\ne\nf\npassword = hunter2\n",
+        );
+        assert!(!shown.join("\n").contains("oldpass"), "{shown:?}");
+    }
+
+    #[test]
+    fn a_transformed_secret_hides_everything() {
+        assert_eq!(
+            diff(&mask(&["hunter2"]), "auth aHVudGVyMQ==\n", "auth aHVudGVyMg==\n"),
+            [HIDDEN_LINE]
+        );
+    }
+
+    #[test]
+    fn values_are_masked_as_a_whole() {
+        let change = Change::Update(vec![FieldChange {
+            field: "password".to_owned(),
+            current: Some("oldpass".into()),
+            desired: "hunter2".into(),
+        }]);
+        let field = &mask(&["hunter2"]).fields(&change)[0];
+        assert_eq!((field.current.as_deref(), field.desired.as_str()), (Some(MASK), MASK));
+        let created = Change::Create(State::new().with("mode", "0600").with("hash", "$6$x"));
+        let mask = Mask { is_transformed: true, ..mask(&["hunter2"]) };
+        let shown: Vec<String> =
+            mask.fields(&created).into_iter().map(|field| field.desired).collect();
+        assert_eq!(shown, ["0600", MASK]);
+    }
+}

@@ -1,0 +1,239 @@
+//! Results as text for people. Everything that a server sent is escaped here.
+
+use super::difference::{Mask, ShownField};
+use super::terminal::escape;
+use super::totals::Totals;
+use crate::error::Error;
+use crate::events::{Event, Outcome, ServiceAction};
+use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::Change;
+
+/// Longer differences are cut unless `-v` is given.
+const MOST_DIFF_LINES: usize = 60;
+
+/// How text is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    pub(super) colored: bool,
+    pub(super) verbose: bool,
+    /// The width of the column of server names.
+    pub(super) width: usize,
+}
+
+/// The colors there are, by what they say.
+#[derive(Clone, Copy)]
+enum Tone {
+    Create,
+    Change,
+    Remove,
+    Failure,
+    Quiet,
+}
+
+impl Style {
+    fn paint(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Create => "32",
+            Tone::Change => "33",
+            Tone::Remove => "31",
+            Tone::Failure => "1;31",
+            Tone::Quiet => "2",
+        };
+        if self.colored { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn line(self, server: &str, text: &str) -> String {
+        format!("{server:width$}  {text}\n", width = self.width)
+    }
+
+    /// What the check found of one resource; empty for what is as it should be.
+    pub(super) fn checked(
+        self,
+        manifest: &Manifest,
+        resource: Option<&Resource>,
+        id: &ResourceId,
+        outcome: &Outcome,
+    ) -> String {
+        let (tone, symbol, word) = match outcome {
+            Outcome::Ok | Outcome::Deferred if !self.verbose => return String::new(),
+            Outcome::Ok => (Tone::Quiet, ' ', "ok".to_owned()),
+            Outcome::Deferred => (Tone::Quiet, '?', "verified after the changes".to_owned()),
+            Outcome::Changed(Change::Create(_)) => (Tone::Create, '+', "create".to_owned()),
+            Outcome::Changed(Change::Update(_)) => (Tone::Change, '~', "change".to_owned()),
+            Outcome::Changed(Change::Remove) => (Tone::Remove, '-', "remove".to_owned()),
+            Outcome::Unknown { after } => {
+                (Tone::Change, '?', format!("change or ok, known after {after}"))
+            }
+            Outcome::Skipped { because } => {
+                (Tone::Quiet, ' ', format!("skipped, because {because} failed"))
+            }
+            Outcome::Failed(error) => (Tone::Failure, '!', format!("failed: {}", error.message)),
+        };
+        let text = escape(&format!("{symbol} {id}  {word}"));
+        let mut lines = self.line(&manifest.server, &self.paint(tone, &text));
+        if let Outcome::Changed(change) = outcome {
+            let is_create = change.is_create();
+            for field in Mask::new(manifest, resource).fields(change) {
+                lines.push_str(&self.field(&field, is_create));
+            }
+        }
+        lines
+    }
+
+    /// The lines about one field, indented below their resource.
+    fn field(self, field: &ShownField, is_create: bool) -> String {
+        let indent = " ".repeat(self.width + 6);
+        let values = match &field.current {
+            Some(current) if *current == field.desired && !field.diff.is_empty() => {
+                field.desired.clone()
+            }
+            Some(current) => format!("{current} → {}", field.desired),
+            None => field.desired.clone(),
+        };
+        let mut lines = format!("{indent}{}: {}\n", escape(&field.name), escape_line(&values));
+        // All of a new file is new: its size says enough.
+        if is_create && !self.verbose {
+            return lines;
+        }
+        let shown = if self.verbose { field.diff.len() } else { MOST_DIFF_LINES };
+        for line in field.diff.iter().take(shown) {
+            let text = format!("{indent}  {}", escape_line(line));
+            let text = match line.chars().next() {
+                Some('+') => self.paint(Tone::Create, &text),
+                Some('-') => self.paint(Tone::Remove, &text),
+                Some('@') => self.paint(Tone::Quiet, &text),
+                _ => text,
+            };
+            lines.push_str(&text);
+            lines.push('\n');
+        }
+        if let Some(more) = field.diff.len().checked_sub(shown).filter(|more| *more > 0) {
+            let text = format!("{indent}  … {more} more lines, shown by -v");
+            lines.push_str(&self.paint(Tone::Quiet, &text));
+            lines.push('\n');
+        }
+        lines
+    }
+
+    /// What a plan would do to a service.
+    pub(super) fn due(self, server: &str, id: &ResourceId, action: ServiceAction) -> String {
+        let text = escape(&format!("~ {id}  {}", word(action)));
+        self.line(server, &self.paint(Tone::Change, &text))
+    }
+
+    /// What happened while applying; empty for what is not worth a line.
+    pub(super) fn happened(self, server: &str, event: &Event) -> String {
+        let (tone, text) = match event {
+            Event::Applied { id, outcome } => match outcome {
+                Outcome::Ok if self.verbose => (Tone::Quiet, format!("{id}  ok")),
+                Outcome::Ok | Outcome::Unknown { .. } | Outcome::Deferred => return String::new(),
+                Outcome::Changed(_) => (Tone::Change, format!("{id}  changed")),
+                Outcome::Skipped { .. } if !self.verbose => return String::new(),
+                Outcome::Skipped { because } => {
+                    (Tone::Quiet, format!("{id}  skipped, because {because} failed"))
+                }
+                Outcome::Failed(error) => {
+                    (Tone::Failure, format!("{id}  failed: {}", error.message))
+                }
+            },
+            Event::ServiceDone { id, action, error: None } => {
+                (Tone::Change, format!("{id}  {}", done(*action)))
+            }
+            Event::ServiceDone { id, action, error: Some(error) } => {
+                (Tone::Failure, format!("{id}  {} failed: {}", word(*action), error.message))
+            }
+            Event::RolledBack { id, error: None } => {
+                (Tone::Remove, format!("{id}  put back as it was"))
+            }
+            Event::RolledBack { id, error: Some(error) } => {
+                (Tone::Failure, format!("{id}  could not be put back: {}", error.message))
+            }
+            Event::Warning { message } => (Tone::Change, format!("warning: {message}")),
+            _ => return String::new(),
+        };
+        self.line(server, &self.paint(tone, &escape(&text)))
+    }
+
+    /// The closing line of a check.
+    pub(super) fn plan_totals(self, server: &str, totals: &Totals) -> String {
+        let plan = totals.plan;
+        let mut parts = vec![format!("{} ok", plan.ok)];
+        for (count, word) in [
+            (plan.create, "to create"),
+            (plan.change, "to change"),
+            (plan.remove, "to remove"),
+            (plan.unknown, "known later"),
+            (plan.deferred, "to verify"),
+            (plan.failed, "failed"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {word}"));
+            }
+        }
+        self.line(server, &format!("{}: {}", resources(plan.all()), parts.join(", ")))
+    }
+
+    /// The closing line of an apply.
+    pub(super) fn apply_totals(self, server: &str, totals: &Totals) -> String {
+        let done = totals.applied;
+        let text = format!(
+            "{}: {} ok, {} changed, {} failed, {} skipped",
+            resources(done.all()),
+            done.ok,
+            done.changed(),
+            done.failed,
+            done.skipped,
+        );
+        self.line(server, &text)
+    }
+
+    /// A failure as it is repeated at the end.
+    pub(super) fn failure(
+        self,
+        server: &str,
+        resource: Option<&Resource>,
+        id: Option<&ResourceId>,
+        error: &Error,
+    ) -> String {
+        let head = self.paint(Tone::Failure, "error:");
+        let text = error.to_string();
+        let (message, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        let mut place = format!(" --> {server}");
+        if let Some(id) = id {
+            place = format!("{place}  {id}");
+        }
+        if let Some(resource) = resource {
+            place = format!("{place}  {}", resource.place);
+        }
+        let mut lines = format!("\n{head} {}\n{}\n", escape(message), escape(&place));
+        if !rest.is_empty() {
+            lines.push_str(&escape(rest));
+            lines.push('\n');
+        }
+        lines
+    }
+}
+
+/// Text that is one line, whatever it holds.
+fn escape_line(text: &str) -> String {
+    escape(text).replace('\n', "\\n")
+}
+
+fn resources(count: usize) -> String {
+    if count == 1 { "1 resource".to_owned() } else { format!("{count} resources") }
+}
+
+/// What is done to a service, as an order.
+pub(super) fn word(action: ServiceAction) -> &'static str {
+    match action {
+        ServiceAction::Reload => "reload",
+        ServiceAction::Restart => "restart",
+    }
+}
+
+fn done(action: ServiceAction) -> &'static str {
+    match action {
+        ServiceAction::Reload => "reloaded",
+        ServiceAction::Restart => "restarted",
+    }
+}

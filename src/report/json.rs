@@ -1,0 +1,153 @@
+//! Results as one JSON object a line; `docs/json-output.md` describes the fields.
+
+use serde_json::{Value, json};
+
+use super::difference::Mask;
+use super::human::word;
+use super::totals::{Counts, Totals};
+use crate::error::Error;
+use crate::events::{Event, Outcome};
+use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::Change;
+
+/// The object of an event; `None` for what has no meaning of its own.
+pub(super) fn event(
+    manifest: &Manifest,
+    resource: Option<&Resource>,
+    event: &Event,
+) -> Option<Value> {
+    let server = &manifest.server;
+    Some(match event {
+        Event::Started { facts } => json!({"event": "facts", "server": server, "facts": facts}),
+        Event::Checked { id, outcome } => {
+            resource_event("planned", manifest, resource, id, outcome)
+        }
+        Event::ServiceDue { id, action } => json!({
+            "event": "service_due", "server": server, "service": id, "action": word(*action),
+        }),
+        Event::Applying { id } => {
+            json!({"event": "applying", "server": server, "resource": id})
+        }
+        Event::Progress { id, percent, message } => json!({
+            "event": "progress", "server": server, "resource": id,
+            "percent": percent, "message": message,
+        }),
+        Event::Applied { id, outcome } => {
+            resource_event("applied", manifest, resource, id, outcome)
+        }
+        Event::ServiceDone { id, action, error } => json!({
+            "event": "service_done", "server": server, "service": id, "action": word(*action),
+            "error": error.as_ref().map(error_object),
+        }),
+        Event::RolledBack { id, error } => json!({
+            "event": "rolled_back", "server": server, "resource": id,
+            "error": error.as_ref().map(error_object),
+        }),
+        Event::Warning { message } => {
+            json!({"event": "warning", "server": server, "message": message})
+        }
+        Event::Aborted { error } => failure(server, error),
+        Event::PlanComplete | Event::Finished => return None,
+    })
+}
+
+fn resource_event(
+    name: &str,
+    manifest: &Manifest,
+    resource: Option<&Resource>,
+    id: &ResourceId,
+    outcome: &Outcome,
+) -> Value {
+    let mut object = json!({
+        "event": name,
+        "server": manifest.server,
+        "resource": id,
+        "role": resource.map(|resource| &resource.role),
+        "place": resource.map(|resource| &resource.place),
+        "outcome": outcome_word(name, outcome),
+    });
+    let (key, value) = match outcome {
+        Outcome::Changed(change) => ("fields", json!(Mask::new(manifest, resource).fields(change))),
+        Outcome::Unknown { after } => ("after", json!(after)),
+        Outcome::Skipped { because } => ("because", json!(because)),
+        Outcome::Failed(error) => ("error", error_object(error)),
+        Outcome::Ok | Outcome::Deferred => return object,
+    };
+    object[key] = value;
+    object
+}
+
+fn outcome_word(event: &str, outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Changed(_) if event == "applied" => "changed",
+        Outcome::Changed(Change::Create(_)) => "create",
+        Outcome::Changed(Change::Update(_)) => "change",
+        Outcome::Changed(Change::Remove) => "remove",
+        Outcome::Unknown { .. } => "unknown",
+        Outcome::Deferred => "deferred",
+        Outcome::Skipped { .. } => "skipped",
+        Outcome::Failed(_) => "failed",
+    }
+}
+
+/// Why a server, not one of its resources, failed.
+pub(super) fn failure(server: &str, error: &Error) -> Value {
+    json!({"event": "error", "server": server, "error": error_object(error)})
+}
+
+fn error_object(error: &Error) -> Value {
+    json!({
+        "kind": format!("{:?}", error.kind).to_lowercase(),
+        "message": error.message,
+        "causes": error.causes,
+        "hint": error.hint,
+    })
+}
+
+/// The closing object of a check.
+pub(super) fn plan_totals(server: &str, totals: &Totals) -> Value {
+    let Counts { ok, create, change, remove, unknown, deferred, failed, .. } = totals.plan;
+    json!({
+        "event": "plan_totals", "server": server, "resources": totals.plan.all(), "ok": ok,
+        "create": create, "change": change, "remove": remove, "unknown": unknown,
+        "deferred": deferred, "failed": failed, "has_changes": totals.has_changes(),
+    })
+}
+
+/// The closing object of an apply.
+pub(super) fn apply_totals(server: &str, totals: &Totals) -> Value {
+    let done = totals.applied;
+    json!({
+        "event": "apply_totals", "server": server, "resources": done.all(), "ok": done.ok,
+        "changed": done.changed(), "failed": done.failed, "skipped": done.skipped,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::manifest::Expect;
+
+    #[test]
+    fn events_have_stable_names() {
+        let manifest = Manifest {
+            server: "rufus".to_owned(),
+            expect: Expect::default(),
+            resources: Vec::new(),
+            secrets: BTreeMap::new(),
+        };
+        let id = ResourceId::new("file", "/etc/motd");
+        let outcome = Outcome::Failed(Error::failed("no").because("why").hint("do"));
+        assert_eq!(
+            event(&manifest, None, &Event::Applied { id, outcome }).unwrap(),
+            json!({
+                "event": "applied", "server": "rufus", "resource": "file:/etc/motd",
+                "role": null, "place": null, "outcome": "failed",
+                "error": {"kind": "failed", "message": "no", "causes": ["why"], "hint": "do"},
+            })
+        );
+    }
+}

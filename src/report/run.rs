@@ -1,0 +1,202 @@
+//! The report of one `diff` or `apply`, over all its servers.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::human::Style;
+use super::json;
+use super::progress::Progress;
+use super::terminal::{Format, print};
+use super::totals::Totals;
+use crate::error::{Error, Kind};
+use crate::events::Event;
+use crate::exit_code::ExitCode;
+use crate::manifest::{Manifest, Resource, ResourceId};
+
+/// Prints what happens and remembers it.
+pub struct Report {
+    format: Format,
+    style: Style,
+    progress: Progress,
+    servers: BTreeMap<String, Server>,
+}
+
+/// One server of a report.
+struct Server {
+    manifest: Arc<Manifest>,
+    /// Where each resource is in the manifest.
+    index: BTreeMap<ResourceId, usize>,
+    totals: Totals,
+    /// The lines of the plan, printed together when it is complete.
+    plan: String,
+}
+
+impl Report {
+    /// A report about the servers of `manifests`.
+    pub fn new(
+        format: Format,
+        verbose: bool,
+        colored: bool,
+        manifests: impl IntoIterator<Item = Arc<Manifest>>,
+    ) -> Self {
+        let servers: BTreeMap<String, Server> = manifests
+            .into_iter()
+            .map(|manifest| (manifest.server.clone(), Server::new(manifest)))
+            .collect();
+        let width = servers.keys().map(String::len).max().unwrap_or(0);
+        Self {
+            format,
+            style: Style { colored, verbose, width },
+            progress: Progress::new(format == Format::Human, width),
+            servers,
+        }
+    }
+
+    /// A connection to `server` is being made.
+    pub fn connecting(&mut self, server: &str) {
+        self.progress.say(server, "connecting");
+    }
+
+    /// Something happened on `server`.
+    pub fn event(&mut self, name: &str, event: &Event) -> io::Result<()> {
+        self.progress.event(name, event);
+        let Some(server) = self.servers.get_mut(name) else { return Ok(()) };
+        server.totals.add(event);
+        let text = match self.format {
+            Format::Json => {
+                let id = match event {
+                    Event::Checked { id, .. } | Event::Applied { id, .. } => Some(id),
+                    _ => None,
+                };
+                let resource = id.and_then(|id| server.resource(id));
+                let mut text = String::new();
+                let mut add = |object| text = format!("{text}{object}\n");
+                json::event(&server.manifest, resource, event).map(&mut add);
+                match event {
+                    Event::PlanComplete => add(json::plan_totals(name, &server.totals)),
+                    Event::Finished | Event::Aborted { .. } if server.totals.is_applying => {
+                        add(json::apply_totals(name, &server.totals));
+                    }
+                    _ => {}
+                }
+                text
+            }
+            Format::Human => server.text(self.style, event),
+        };
+        self.print(&text)
+    }
+
+    /// `server` could not be worked on.
+    pub fn failed(&mut self, name: &str, error: Error) -> io::Result<()> {
+        self.progress.done(name);
+        let text = match self.format {
+            Format::Json => format!("{}\n", json::failure(name, &error)),
+            Format::Human => String::new(),
+        };
+        if let Some(server) = self.servers.get_mut(name) {
+            server.totals.failures.push((None, error));
+        }
+        self.print(&text)
+    }
+
+    /// The servers that an apply would change something on.
+    pub fn servers_with_changes(&self) -> Vec<String> {
+        let changed = self.servers.iter().filter(|(_, server)| server.totals.has_changes());
+        changed.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// How many resources would be changed, and services reloaded or restarted, on all servers.
+    pub fn changes(&self) -> usize {
+        let count = |server: &Server| {
+            let plan = server.totals.plan;
+            plan.changed() + plan.unknown + server.totals.due.len()
+        };
+        self.servers.values().map(count).sum()
+    }
+
+    /// The servers that failed as a whole, because what was asked for is wrong.
+    pub fn has_wrong_input(&self) -> bool {
+        let mut failures = self.servers.values().flat_map(|server| &server.totals.failures);
+        failures.any(|(id, error)| id.is_none() && error.kind == Kind::Input)
+    }
+
+    /// Whether anything failed on `server`.
+    pub fn has_failed(&self, server: &str) -> bool {
+        self.servers.get(server).is_some_and(|server| !server.totals.failures.is_empty())
+    }
+
+    /// Repeats the failures and says how the process ends.
+    pub fn finish(mut self) -> io::Result<ExitCode> {
+        let names: Vec<String> = self.servers.keys().cloned().collect();
+        for name in &names {
+            self.progress.done(name);
+        }
+        let code = self
+            .servers
+            .values()
+            .map(|server| server.totals.exit_code())
+            .fold(ExitCode::Done, ExitCode::merge);
+        let mut text = String::new();
+        if self.format == Format::Json {
+            let end = serde_json::json!({"event": "end", "exit_code": code.number()});
+            text = format!("{end}\n");
+        } else {
+            for (name, server) in &self.servers {
+                for (id, error) in &server.totals.failures {
+                    let resource = id.as_ref().and_then(|id| server.resource(id));
+                    text.push_str(&self.style.failure(name, resource, id.as_ref(), error));
+                }
+            }
+        }
+        self.print(&text)?;
+        Ok(code)
+    }
+
+    /// Asks the person at the terminal; only `yes` means yes.
+    pub fn ask(&self, question: &str) -> io::Result<bool> {
+        self.progress.suspend(|| super::terminal::ask(question))
+    }
+
+    fn print(&self, text: &str) -> io::Result<()> {
+        if text.is_empty() { Ok(()) } else { self.progress.suspend(|| print(text)) }
+    }
+}
+
+impl Server {
+    fn new(manifest: Arc<Manifest>) -> Self {
+        let ids = manifest.resources.iter().map(|resource| resource.id.clone());
+        let index = ids.enumerate().map(|(index, id)| (id, index)).collect();
+        Self { manifest, index, totals: Totals::default(), plan: String::new() }
+    }
+
+    fn resource(&self, id: &ResourceId) -> Option<&Resource> {
+        self.manifest.resources.get(*self.index.get(id)?)
+    }
+
+    /// What people are told of an event.
+    fn text(&mut self, style: Style, event: &Event) -> String {
+        let name = &self.manifest.server;
+        match event {
+            Event::Checked { id, outcome } => {
+                let resource = self.resource(id);
+                let lines = style.checked(&self.manifest, resource, id, outcome);
+                self.plan.push_str(&lines);
+                String::new()
+            }
+            Event::ServiceDue { id, action } => {
+                self.plan.push_str(&style.due(name, id, *action));
+                String::new()
+            }
+            Event::PlanComplete => {
+                let mut text = std::mem::take(&mut self.plan);
+                text.push_str(&style.plan_totals(name, &self.totals));
+                text
+            }
+            Event::Finished | Event::Aborted { .. } if self.totals.is_applying => {
+                style.apply_totals(name, &self.totals)
+            }
+            other => style.happened(name, other),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The events of one server, counted.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Kind};
+use crate::events::{Event, Outcome, ServiceAction};
+use crate::exit_code::ExitCode;
+use crate::manifest::ResourceId;
+use crate::resources::Change;
+
+/// What was found or done on one server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Totals {
+    /// What the check found, for each resource.
+    pub(super) plan: Counts,
+    /// What the apply did, for each resource.
+    pub(super) applied: Counts,
+    /// Services that the plan would reload or restart.
+    pub(super) due: BTreeMap<ResourceId, ServiceAction>,
+    /// Whether an apply began.
+    pub(super) is_applying: bool,
+    /// What failed; `None` stands for the server itself.
+    pub(super) failures: Vec<(Option<ResourceId>, Error)>,
+}
+
+/// How many resources came out how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// As they should be.
+    pub(super) ok: usize,
+    /// To create.
+    pub(super) create: usize,
+    /// To change, or changed (whatever the change was).
+    pub(super) change: usize,
+    /// To remove.
+    pub(super) remove: usize,
+    /// Known only after another one.
+    pub(super) unknown: usize,
+    /// Verified only after the changes.
+    pub(super) deferred: usize,
+    /// Not applied because another one failed.
+    pub(super) skipped: usize,
+    /// Failed.
+    pub(super) failed: usize,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: &Outcome) {
+        let count = match outcome {
+            Outcome::Ok => &mut self.ok,
+            Outcome::Changed(Change::Create(_)) => &mut self.create,
+            Outcome::Changed(Change::Update(_)) => &mut self.change,
+            Outcome::Changed(Change::Remove) => &mut self.remove,
+            Outcome::Unknown { .. } => &mut self.unknown,
+            Outcome::Deferred => &mut self.deferred,
+            Outcome::Skipped { .. } => &mut self.skipped,
+            Outcome::Failed(_) => &mut self.failed,
+        };
+        *count += 1;
+    }
+
+    /// All resources.
+    pub(super) fn all(&self) -> usize {
+        self.ok + self.changed() + self.unknown + self.deferred + self.skipped + self.failed
+    }
+
+    /// Those that were or will be changed, in whatever way.
+    pub(super) fn changed(&self) -> usize {
+        self.create + self.change + self.remove
+    }
+}
+
+impl Totals {
+    /// Counts an event.
+    pub(super) fn add(&mut self, event: &Event) {
+        match event {
+            Event::Checked { id, outcome } => {
+                self.plan.add(outcome);
+                self.note_failure(id, outcome);
+            }
+            Event::ServiceDue { id, action } => {
+                self.due.insert(id.clone(), *action);
+            }
+            Event::Applying { .. } => self.begin(),
+            Event::Applied { id, outcome } => {
+                self.begin();
+                self.applied.add(outcome);
+                self.note_failure(id, outcome);
+            }
+            Event::ServiceDone { id, error: Some(error), .. }
+            | Event::RolledBack { id, error: Some(error) } => {
+                self.failures.push((Some(id.clone()), error.clone()));
+            }
+            Event::Aborted { error } => self.failures.push((None, error.clone())),
+            _ => {}
+        }
+    }
+
+    /// From now on only what the apply meets counts as a failure: it checks everything again.
+    fn begin(&mut self) {
+        if !self.is_applying {
+            self.is_applying = true;
+            self.failures.clear();
+        }
+    }
+
+    fn note_failure(&mut self, id: &ResourceId, outcome: &Outcome) {
+        if let Outcome::Failed(error) = outcome {
+            self.failures.push((Some(id.clone()), error.clone()));
+        }
+    }
+
+    /// Whether an apply would do anything.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.due.is_empty() || self.plan.changed() + self.plan.unknown + self.plan.deferred > 0
+    }
+
+    /// How a `diff` of this server ends.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        let failed = self.failures.iter().map(|(id, error)| match (id, error.kind) {
+            // Whatever is wrong with one resource, it is that resource that failed.
+            (Some(_), _) | (None, Kind::ToolMissing) => ExitCode::Failed,
+            (None, kind) => kind.into(),
+        });
+        let pending = if !self.is_applying && self.has_changes() {
+            ExitCode::Pending
+        } else {
+            ExitCode::Done
+        };
+        failed.fold(pending, ExitCode::merge)
+    }
+}
