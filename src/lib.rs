@@ -24,6 +24,7 @@ pub mod manifest;
 pub mod report;
 pub mod resources;
 pub mod secret;
+pub mod size;
 #[cfg(feature = "cli")]
 pub mod secrets;
 #[cfg(feature = "cli")]

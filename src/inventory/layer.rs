@@ -7,7 +7,6 @@ use crate::manifest::Expect;
 use crate::yaml::{Entry, Node, parse};
 
 use super::connection::SshSettings;
-use super::size::parse_size;
 
 const GROUP_KEYS: &[&str] = &["description", "ssh", "vars", "roles"];
 const SERVER_KEYS: &[&str] = &["description", "expect", "ssh", "groups", "vars", "roles"];
@@ -195,7 +194,7 @@ fn number<T: std::str::FromStr>(entry: &Entry, mistakes: &mut Diagnostics) -> Op
 }
 
 fn size(entry: &Entry, mistakes: &mut Diagnostics) -> Option<u64> {
-    match parse_size(&text(entry, mistakes)?) {
+    match crate::size::parse_size(&text(entry, mistakes)?) {
         Ok(bytes) => Some(bytes),
         Err(message) => {
             mistakes.push(Diagnostic::at(&entry.value.span, format!("`{}`: {message}", entry.key)));

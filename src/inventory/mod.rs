@@ -4,7 +4,6 @@ pub mod connection;
 mod layer;
 
 mod project;
-mod size;
 mod target;
 
 use std::collections::BTreeMap;
@@ -16,7 +15,6 @@ use crate::yaml::{Node, merge};
 pub use connection::SshSettings;
 
 pub use project::Project;
-pub use size::parse_size;
 
 use layer::{Layer, set};
 

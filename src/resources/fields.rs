@@ -110,6 +110,11 @@ impl AbsolutePath {
         Ok(Self(if trimmed.is_empty() { "/" } else { trimmed }.to_owned()))
     }
 
+    /// A path of our own that is known to be right, for defaults of fields.
+    pub(super) fn fixed(path: &'static str) -> Self {
+        Self(path.to_owned())
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0

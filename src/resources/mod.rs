@@ -20,15 +20,18 @@ mod authorized_key;
 mod cron;
 mod directory;
 pub mod file;
+mod fstab;
 mod group;
 mod hostname;
 mod locale;
+mod mount;
 pub mod package;
 mod postgresql;
 mod postgresql_database;
 mod postgresql_extension;
 mod postgresql_role;
 mod service;
+mod swap;
 mod sysctl;
 mod systemd;
 mod systemd_unit;
@@ -250,11 +253,13 @@ registry! {
     "group" => group::Group,
     "hostname" => hostname::Hostname,
     "locale" => locale::Locale,
+    "mount" => mount::Mount,
     "package" => package::Package,
     "postgresql_database" => postgresql_database::PostgresqlDatabase,
     "postgresql_extension" => postgresql_extension::PostgresqlExtension,
     "postgresql_role" => postgresql_role::PostgresqlRole,
     "service" => service::Service,
+    "swap" => swap::Swap,
     "sysctl" => sysctl::Sysctl,
     "systemd_unit" => systemd_unit::SystemdUnit,
     "timezone" => timezone::Timezone,

@@ -1,0 +1,156 @@
+//! Lines of `/etc/fstab`, which `mount` and `swap` share.
+
+use super::probe::Probe;
+use super::system::{Attributes, System};
+use crate::error::Result;
+
+/// The file.
+pub(super) const FSTAB: &str = "/etc/fstab";
+
+/// One entry: what is mounted, where, how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// A device, `UUID=…`, `LABEL=…`, a remote file system, or a file.
+    pub source: String,
+    /// Where; `none` for swap.
+    pub target: String,
+    /// The file system's type; `swap`.
+    pub fstype: String,
+    /// Comma-separated.
+    pub options: String,
+    /// The last two fields: dump, and the order of checks at boot.
+    pub passes: (u8, u8),
+}
+
+impl Entry {
+    /// Reads one line of fstab or of `/proc/self/mounts`; `None` for a comment or an empty one.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split_whitespace().take_while(|field| !field.starts_with('#'));
+        let mut text = || fields.next().map(unescaped);
+        let (source, target, fstype) = (text()?, text()?, text()?);
+        let options = text().unwrap_or_else(|| "defaults".to_owned());
+        let mut number = || text().and_then(|field| field.parse().ok()).unwrap_or(0);
+        let passes = (number(), number());
+        Some(Self { source, target, fstype, options, passes })
+    }
+
+    /// The line, without its end.
+    pub(super) fn line(&self) -> String {
+        let [source, target] = [&self.source, &self.target].map(|field| escaped(field));
+        let (dump, pass) = self.passes;
+        format!("{source} {target} {} {} {dump} {pass}", self.fstype, self.options)
+    }
+
+    /// Whether two entries are for the same place: the same target, or for swap the same source.
+    pub(super) fn is_for_the_place_of(&self, other: &Self) -> bool {
+        match (self.fstype == "swap", other.fstype == "swap") {
+            (true, true) => self.source == other.source,
+            (false, false) => self.target == other.target,
+            _ => false,
+        }
+    }
+}
+
+/// The entries of a table.
+pub(super) fn entries(table: &str) -> impl Iterator<Item = Entry> {
+    table.lines().filter_map(Entry::parse)
+}
+
+/// The entries of `/etc/fstab`.
+pub(super) fn read(probe: &dyn Probe) -> Result<String> {
+    let table = probe.read(FSTAB)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&table).into_owned())
+}
+
+/// Puts `entry` where the entry for the same place was, or at the end; everything else stays as
+/// it is. With `keep` unset, the entry for that place goes.
+pub(super) fn write(system: &mut dyn System, entry: &Entry, keep: bool) -> Result<()> {
+    let before = read(system)?;
+    let after = with_entry(&before, entry, keep);
+    if after == before {
+        return Ok(());
+    }
+    let attributes = Attributes { owner: None, group: None, mode: None };
+    system.write_file(FSTAB, after.as_bytes(), &attributes)
+}
+
+/// A table with `entry` in it, or without the entry for its place.
+pub(super) fn with_entry(table: &str, entry: &Entry, keep: bool) -> String {
+    let is_it = |line: &str| Entry::parse(line).is_some_and(|old| old.is_for_the_place_of(entry));
+    let new = entry.line();
+    let mut lines = Vec::new();
+    let mut placed = !keep;
+    for line in table.lines() {
+        match (is_it(line), placed) {
+            (false, _) => lines.push(line),
+            (true, false) => {
+                lines.push(&new);
+                placed = true;
+            }
+            (true, true) => {}
+        }
+    }
+    if !placed {
+        lines.push(&new);
+    }
+    if lines.is_empty() { String::new() } else { lines.join("\n") + "\n" }
+}
+
+/// Blanks inside a field are written as octal numbers.
+fn escaped(field: &str) -> String {
+    field.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011")
+}
+
+fn unescaped(field: &str) -> String {
+    let known = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    known.iter().fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+# /etc/fstab
+UUID=6a5f / ext4 errors=remount-ro 0 1
+
+/dev/sdb /mnt/old\\040data ext4 defaults 0 2
+/swapfile none swap sw 0 0
+";
+
+    fn entry(line: &str) -> Entry {
+        Entry::parse(line).unwrap()
+    }
+
+    #[test]
+    fn reads_and_writes_a_line() {
+        let old = entries(TABLE).nth(1).unwrap();
+        assert_eq!(old.target, "/mnt/old data");
+        assert_eq!(old.line(), "/dev/sdb /mnt/old\\040data ext4 defaults 0 2");
+        assert_eq!(entry("tmpfs /tmp tmpfs # comment").options, "defaults");
+        assert_eq!(Entry::parse("# a b c"), None);
+        assert_eq!(Entry::parse("  "), None);
+    }
+
+    #[test]
+    fn replaces_the_entry_in_its_place() {
+        let new = entry("/dev/sdc /mnt/old\\040data xfs nofail 0 2");
+        let after = with_entry(TABLE, &new, true);
+        assert_eq!(
+            after,
+            TABLE
+                .replace("/dev/sdb", "/dev/sdc")
+                .replace("ext4 def", "xfs def")
+                .replace("xfs defaults", "xfs nofail")
+        );
+    }
+
+    #[test]
+    fn adds_at_the_end_and_removes() {
+        let new = entry("/other none swap sw 0 0");
+        let after = with_entry(TABLE, &new, true);
+        assert_eq!(after, format!("{TABLE}/other none swap sw 0 0\n"));
+        assert_eq!(with_entry(&after, &new, false), TABLE);
+        assert_eq!(with_entry("", &new, false), "");
+    }
+}

@@ -1,0 +1,292 @@
+//! `mount`: a file system in its place, now and at boot.
+
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use super::fields::AbsolutePath;
+use super::fstab::{self, Entry};
+use super::prediction::Prediction;
+use super::probe::{FileKind, Probe};
+use super::query::Command;
+use super::state::{Change, Current, State};
+use super::system::{Attributes, System, run_checked};
+use crate::error::{Error, Kind, Result};
+
+/// A file system mounted at a folder, by an entry of `/etc/fstab`.
+///
+/// It never formats: the file system has to be there. An entry that names the same device in
+/// another way, such as `UUID=…`, is kept. With `state: absent` it is unmounted and its entry
+/// goes; the data stays on the device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// The folder; it is made where it is not there.
+    pub path: AbsolutePath,
+    /// What is mounted: `/dev/disk/by-id/…`, `UUID=…`, `LABEL=…`, `tmpfs`, `server:/path`.
+    #[serde(default)]
+    pub device: String,
+    /// The type of its file system.
+    #[serde(default = "default_fstype")]
+    pub fstype: String,
+    /// Comma-separated options, such as `defaults,nofail,discard`.
+    #[serde(default = "default_options")]
+    pub options: String,
+    /// Whether it should be mounted.
+    #[serde(default)]
+    pub state: Mounted,
+}
+
+/// Whether a file system should be mounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Mounted {
+    /// It should be mounted, now and at boot.
+    #[default]
+    Mounted,
+    /// It should not be mounted.
+    Absent,
+}
+
+fn default_fstype() -> String {
+    "ext4".to_owned()
+}
+
+fn default_options() -> String {
+    "defaults".to_owned()
+}
+
+const MOUNTS: &str = "/proc/self/mounts";
+
+impl Mount {
+    fn entry(&self) -> Entry {
+        // The order of checks at boot: after the root file system, and only where there is a
+        // device to check.
+        let pass =
+            if self.device.starts_with("/dev/") || self.device.contains('=') { 2 } else { 0 };
+        Entry {
+            source: self.device.clone(),
+            target: self.path.to_string(),
+            fstype: self.fstype.clone(),
+            options: self.options.clone(),
+            passes: (0, pass),
+        }
+    }
+
+    fn is_bind(&self) -> bool {
+        self.options.split(',').any(|option| matches!(option, "bind" | "rbind"))
+    }
+
+    /// The entry of fstab for this place.
+    fn listed(&self, probe: &dyn Probe) -> Result<Option<Entry>> {
+        let table = fstab::read(probe)?;
+        Ok(fstab::entries(&table)
+            .find(|entry| entry.target == self.path.as_str() && entry.fstype != "swap"))
+    }
+
+    /// What is mounted at this place, on top of whatever is below.
+    fn live(&self, probe: &dyn Probe) -> Result<Option<Entry>> {
+        let table = probe.read(MOUNTS)?.unwrap_or_default();
+        let table = String::from_utf8_lossy(&table).into_owned();
+        Ok(fstab::entries(&table).filter(|entry| entry.target == self.path.as_str()).last())
+    }
+
+    /// A source in the words of the spec where both name the same device.
+    fn device_as(&self, source: &str, probe: &dyn Probe) -> Result<String> {
+        let is_same =
+            source == self.device || resolved(source, probe)? == resolved(&self.device, probe)?;
+        Ok(if is_same { self.device.clone() } else { source.to_owned() })
+    }
+
+    fn check_device(&self, probe: &dyn Probe) -> Result<()> {
+        let device = resolved(&self.device, probe)?;
+        if self.is_bind() || !device.starts_with("/dev/") || probe.stat(&device)?.is_some() {
+            return Ok(());
+        }
+        Err(Error::failed(format!("the device `{}` is not there", self.device))
+            .hint("attach the volume, or correct `device`"))
+    }
+
+    fn hold(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let path = self.path.as_str();
+        if system.stat(path)?.is_none() {
+            system.make_directory(path, &Attributes::new("root", "root", 0o755))?;
+        }
+        let mut entry = self.entry();
+        if let Some(listed) = self.listed(system)?
+            && self.device_as(&listed.source, system)? == self.device
+        {
+            // The user's own way to name the device, and to order the checks, is kept.
+            (entry.source, entry.passes) = (listed.source, listed.passes);
+        }
+        fstab::write(system, &entry, true)?;
+        daemon_reload(system)?;
+        if self.live(system)?.is_none() {
+            run_checked(system, &Command::new(["mount", "--", path])).map_err(|error| {
+                error.hint("infra never formats: the file system has to be made by hand once")
+            })?;
+        } else if change.sets("options") {
+            run_checked(system, &Command::new(["mount", "-o", "remount", "--", path]))?;
+        }
+        Ok(())
+    }
+}
+
+impl Resource for Mount {
+    const KIND: &'static str = "mount";
+    const PRIMARY: Option<&'static str> = None;
+    const EXAMPLE: &'static str = "\
+- mount:
+    path: /mnt/data
+    device: /dev/disk/by-id/scsi-0HC_Volume_12345678
+    options: defaults,nofail,discard
+";
+
+    fn identity(&self) -> String {
+        self.path.to_string()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.path.as_str() == "/" {
+            return Err("the root file system is not infra's to mount".to_owned());
+        }
+        if self.state == Mounted::Mounted && self.device.is_empty() {
+            return Err(format!("the mount at `{}` needs a `device`", self.path));
+        }
+        for (field, text) in [("fstype", &self.fstype), ("options", &self.options)] {
+            if text.is_empty() || text.contains(char::is_whitespace) {
+                return Err(format!("`{field}` is one word without spaces"));
+            }
+        }
+        Ok(())
+    }
+
+    fn desired(&self) -> Option<State> {
+        (self.state == Mounted::Mounted).then(|| {
+            State::new()
+                .with("device", self.device.as_str())
+                .with("fstype", self.fstype.as_str())
+                .with("options", self.options.as_str())
+                .with("mounted", true)
+        })
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let (listed, live) = (self.listed(probe)?, self.live(probe)?);
+        if self.state == Mounted::Absent {
+            let is_there = listed.is_some() || live.is_some();
+            return Ok(if is_there { Current::Present(State::new()) } else { Current::Absent });
+        }
+        if let Some(stat) = probe.stat(self.path.as_str())?
+            && stat.kind != FileKind::Directory
+        {
+            let message = format!("`{}` is a {}, not a folder", self.path, stat.kind.noun());
+            return Err(Error::failed(message));
+        }
+        self.check_device(probe)?;
+        if let Some(live) = &live
+            && !self.is_bind()
+            && self.device_as(&live.source, probe)? != self.device
+        {
+            let message = format!("`{}` holds another file system: `{}`", self.path, live.source);
+            return Err(Error::failed(message).hint("unmount it, or correct `device`"));
+        }
+        let Some(listed) = listed else {
+            return Ok(match live {
+                Some(_) => Current::Present(State::new().with("mounted", true)),
+                None => Current::Absent,
+            });
+        };
+        Ok(Current::Present(
+            State::new()
+                .with("device", self.device_as(&listed.source, probe)?)
+                .with("fstype", listed.fstype)
+                .with("options", listed.options)
+                .with("mounted", live.is_some()),
+        ))
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        if !change.is_remove() {
+            return self.hold(change, system);
+        }
+        if self.live(system)?.is_some() {
+            run_checked(system, &Command::new(["umount", "--", self.path.as_str()])).map_err(
+                |error| match error.kind {
+                    Kind::Failed => error.hint("`fuser -vm` shows which processes use it"),
+                    _ => error,
+                },
+            )?;
+        }
+        fstab::write(system, &self.entry(), false)?;
+        daemon_reload(system)
+    }
+
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+        let table = fstab::read(world).unwrap_or_default();
+        let table = fstab::with_entry(&table, &self.entry(), !change.is_remove());
+        world.file(fstab::FSTAB, table.as_bytes(), "root", "root", 0o644);
+        if change.is_create() && world.stat(self.path.as_str()).is_ok_and(|stat| stat.is_none()) {
+            world.directory(self.path.as_str(), "root", "root", 0o755);
+        }
+    }
+}
+
+/// systemd makes its mount units from fstab, and reads it only when told.
+fn daemon_reload(system: &mut dyn System) -> Result<()> {
+    run_checked(system, &Command::new(["systemctl", "daemon-reload"])).map(drop)
+}
+
+/// The device node that a source means: links and `UUID=…` are followed. A source that is no
+/// device is returned as it is.
+fn resolved(source: &str, probe: &dyn Probe) -> Result<String> {
+    let by = source.split_once('=').and_then(|(tag, value)| {
+        let folder = match tag {
+            "UUID" => "by-uuid",
+            "LABEL" => "by-label",
+            "PARTUUID" => "by-partuuid",
+            "PARTLABEL" => "by-partlabel",
+            _ => return None,
+        };
+        Some(format!("/dev/disk/{folder}/{}", value.trim_matches('"')))
+    });
+    let mut path = by.unwrap_or_else(|| source.to_owned());
+    // Links of links end somewhere; a loop is no device.
+    for _ in 0..8 {
+        let link = if path.starts_with("/dev/") { probe.read_link(&path)? } else { None };
+        let Some(target) = link else { break };
+        path = joined(&path, &target);
+    }
+    Ok(path)
+}
+
+/// Where a symlink at `path` to `target` leads.
+fn joined(path: &str, target: &str) -> String {
+    if target.starts_with('/') {
+        return target.to_owned();
+    }
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "." | "" => {}
+            ".." => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_from_its_folder() {
+        let by_id = "/dev/disk/by-id/scsi-0HC_Volume_1";
+        assert_eq!(joined(by_id, "../../sdb"), "/dev/sdb");
+        assert_eq!(joined(by_id, "/dev/sdc"), "/dev/sdc");
+        assert_eq!(joined("/dev/mapper/data", "../dm-0"), "/dev/dm-0");
+    }
+}
