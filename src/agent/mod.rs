@@ -53,7 +53,8 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
     emitter.scrub(Scrubber::new(manifest.secrets.values()));
     let state = State::load(host)?;
     state.owed_changes().for_each(|id| host.mark_changed(id));
-    let shown = Plan::make(&manifest, host, &state, |resource, outcome| {
+    let foreseen = Plan::foresee(&manifest, host);
+    let shown = Plan::make(&manifest, host, &state, foreseen, |resource, outcome| {
         emitter.emit(Event::Checked { id: resource.id.clone(), outcome: outcome.clone() });
     });
     for (id, action) in &shown.due {
@@ -79,7 +80,7 @@ fn apply(
     let _lock = lock::Lock::take(state::FOLDER, &options.who, wait)?;
     let mut state = State::load(host)?;
     host.forget();
-    let found = Plan::make(manifest, host, &state, |_, _| {});
+    let found = Plan::make(manifest, host, &state, shown.foreseen.clone(), |_, _| {});
     if let Some(id) = first_difference(manifest, shown, &found) {
         return Err(Error::failed("the server changed since the plan was made")
             .because(format!("`{id}` is not as it was"))

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Current, Prediction, Probe, Value};
+use crate::resources::package::{Foreseen, Package};
+use crate::resources::{Change, Current, Prediction, Probe, Spec, Value};
 
 use super::state::State;
 
@@ -18,14 +19,22 @@ pub struct Plan {
     pub outcomes: Vec<Outcome>,
     /// The services that would be reloaded or restarted.
     pub due: BTreeMap<ResourceId, ServiceAction>,
+    /// What apt would do beside what the manifest says.
+    pub foreseen: Foreseen,
 }
 
 impl Plan {
+    /// What apt would do beside what the manifest says; asked once for all plans of a run.
+    pub fn foresee(manifest: &Manifest, probe: &dyn Probe) -> Foreseen {
+        Foreseen::ask(packages(manifest), probe)
+    }
+
     /// Compares the server with the manifest. `on_outcome` sees each outcome as it is known.
     pub fn make(
         manifest: &Manifest,
         probe: &dyn Probe,
         state: &State,
+        foreseen: Foreseen,
         mut on_outcome: impl FnMut(&Resource, &Outcome),
     ) -> Self {
         probe.preload_units(&units(manifest));
@@ -33,8 +42,13 @@ impl Plan {
         let mut outcomes = Vec::with_capacity(manifest.resources.len());
         let mut due = state.owed_services(manifest);
         for resource in &manifest.resources {
-            let outcome = check(resource, &world, outcomes.iter().any(is_change));
-            if let Outcome::Changed(change) = &outcome {
+            let mut outcome = check(resource, &world, outcomes.iter().any(is_change));
+            if let Outcome::Changed(change) = &mut outcome {
+                if resource.id.kind() == "package" {
+                    foreseen.describe(resource.id.identity(), change, |name| {
+                        packages(manifest).any(|package| package.name == name)
+                    });
+                }
                 resource.spec.predict(change, &mut world);
                 world.mark_changed(&resource.id);
                 if starts_service(resource, change) {
@@ -47,7 +61,7 @@ impl Plan {
             on_outcome(resource, &outcome);
             outcomes.push(outcome);
         }
-        Self { outcomes, due }
+        Self { outcomes, due, foreseen }
     }
 
     /// Whether an apply would do anything.
@@ -135,6 +149,13 @@ pub(super) fn verification_error(resource: &Resource, change: &Change) -> Error 
         }),
         Change::Create(_) | Change::Remove => error,
     }
+}
+
+fn packages(manifest: &Manifest) -> impl Iterator<Item = &Package> {
+    manifest.resources.iter().filter_map(|resource| match &resource.spec {
+        Spec::Package(package) => Some(package),
+        _ => None,
+    })
 }
 
 fn is_change(outcome: &Outcome) -> bool {

@@ -120,6 +120,15 @@ impl Query {
         Self::reading(["locale", "-a"])
     }
 
+    /// What apt would do to install packages, given as `name`, `name=version` or `name/release`.
+    /// Takes no lock, so that a preview neither waits for another apt nor stops it.
+    pub fn apt_simulation(requests: &[String]) -> Self {
+        let simulate = ["apt-get", "-s", "-q", "-o", "Debug::NoLocking=1"];
+        let install = ["--no-install-recommends", "--allow-downgrades", "install", "--"];
+        let arguments = simulate.into_iter().chain(install).map(str::to_owned);
+        Self::reading(arguments.chain(requests.iter().cloned()))
+    }
+
     fn reading(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { command: Command::new(argv).timeout_seconds(60) }
     }

@@ -107,7 +107,8 @@ fn update_if_due(system: &mut dyn System) -> Result<bool> {
     Ok(due)
 }
 
-fn has_lists(probe: &dyn Probe) -> Result<bool> {
+/// Whether apt has lists of packages at all.
+pub(super) fn has_lists(probe: &dyn Probe) -> Result<bool> {
     let names = probe.list(LISTS)?.unwrap_or_default();
     Ok(names.iter().any(|name| name.ends_with("Release")))
 }
@@ -163,6 +164,17 @@ fn parse_status(line: &str) -> Option<(f32, &str)> {
     let percent = parts.next()?.parse().ok()?;
     let message = parts.next()?.trim();
     matches!(kind, "dlstatus" | "pmstatus").then_some((percent, message))
+}
+
+/// Whether apt said that it does not know `package`, or not in the version or release asked for.
+pub(super) fn is_unknown(package: &str, said: &str) -> bool {
+    let located = format!("Unable to locate package {package}");
+    let quoted = format!("'{package}'");
+    said.lines().any(|line| {
+        line.ends_with(&located)
+            || line.contains(&quoted)
+                && (line.ends_with("was not found") || line.ends_with("no installation candidate"))
+    })
 }
 
 fn lists_may_be_old(said: &str) -> bool {

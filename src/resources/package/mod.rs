@@ -2,9 +2,11 @@
 
 mod apt;
 mod brings;
+mod foresee;
 mod held;
 
 pub(super) use apt::owe_update;
+pub use foresee::Foreseen;
 pub use held::start_held;
 
 use serde::{Deserialize, Serialize};
