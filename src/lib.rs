@@ -18,6 +18,8 @@ pub mod events;
 #[cfg(feature = "cli")]
 pub mod exit_code;
 #[cfg(feature = "cli")]
+pub mod fleet;
+#[cfg(feature = "cli")]
 pub mod inventory;
 pub mod manifest;
 #[cfg(feature = "cli")]
@@ -27,6 +29,8 @@ pub mod secret;
 pub mod size;
 #[cfg(feature = "cli")]
 pub mod secrets;
+#[cfg(feature = "cli")]
+pub mod session;
 #[cfg(feature = "cli")]
 pub mod transport;
 pub mod wire;

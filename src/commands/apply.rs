@@ -1,18 +1,163 @@
-//! `infra apply`.
+//! `infra apply`: makes servers match the inventory.
+
+use std::process::{Command, Stdio};
+
+use tokio::sync::watch;
 
 use crate::cli::Context;
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::events::Event;
 use crate::exit_code::ExitCode;
+use crate::report::{self, Report};
+use crate::session::{Selection, Session, runtime, tell};
+use crate::wire::RunOptions;
 
 /// The arguments of `infra apply`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Servers, groups, patterns such as `web-*`, or `all`.
-    #[arg(required = true, value_name = "TARGET")]
-    targets: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Do not ask before changing anything.
+    #[arg(long)]
+    yes: bool,
+    /// Apply to N servers at a time, and to no more once one has failed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    serial: Option<u16>,
+    /// How long to wait for another run on the same server: `90`, `90s`, `5m`, `1h`.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = seconds)]
+    lock_wait: u32,
 }
 
-/// Runs the subcommand.
-pub fn run(args: &Args, _context: &Context) -> anyhow::Result<ExitCode> {
-    Err(Error::failed(format!("cannot reach `{}`", args.targets.join(", "))).into())
+/// Prints the plan, asks, applies it, and prints what happened.
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    if !args.yes && !report::terminal::can_ask() {
+        return Err(Error::input("nobody is at a terminal to say `yes`")
+            .hint("look at `infra diff`, then apply with `--yes`")
+            .into());
+    }
+    let options = RunOptions {
+        partial: false,
+        lock_wait_seconds: args.lock_wait,
+        who: who(),
+        commit: commit(context),
+    };
+    let mut session = args.selection.open(context, options)?;
+    let runtime = runtime()?;
+    runtime.block_on(session.check())?;
+    let changed: Vec<String> = session.report.servers_with_changes();
+    if session.report.has_wrong_input() || changed.is_empty() {
+        return Ok(session.report.finish()?);
+    }
+    if !args.yes && !confirm(&session.report, &changed)? {
+        report::note("nothing was changed");
+        return Ok(ExitCode::Interrupted);
+    }
+    let at_once = args.serial.map_or(changed.len(), usize::from);
+    let is_interrupted = runtime.block_on(apply(&mut session, &changed, at_once))?;
+    let code = session.report.finish()?;
+    Ok(if is_interrupted { ExitCode::Interrupted } else { code })
+}
+
+fn confirm(report: &Report, servers: &[String]) -> std::io::Result<bool> {
+    let changes = match report.changes() {
+        1 => "1 change".to_owned(),
+        count => format!("{count} changes"),
+    };
+    let names = match servers {
+        [one] => format!("`{one}`"),
+        many => format!("{} servers", many.len()),
+    };
+    report.ask(&format!("Make {changes} on {names}?"))
+}
+
+/// Applies the plans, `at_once` servers at a time, and says whether the user stopped it.
+async fn apply(session: &mut Session, servers: &[String], at_once: usize) -> std::io::Result<bool> {
+    let (stop, stopped) = watch::channel(false);
+    let mut batches = servers.chunks(at_once.max(1));
+    while let Some(batch) = batches.next() {
+        let report = &mut session.report;
+        let applying =
+            session.fleet.apply(batch, &stopped, |server, news| tell(report, server, news));
+        tokio::select! {
+            done = applying => done?,
+            () = second_interrupt(&stop) => {
+                let error = Error::new(Kind::Interrupted, "stopped at once")
+                    .hint("what was in hand may be half done; apply again");
+                for server in batch {
+                    session.report.failed(server, error.clone())?;
+                }
+                return Ok(true);
+            }
+        }
+        if *stopped.borrow() {
+            return Ok(true);
+        }
+        if let Some(failed) = batch.iter().find(|server| session.report.has_failed(server)) {
+            for server in batches.flatten() {
+                let message = format!("left as it is, because `{failed}` failed");
+                session.report.event(server, &Event::Warning { message })?;
+            }
+            return Ok(false);
+        }
+    }
+    Ok(false)
+}
+
+/// Asks everything to stop at the first Ctrl-C, and returns at the second.
+async fn second_interrupt(stop: &watch::Sender<bool>) {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a handler the first Ctrl-C ends the process.
+        return std::future::pending().await;
+    }
+    stop.send_replace(true);
+    report::note("stopping after the resource in hand; once more to stop at once");
+    // Nothing else can be done with a failure here than to stop.
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// `user@machine`, for the history and the lock.
+fn who() -> String {
+    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{user}@{machine}")
+}
+
+/// The commit that the project is at, with `-dirty` if the work tree differs; `None` outside git.
+fn commit(context: &Context) -> Option<String> {
+    let mut git = Command::new("git");
+    if let Some(project) = &context.project {
+        git.arg("-C").arg(project);
+    }
+    git.args(["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]);
+    let output = git.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !commit.is_empty()).then_some(commit)
+}
+
+fn seconds(text: &str) -> Result<u32, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let scale = match unit {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    };
+    let number: u32 = number.parse().map_err(|_| "expected a time such as `5m`".to_owned())?;
+    number.checked_mul(scale).ok_or_else(|| "that is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn times() {
+        for (text, expected) in [("90", Ok(90)), ("90s", Ok(90)), ("5m", Ok(300)), ("1h", Ok(3600))]
+        {
+            assert_eq!(seconds(text), expected);
+        }
+        assert_eq!(seconds("soon"), Err("expected a time such as `5m`".to_owned()));
+    }
 }

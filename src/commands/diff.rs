@@ -1,18 +1,20 @@
-//! `infra diff`.
+//! `infra diff`: what `apply` would change.
 
 use crate::cli::Context;
-use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::session::{Selection, runtime};
+use crate::wire::RunOptions;
 
 /// The arguments of `infra diff`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Servers, groups, patterns such as `web-*`, or `all`.
-    #[arg(required = true, value_name = "TARGET")]
-    targets: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
 }
 
-/// Runs the subcommand.
-pub fn run(args: &Args, _context: &Context) -> anyhow::Result<ExitCode> {
-    Err(Error::failed(format!("cannot reach `{}`", args.targets.join(", "))).into())
+/// Prints the plan of every server. Changes nothing.
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let mut session = args.selection.open(context, RunOptions::default())?;
+    runtime()?.block_on(session.check())?;
+    Ok(session.report.finish()?)
 }

@@ -1,18 +1,37 @@
-//! `infra ssh`.
+//! `infra ssh`: a shell on a server, with the settings of its inventory.
+
+use std::os::unix::process::CommandExt as _;
 
 use crate::cli::Context;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::session::Targets;
+use crate::transport::{Login, ssh_missing};
 
 /// The arguments of `infra ssh`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Servers, groups, patterns such as `web-*`, or `all`.
-    #[arg(required = true, value_name = "TARGET")]
-    targets: Vec<String>,
+    #[command(flatten)]
+    targets: Targets,
+    /// A command to run there instead of a shell.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
 }
 
-/// Runs the subcommand.
-pub fn run(args: &Args, _context: &Context) -> anyhow::Result<ExitCode> {
-    Err(Error::failed(format!("cannot reach `{}`", args.targets.join(", "))).into())
+/// Becomes ssh.
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let (_, inventory, names) = args.targets.load(context, &[])?;
+    let [name] = names.as_slice() else {
+        return Err(Error::input(format!("{} servers are meant", names.len()))
+            .hint("name one of them")
+            .into());
+    };
+    let Some(server) = inventory.servers.get(name) else {
+        return Err(Error::input(format!("unknown server `{name}`")).into());
+    };
+    let transport = args.targets.transport(1)?;
+    let mut ssh = transport.ssh(Login { server: name, settings: &server.ssh })?;
+    ssh.args(&args.command);
+    // Only returns if ssh cannot be started.
+    Err(ssh_missing(&ssh.exec()).into())
 }

@@ -8,5 +8,5 @@ mod run;
 pub mod terminal;
 mod totals;
 
-pub use run::Report;
+pub use run::{Report, error_line};
 pub use terminal::{ColorChoice, Format, note, print};

@@ -91,7 +91,7 @@ impl Report {
     pub fn failed(&mut self, name: &str, error: Error) -> io::Result<()> {
         self.progress.done(name);
         let text = match self.format {
-            Format::Json => format!("{}\n", json::failure(name, &error)),
+            Format::Json => error_line(name, &error),
             Format::Human => String::new(),
         };
         if let Some(server) = self.servers.get_mut(name) {
@@ -161,6 +161,11 @@ impl Report {
     fn print(&self, text: &str) -> io::Result<()> {
         if text.is_empty() { Ok(()) } else { self.progress.suspend(|| print(text)) }
     }
+}
+
+/// Why a server failed, as a line of JSON.
+pub fn error_line(server: &str, error: &Error) -> String {
+    format!("{}\n", json::failure(server, error))
 }
 
 impl Server {

@@ -4,6 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal, Write};
 
 use clap::ValueEnum;
 
+use crate::diagnostic::Diagnostics;
+
 /// The forms in which results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -53,21 +55,20 @@ pub fn ask(question: &str) -> io::Result<bool> {
     Ok(answer.trim() == "yes")
 }
 
-/// Prints why the run ends. Errors that show a place begin with `error` on their own.
+/// Prints why the run ends.
 pub fn print_error(error: &anyhow::Error, colored: bool) {
+    if let Some(mistakes) = error.downcast_ref::<Diagnostics>() {
+        note(&mistakes.render(colored));
+        return;
+    }
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         text.push_str("\ncaused by: ");
         text.push_str(&cause.to_string());
     }
-    let is_rendered = text.starts_with("error") || text.starts_with('\x1b');
-    if is_rendered {
-        note(&text);
-    } else if colored {
-        note(&format!("\x1b[1;31merror:\x1b[0m {text}"));
-    } else {
-        note(&format!("error: {text}"));
-    }
+    let text = escape(&text);
+    let head = if colored { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+    note(&format!("{head} {text}"));
 }
 
 /// Whether to use color on standard output.

@@ -241,8 +241,8 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// ssh could not be started at all.
-pub(super) fn ssh_missing(error: &std::io::Error) -> Error {
+/// ssh could not be started at all: why.
+pub fn ssh_missing(error: &std::io::Error) -> Error {
     Error::new(Kind::Unreachable, "cannot start `ssh`")
         .because(error)
         .hint("install the OpenSSH client")

@@ -14,6 +14,7 @@ mod passwords;
 mod runtime_folder;
 
 pub use link::Link;
+pub use master::ssh_missing;
 pub use passwords::{Ask, Passwords};
 
 use std::path::Path;
@@ -91,6 +92,19 @@ impl Transport {
         start.run().await?;
         let Start { stdin, stdout, stderr, out, .. } = start;
         Ok(Link::new(login.server, child, (stdin, stdout, stderr), out))
+    }
+
+    /// An ssh for a person: through the connection that is there, or one that is then kept.
+    ///
+    /// # Errors
+    /// If the host keys of the inventory cannot be written down for ssh.
+    pub fn ssh(&self, login: Login<'_>) -> Result<std::process::Command> {
+        let master = Master::new(login.server, login.settings, &self.folder);
+        let mut ssh = std::process::Command::new("ssh");
+        ssh.arg("-S").arg(master.socket()).args(["-o", "ControlMaster=auto"]);
+        ssh.args(["-o", "ControlPersist=600"]);
+        ssh.args(master.options(true)?).arg("--").arg(&login.settings.host);
+        Ok(ssh)
     }
 
     /// Opens a channel in which the bootstrap runs.

@@ -1,0 +1,315 @@
+//! Many servers at once: connect, check, and apply what was checked.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Kind};
+use crate::events::Event;
+use crate::inventory::connection::SshSettings;
+use crate::manifest::{Expect, Manifest};
+use crate::resources::Facts;
+use crate::transport::{Link, Login, Transport};
+use crate::wire::{Request, RunOptions};
+
+/// One server: how to reach it and what it should be.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// How it is reached.
+    pub ssh: SshSettings,
+    /// What it should be; holds its name.
+    pub manifest: Arc<Manifest>,
+}
+
+/// What is told about a server.
+#[derive(Debug)]
+pub enum News {
+    /// A connection is being made.
+    Connecting,
+    /// The agent says so.
+    Event(Event),
+    /// Nothing more will come from it.
+    Failed(Error),
+}
+
+/// The servers whose plan is made and whose agents wait for what is to be done.
+pub struct Fleet {
+    transport: Arc<Transport>,
+    links: BTreeMap<String, Link>,
+    /// How many servers are worked on at once.
+    jobs: usize,
+}
+
+type Sender = mpsc::UnboundedSender<(String, News)>;
+
+impl Fleet {
+    /// Nobody is connected to yet. At most `jobs` servers are worked on at once.
+    pub fn new(transport: Transport, jobs: usize) -> Self {
+        Self { transport: Arc::new(transport), links: BTreeMap::new(), jobs: jobs.max(1) }
+    }
+
+    /// Connects to every server and makes its plan; nothing is changed.
+    ///
+    /// # Errors
+    /// Those of `tell`. What goes wrong on a server is told.
+    pub async fn check(
+        &mut self,
+        servers: Vec<Server>,
+        options: &RunOptions,
+        mut tell: impl FnMut(&str, News) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (sender, mut news) = mpsc::unbounded_channel();
+        let turns = Arc::new(Semaphore::new(self.jobs));
+        let mut tasks = JoinSet::new();
+        for server in servers {
+            let (sender, turns) = (sender.clone(), Arc::clone(&turns));
+            let (transport, options) = (Arc::clone(&self.transport), options.clone());
+            tasks.spawn(async move {
+                let _turn = turns.acquire().await;
+                let name = server.manifest.server.clone();
+                match check(&transport, &server, options, &sender).await {
+                    Ok(link) => Some((name, link)),
+                    Err(error) => {
+                        send(&sender, &name, News::Failed(error));
+                        None
+                    }
+                }
+            });
+        }
+        drop(sender);
+        while let Some((server, news)) = news.recv().await {
+            tell(&server, news)?;
+        }
+        while let Some(done) = tasks.join_next().await {
+            // A task that panicked has no link; there is nothing more to say about it.
+            self.links.extend(done.ok().flatten());
+        }
+        Ok(())
+    }
+
+    /// Connects to servers, by name, and asks for their facts.
+    ///
+    /// # Errors
+    /// Those of `tell`. What goes wrong on a server is told.
+    pub async fn facts(
+        &self,
+        servers: Vec<(String, SshSettings)>,
+        mut tell: impl FnMut(&str, News) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (sender, mut news) = mpsc::unbounded_channel();
+        let turns = Arc::new(Semaphore::new(self.jobs));
+        let mut tasks = JoinSet::new();
+        for (name, settings) in servers {
+            let (sender, turns) = (sender.clone(), Arc::clone(&turns));
+            let transport = Arc::clone(&self.transport);
+            tasks.spawn(async move {
+                let _turn = turns.acquire().await;
+                if let Err(error) = facts(&transport, &name, &settings, &sender).await {
+                    send(&sender, &name, News::Failed(error));
+                }
+            });
+        }
+        drop(sender);
+        while let Some((server, news)) = news.recv().await {
+            tell(&server, news)?;
+        }
+        Ok(())
+    }
+
+    /// Applies the plans of `servers`, all at once, and lets every agent end. `stop` asks them to
+    /// finish the resource in hand.
+    ///
+    /// # Errors
+    /// Those of `tell`. What goes wrong on a server is told.
+    pub async fn apply(
+        &mut self,
+        servers: &[String],
+        stop: &watch::Receiver<bool>,
+        mut tell: impl FnMut(&str, News) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (sender, mut news) = mpsc::unbounded_channel();
+        let turns = Arc::new(Semaphore::new(self.jobs));
+        let mut tasks = JoinSet::new();
+        for name in servers {
+            let Some(mut link) = self.links.remove(name) else { continue };
+            let (sender, turns) = (sender.clone(), Arc::clone(&turns));
+            let (name, stop) = (name.clone(), stop.clone());
+            tasks.spawn(async move {
+                let _turn = turns.acquire().await;
+                if let Err(error) = apply(&name, &mut link, stop, &sender).await {
+                    send(&sender, &name, News::Failed(error));
+                }
+            });
+        }
+        drop(sender);
+        while let Some((server, news)) = news.recv().await {
+            tell(&server, news)?;
+        }
+        Ok(())
+    }
+}
+
+fn send(sender: &Sender, server: &str, news: News) {
+    // The receiver is gone when the run was given up: nobody wants to know any more.
+    let _ = sender.send((server.to_owned(), news));
+}
+
+async fn check(
+    transport: &Transport,
+    server: &Server,
+    options: RunOptions,
+    sender: &Sender,
+) -> Result<Link, Error> {
+    let name = &server.manifest.server;
+    send(sender, name, News::Connecting);
+    let mut link = transport.connect(Login { server: name, settings: &server.ssh }).await?;
+    let manifest = Box::new((*server.manifest).clone());
+    link.send(&Request::Check { manifest, options }).await?;
+    loop {
+        let event = link.receive().await?;
+        if let Event::Started { facts } = &event {
+            for warning in differences(name, &server.manifest.expect, facts)? {
+                send(sender, name, News::Event(Event::Warning { message: warning }));
+            }
+        }
+        let is_complete = event == Event::PlanComplete;
+        let is_over = matches!(event, Event::Finished | Event::Aborted { .. });
+        send(sender, name, News::Event(event));
+        if is_complete || is_over {
+            return Ok(link);
+        }
+    }
+}
+
+async fn facts(
+    transport: &Transport,
+    name: &str,
+    settings: &SshSettings,
+    sender: &Sender,
+) -> Result<(), Error> {
+    send(sender, name, News::Connecting);
+    let mut link = transport.connect(Login { server: name, settings }).await?;
+    link.send(&Request::Facts).await?;
+    send(sender, name, News::Event(link.receive().await?));
+    Ok(())
+}
+
+async fn apply(
+    name: &str,
+    link: &mut Link,
+    mut stop: watch::Receiver<bool>,
+    sender: &Sender,
+) -> Result<(), Error> {
+    if *stop.borrow_and_update() {
+        return Err(Error::new(Kind::Interrupted, format!("`{name}` was left as it is")));
+    }
+    link.send(&Request::Apply).await?;
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            event = link.receive() => {
+                let event = event?;
+                let is_over = matches!(event, Event::Finished | Event::Aborted { .. });
+                send(sender, name, News::Event(event));
+                if is_over {
+                    return Ok(());
+                }
+            }
+            changed = stop.changed(), if !is_stopping => {
+                is_stopping = true;
+                if changed.is_ok() {
+                    link.send(&Request::Stop).await?;
+                }
+            }
+        }
+    }
+}
+
+/// What the facts of the host differ in from those that the manifest was compiled with.
+///
+/// # Errors
+/// If it is another operating system: its manifest would be another one.
+fn differences(server: &str, expect: &Expect, facts: &Facts) -> Result<Vec<String>, Error> {
+    if let Some(os) = expect.os.as_ref().filter(|os| **os != facts.os) {
+        let found = &facts.os;
+        return Err(Error::input(format!(
+            "`{server}` runs {found}, but its inventory expects {os}"
+        ))
+        .hint(format!("correct `expect.os` in `inventory/{server}.yaml`")));
+    }
+    let mut warnings = Vec::new();
+    if let Some(cpus) = expect.cpus.filter(|cpus| *cpus != facts.cpus) {
+        warnings.push(format!("it has {} processors, its inventory expects {cpus}", facts.cpus));
+    }
+    for (what, expected, found) in [
+        ("memory", expect.memory_bytes, facts.memory_bytes),
+        ("disk", expect.disk_bytes, facts.disk_bytes),
+    ] {
+        // The kernel and the file system keep some of what the provider sells.
+        let is_near = |expected: u64| found >= expected / 5 * 4 && found <= expected / 5 * 6;
+        if let Some(expected) = expected.filter(|expected| !is_near(*expected)) {
+            warnings.push(format!(
+                "it has {} of {what}, its inventory expects {}",
+                megabytes(found),
+                megabytes(expected)
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+fn megabytes(bytes: u64) -> String {
+    let megabytes = bytes / (1 << 20);
+    if megabytes < 10 * 1024 {
+        format!("{megabytes} MB")
+    } else {
+        format!("{} GB", megabytes / 1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            os: "debian-13".to_owned(),
+            cpus: 2,
+            memory_bytes: 3_900_000_000,
+            disk_bytes: 40_000_000_000,
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn another_system_is_an_error() {
+        let expect = Expect { os: Some("debian-12".to_owned()), ..Expect::default() };
+        let error = differences("rufus", &expect, &facts()).unwrap_err();
+        assert_eq!(error.kind, Kind::Input);
+        assert_eq!(
+            error.to_string(),
+            "`rufus` runs debian-13, but its inventory expects debian-12\n\
+             hint: correct `expect.os` in `inventory/rufus.yaml`"
+        );
+    }
+
+    #[test]
+    fn other_sizes_are_told() {
+        let expect = Expect {
+            os: None,
+            cpus: Some(4),
+            memory_bytes: Some(4 << 30),
+            disk_bytes: Some(80 << 30),
+        };
+        assert_eq!(
+            differences("rufus", &expect, &facts()).unwrap(),
+            [
+                "it has 2 processors, its inventory expects 4",
+                "it has 37 GB of disk, its inventory expects 80 GB"
+            ]
+        );
+    }
+}

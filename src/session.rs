@@ -1,0 +1,172 @@
+//! What `diff`, `apply` and `facts` have in common: which servers, their manifests, the
+//! connections, the report.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::Context;
+use crate::error::{Error, Result};
+use crate::fleet::{Fleet, News, Server};
+use crate::inventory::{Inventory, Project};
+use crate::manifest::Manifest;
+use crate::report::{self, Report};
+use crate::transport::{Ask, Passwords, Transport};
+use crate::wire::RunOptions;
+
+/// The servers that a command is about.
+#[derive(Debug, clap::Args)]
+pub struct Targets {
+    /// Servers, groups, patterns such as `web-*`, or `all`.
+    #[arg(required = true, value_name = "TARGET")]
+    names: Vec<String>,
+    /// The throw-away servers of `infra lab up` instead of the real ones.
+    #[arg(long)]
+    lab: bool,
+    /// Work on at most this many servers at once.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+}
+
+/// The part of their manifests that a command is about.
+#[derive(Debug, clap::Args)]
+pub struct Selection {
+    #[command(flatten)]
+    targets: Targets,
+    /// Only these roles and resources (`nginx`, `file:/etc/motd`), and the services they notify.
+    #[arg(long, value_name = "ROLE|RESOURCE", value_delimiter = ',')]
+    only: Vec<String>,
+    /// All but these roles and resources.
+    #[arg(long, value_name = "ROLE|RESOURCE", value_delimiter = ',')]
+    skip: Vec<String>,
+    /// Set a parameter, stronger than the inventory.
+    #[arg(long, value_name = "ROLE.PARAM=VALUE")]
+    set: Vec<String>,
+}
+
+/// Servers with their manifests, and what is needed to work on them.
+pub struct Session {
+    /// What is told.
+    pub report: Report,
+    /// The connections.
+    pub fleet: Fleet,
+    servers: Vec<Server>,
+    options: RunOptions,
+}
+
+impl Targets {
+    /// Reads the project and finds the servers.
+    pub fn load(
+        &self,
+        context: &Context,
+        sets: &[String],
+    ) -> anyhow::Result<(Project, Inventory, Vec<String>)> {
+        let folder = match &context.project {
+            Some(folder) => folder.clone(),
+            None => std::env::current_dir()?,
+        };
+        let project = Project::find(&folder).map_err(crate::diagnostic::Diagnostics::from)?;
+        let inventory = Inventory::load(&project, self.lab, sets)?;
+        let names = inventory.select(&self.names)?;
+        Ok((project, inventory, names))
+    }
+
+    /// Connections to as many servers.
+    pub fn fleet(&self, servers: usize) -> Result<Fleet> {
+        Ok(Fleet::new(self.transport(servers)?, usize::from(self.jobs)))
+    }
+
+    /// The way to as many servers.
+    pub fn transport(&self, servers: usize) -> Result<Transport> {
+        let session_folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let ask: Option<Ask> = report::terminal::can_ask().then(|| {
+            let ask: Ask = Box::new(|question| rpassword::prompt_password(question));
+            ask
+        });
+        Transport::new(session_folder.as_deref(), Passwords::new(ask), servers)
+    }
+}
+
+impl Selection {
+    /// Compiles the manifests of the servers and prepares to connect.
+    pub fn open(&self, context: &Context, options: RunOptions) -> anyhow::Result<Session> {
+        let (project, inventory, names) = self.targets.load(context, &self.set)?;
+        let mut servers = Vec::new();
+        for name in &names {
+            let mut manifest = compile(&project, &inventory, name)?;
+            narrow(&mut manifest, &self.only, &self.skip)?;
+            let Some(server) = inventory.servers.get(name) else { continue };
+            servers.push(Server { ssh: server.ssh.clone(), manifest: Arc::new(manifest) });
+        }
+        let manifests = servers.iter().map(|server| Arc::clone(&server.manifest));
+        let report = Report::new(context.output, context.verbose > 0, context.colored(), manifests);
+        let partial = !self.only.is_empty() || !self.skip.is_empty();
+        let options = RunOptions { partial, ..options };
+        Ok(Session { report, fleet: self.targets.fleet(servers.len())?, servers, options })
+    }
+}
+
+impl Session {
+    /// Makes the plans of all servers.
+    pub async fn check(&mut self) -> io::Result<()> {
+        let report = &mut self.report;
+        let servers = std::mem::take(&mut self.servers);
+        self.fleet.check(servers, &self.options, |server, news| tell(report, server, news)).await
+    }
+}
+
+/// Hands news of a server to the report.
+pub fn tell(report: &mut Report, server: &str, news: News) -> io::Result<()> {
+    match news {
+        News::Connecting => {
+            report.connecting(server);
+            Ok(())
+        }
+        News::Event(event) => report.event(server, &event),
+        News::Failed(error) => report.failed(server, error),
+    }
+}
+
+/// A runtime for one command; those that connect to nothing do not pay for it.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn compile(_project: &Project, _inventory: &Inventory, name: &str) -> Result<Manifest> {
+    Err(Error::failed(format!("cannot compile the manifest of `{name}`")))
+}
+
+/// Leaves in the manifest what `only` names, without what `skip` names. The services that a
+/// resource notifies stay with it.
+fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) -> Result<()> {
+    let resources = &manifest.resources;
+    for name in only.iter().chain(skip) {
+        if !resources.iter().any(|resource| is_named(resource, name)) {
+            let server = &manifest.server;
+            let error = Error::input(format!("`{server}` has no role or resource `{name}`"));
+            let ids = resources.iter().map(|resource| resource.id.to_string());
+            let known: Vec<String> =
+                resources.iter().map(|resource| resource.role.clone()).chain(ids).collect();
+            let near = crate::diagnostic::nearest(name, known.iter().map(String::as_str));
+            return Err(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        }
+    }
+    let is_wanted = |resource: &crate::manifest::Resource| {
+        (only.is_empty() || only.iter().any(|name| is_named(resource, name)))
+            && !skip.iter().any(|name| is_named(resource, name))
+    };
+    let mut kept = std::collections::BTreeSet::new();
+    for resource in resources.iter().filter(|resource| is_wanted(resource)) {
+        kept.insert(resource.id.clone());
+        kept.extend(resource.reload.iter().chain(&resource.restart).cloned());
+    }
+    manifest.resources.retain(|resource| kept.contains(&resource.id));
+    Ok(())
+}
+
+fn is_named(resource: &crate::manifest::Resource, name: &str) -> bool {
+    resource.role == name || resource.id.to_string() == name
+}
