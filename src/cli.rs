@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Parser;
 
 use crate::commands::Command;
 use crate::exit_code::ExitCode;
 use crate::report::{self, ColorChoice, Format};
+use crate::secrets::{Ask, IdentitySource};
 
 /// Makes Debian servers match a declarative inventory, over SSH.
 #[derive(Debug, Parser)]
@@ -26,6 +28,10 @@ struct GlobalArgs {
     /// The folder that holds `inventory/` [default: the nearest one above this folder].
     #[arg(long, global = true, value_name = "FOLDER", env = "INFRA_PROJECT")]
     project: Option<PathBuf>,
+    /// The identity that opens secrets [default: `~/.config/infra/identity.txt`, then
+    /// `~/.ssh/id_ed25519`]. `INFRA_IDENTITY` may hold the identity itself.
+    #[arg(long, global = true, value_name = "FILE", env = "INFRA_IDENTITY_FILE")]
+    identity: Option<PathBuf>,
     /// How results are written: text for people, or one JSON object a line.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
     output: Format,
@@ -38,10 +44,12 @@ struct GlobalArgs {
 }
 
 /// What a subcommand gets beside its own arguments.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Context {
     /// The folder named by `--project`; `None` means to search upwards from the current one.
     pub project: Option<PathBuf>,
+    /// Where the identity that opens secrets may be.
+    pub identity: IdentitySource,
     /// How results are to be written.
     pub output: Format,
     /// How often `-v` was given.
@@ -66,6 +74,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let context = Context {
         project: cli.global.project,
+        identity: identity_source(cli.global.identity),
         output: cli.global.output,
         verbose: cli.global.verbose,
         color: cli.global.color,
@@ -76,6 +85,21 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             report::terminal::print_error(&error, report::terminal::colored_errors(context.color));
             ExitCode::of_error(&error)
         }
+    }
+}
+
+/// Where identities may be, the environment included.
+fn identity_source(file: Option<PathBuf>) -> IdentitySource {
+    let home = std::env::home_dir().unwrap_or_default();
+    let ask: Ask = Arc::new(|question| {
+        report::terminal::can_ask()
+            .then(|| rpassword::prompt_password(format!("{question}: ")).ok())?
+    });
+    IdentitySource {
+        file,
+        text: std::env::var("INFRA_IDENTITY").ok().filter(|text| !text.is_empty()),
+        usual: vec![home.join(".config/infra/identity.txt"), home.join(".ssh/id_ed25519")],
+        ask: Some(ask),
     }
 }
 

@@ -3,10 +3,14 @@
 //! To add one: write its file, and add a line to each of the three lists below (all sorted).
 
 pub mod apply;
+pub mod check;
 pub mod completions;
 pub mod diff;
 pub mod facts;
+pub mod input;
+pub mod inventory;
 pub mod man;
+pub mod render;
 pub mod ssh;
 
 use clap::Subcommand;
@@ -19,14 +23,20 @@ use crate::exit_code::ExitCode;
 pub enum Command {
     /// Make servers match the inventory
     Apply(apply::Args),
+    /// Compile everything, without a connection
+    Check(check::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Show what `apply` would change
     Diff(diff::Args),
     /// Show the facts of servers
     Facts(facts::Args),
+    /// List servers and groups, and where their settings come from
+    Inventory(inventory::Args),
     /// Print the manual page
     Man(man::Args),
+    /// Print the manifest of a server, secrets masked
+    Render(render::Args),
     /// Log in to a server
     Ssh(ssh::Args),
 }
@@ -39,10 +49,13 @@ impl Command {
     pub fn run(&self, context: &Context) -> anyhow::Result<ExitCode> {
         match self {
             Self::Apply(args) => apply::run(args, context),
+            Self::Check(args) => check::run(args, context),
             Self::Completions(args) => completions::run(args, context),
             Self::Diff(args) => diff::run(args, context),
             Self::Facts(args) => facts::run(args, context),
+            Self::Inventory(args) => inventory::run(args, context),
             Self::Man(args) => man::run(args, context),
+            Self::Render(args) => render::run(args, context),
             Self::Ssh(args) => ssh::run(args, context),
         }
     }

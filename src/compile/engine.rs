@@ -66,7 +66,11 @@ impl Engine {
     ) -> Result<Value, Failure> {
         let result = self.environment.compile_expression_owned(text.to_owned());
         let result = result.and_then(|expression| expression.eval(scope));
-        result.map_err(|error| Box::new(explain(&error, text, span)))
+        match result {
+            Ok(value) if value.is_undefined() => Err(Box::new(undefined(text, span))),
+            Ok(value) => Ok(value),
+            Err(error) => Err(Box::new(explain(&error, text, span))),
+        }
     }
 
     /// The value of a text of the inventory or of a role: one whole expression keeps its type.
@@ -109,6 +113,14 @@ fn find(project: &Project, name: &str, parent: &str) -> String {
         Some(path) if project.root.join(&path).is_file() => path,
         _ => format!("templates/{name}"),
     }
+}
+
+/// The mistake of an expression that is nothing at all.
+fn undefined(text: &str, span: &Span) -> Diagnostic {
+    let name = text.trim();
+    let start = span.text().find(name).map(|offset| span.range.start + offset);
+    let place = start.map(|start| Span::new(&span.source, start..start + name.len()));
+    Diagnostic::at(&place.unwrap_or_else(|| span.clone()), format!("`{name}` is not defined"))
 }
 
 /// A mistake in an expression or template as a diagnostic. Values are never shown: they may be

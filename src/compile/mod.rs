@@ -207,7 +207,7 @@ impl<'a> Compiler<'a> {
 
     fn servers(&self) -> Value {
         let servers = self.inventory.servers.values();
-        Value::from_iter(servers.map(|server| {
+        let named = servers.map(|server| {
             let value = minijinja::context! {
                 name => server.name.as_str(),
                 description => server.description.as_str(),
@@ -219,14 +219,13 @@ impl<'a> Compiler<'a> {
                 },
             };
             (server.name.clone(), value)
-        }))
+        });
+        named.collect()
     }
 
     fn groups(&self) -> Value {
         let groups = self.inventory.groups.iter();
-        Value::from_iter(
-            groups.map(|(name, group)| (name.clone(), Value::from(group.servers.clone()))),
-        )
+        groups.map(|(name, group)| (name.clone(), Value::from(group.servers.clone()))).collect()
     }
 }
 

@@ -127,13 +127,10 @@ fn assertions(node: &Node, mistakes: &mut Diagnostics) -> Vec<Assertion> {
 }
 
 fn lets(node: &Node, mistakes: &mut Diagnostics) -> Vec<Entry> {
-    match node.as_map() {
-        Some(map) => map.entries.clone(),
-        None => {
-            mistakes.push(node.wrong_kind("let", "a map"));
-            Vec::new()
-        }
+    if node.as_map().is_none() {
+        mistakes.push(node.wrong_kind("let", "a map"));
     }
+    node.as_map().map(|map| map.entries.clone()).unwrap_or_default()
 }
 
 fn items(node: &Node, mistakes: &mut Diagnostics) -> Vec<Item> {

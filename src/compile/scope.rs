@@ -113,7 +113,7 @@ impl Scope {
     /// A node with everything in it evaluated; every value keeps the place of its node.
     pub(super) fn evaluate(self: &Arc<Self>, node: &Node) -> Result<Node, Failure> {
         let value = match &node.value {
-            yaml::Value::String(text) => return into_node(self.text(text, node)?, node, self),
+            yaml::Value::String(text) => return into_node(&self.text(text, node)?, node, self),
             yaml::Value::List(list) => {
                 let list: Result<Vec<Node>, Failure> =
                     list.iter().map(|element| self.evaluate(element)).collect();
@@ -215,7 +215,7 @@ fn key_node(entry: &yaml::Entry) -> Node {
 }
 
 /// A value as a node at the place of `node`.
-fn into_node(value: Value, node: &Node, scope: &Arc<Scope>) -> Result<Node, Failure> {
+fn into_node(value: &Value, node: &Node, scope: &Arc<Scope>) -> Result<Node, Failure> {
     let broken = |error: minijinja::Error| -> Failure {
         let inner = lock(&scope.server.failure).take();
         inner.unwrap_or_else(|| Box::new(Diagnostic::at(&node.span, error.to_string())))
@@ -223,20 +223,19 @@ fn into_node(value: Value, node: &Node, scope: &Arc<Scope>) -> Result<Node, Fail
     let value = match value.kind() {
         ValueKind::Undefined | ValueKind::None => yaml::Value::Null,
         ValueKind::Bool => yaml::Value::Bool(value.is_true()),
-        ValueKind::Number => match value.as_i64() {
-            Some(number) => yaml::Value::Integer(number, number.to_string().into()),
-            None => {
-                let text = value.to_string();
-                yaml::Value::Float(text.parse().unwrap_or_default(), text.into())
+        ValueKind::Number => {
+            let text = value.to_string();
+            match value.as_i64() {
+                Some(number) => yaml::Value::Integer(number, text.into()),
+                None => yaml::Value::Float(text.parse().unwrap_or_default(), text.into()),
             }
-        },
-        ValueKind::String => yaml::Value::String(value.to_string().into()),
+        }
         ValueKind::Bytes => yaml::Value::Bytes(value.as_bytes().unwrap_or_default().into()),
         ValueKind::Map => {
             let mut map = yaml::Map::default();
             for key in value.try_iter().map_err(broken)? {
                 let item = value.get_item(&key).map_err(broken)?;
-                let item = into_node(item, node, scope)?;
+                let item = into_node(&item, node, scope)?;
                 let key_span = node.span.clone();
                 map.entries.push(yaml::Entry {
                     key: key.to_string().into(),
@@ -249,7 +248,7 @@ fn into_node(value: Value, node: &Node, scope: &Arc<Scope>) -> Result<Node, Fail
         ValueKind::Seq | ValueKind::Iterable => {
             let mut list = Vec::new();
             for item in value.try_iter().map_err(broken)? {
-                list.push(into_node(item, node, scope)?);
+                list.push(into_node(&item, node, scope)?);
             }
             yaml::Value::List(Arc::new(list))
         }
@@ -257,7 +256,7 @@ fn into_node(value: Value, node: &Node, scope: &Arc<Scope>) -> Result<Node, Fail
             let unknown = minijinja::ErrorKind::InvalidOperation;
             return Err(broken(minijinja::Error::from(unknown)));
         }
-        // A placeholder for a secret.
+        // A text, or a placeholder for a secret.
         _ => yaml::Value::String(value.to_string().into()),
     };
     Ok(Node { span: node.span.clone(), value })

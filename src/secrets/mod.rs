@@ -13,7 +13,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use crate::secret::Secret;
 use crate::yaml::{self, Node};
 
-pub use identity::{Identities, IdentitySource};
+pub use identity::{Ask, Identities, IdentitySource};
 pub use store::Store;
 
 /// The secrets that one server may read, and a record of which were used.
