@@ -20,6 +20,7 @@ mod authorized_key;
 mod cron;
 mod directory;
 pub mod file;
+mod firewall;
 mod fstab;
 mod group;
 mod hostname;
@@ -250,6 +251,7 @@ registry! {
     "cron" => cron::Cron,
     "directory" => directory::Directory,
     "file" => file::File,
+    "firewall" => firewall::Firewall,
     "group" => group::Group,
     "hostname" => hostname::Hostname,
     "locale" => locale::Locale,

@@ -129,6 +129,11 @@ impl Query {
         Self::reading(arguments.chain(requests.iter().cloned()))
     }
 
+    /// The rules of one table in the kernel, as JSON; not there is an exit code other than zero.
+    pub fn nftables_table(family: &str, table: &str) -> Self {
+        Self::reading(["nft", "--json", "list", "table", family, table])
+    }
+
     fn reading(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { command: Command::new(argv).timeout_seconds(60) }
     }
