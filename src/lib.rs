@@ -21,6 +21,8 @@ pub mod exit_code;
 pub mod fleet;
 #[cfg(feature = "cli")]
 pub mod inventory;
+#[cfg(feature = "cli")]
+pub mod lab;
 pub mod manifest;
 #[cfg(feature = "cli")]
 pub mod report;

@@ -9,6 +9,7 @@ pub mod diff;
 pub mod facts;
 pub mod input;
 pub mod inventory;
+pub mod lab;
 pub mod man;
 pub mod render;
 pub mod ssh;
@@ -33,6 +34,8 @@ pub enum Command {
     Facts(facts::Args),
     /// List servers and groups, and where their settings come from
     Inventory(inventory::Args),
+    /// Start and end throw-away servers on this machine
+    Lab(lab::Args),
     /// Print the manual page
     Man(man::Args),
     /// Print the manifest of a server, secrets masked
@@ -54,6 +57,7 @@ impl Command {
             Self::Diff(args) => diff::run(args, context),
             Self::Facts(args) => facts::run(args, context),
             Self::Inventory(args) => inventory::run(args, context),
+            Self::Lab(args) => lab::run(args, context),
             Self::Man(args) => man::run(args, context),
             Self::Render(args) => render::run(args, context),
             Self::Ssh(args) => ssh::run(args, context),

@@ -1,0 +1,142 @@
+//! `infra lab`.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+
+use crate::cli::{Context, Format};
+use crate::error::{Context as _, Error};
+use crate::exit_code::ExitCode;
+use crate::lab::{self, Keep, Lab, Release, Wanted};
+use crate::report;
+
+/// The arguments of `infra lab`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    folder: LabFolder,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the lab is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LabFolder {
+    /// The folder that holds everything of the lab.
+    #[arg(
+        long = "lab-dir",
+        global = true,
+        value_name = "FOLDER",
+        env = "INFRA_LAB_DIR",
+        default_value = lab::DEFAULT_FOLDER
+    )]
+    path: PathBuf,
+}
+
+impl LabFolder {
+    /// The lab in this folder.
+    ///
+    /// # Errors
+    /// When the path cannot be the folder of a lab.
+    pub fn open(&self) -> crate::error::Result<Lab> {
+        Lab::open(&self.path)
+    }
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// End servers and remove everything they wrote
+    Down(DownArgs),
+    /// Log in to a server, or run a command on it
+    Ssh(SshArgs),
+    /// List the servers that are up
+    Status,
+    /// Start servers
+    Up(UpArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct UpArgs {
+    /// The servers' names.
+    #[arg(required = true, value_name = "SERVER")]
+    servers: Vec<String>,
+    /// What they run [default: debian-12].
+    #[arg(long, value_name = "RELEASE")]
+    os: Option<Release>,
+    /// Install the Debian packages that this machine lacks to run the lab.
+    #[arg(long)]
+    install: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct DownArgs {
+    /// The servers' names [default: all that are up].
+    #[arg(value_name = "SERVER")]
+    servers: Vec<String>,
+    /// Remove the images and fetched packages as well, so that nothing is left.
+    #[arg(long, conflicts_with = "servers")]
+    all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct SshArgs {
+    /// The server's name.
+    server: String,
+    /// What to run there [default: a login shell].
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let lab = args.folder.open()?;
+    match &args.command {
+        Command::Down(args) => {
+            let keep = if args.all { Keep::Nothing } else { Keep::Images };
+            lab.down(&args.servers, keep, &report::note)?;
+        }
+        Command::Ssh(args) => return Err(ssh(&lab, args)?.into()),
+        Command::Status => status(&lab, context.output)?,
+        Command::Up(args) => up(&lab, args)?,
+    }
+    Ok(ExitCode::Done)
+}
+
+fn up(lab: &Lab, args: &UpArgs) -> anyhow::Result<()> {
+    if args.install {
+        Lab::install_requirements(&report::note)?;
+    }
+    let wanted: Vec<_> =
+        args.servers.iter().map(|name| Wanted { name: name.clone(), release: args.os }).collect();
+    Ok(lab.up(&wanted, &report::note)?)
+}
+
+fn status(lab: &Lab, format: Format) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for server in lab.status()? {
+        match format {
+            Format::Json => text.push_str(&serde_json::to_string(&server)?),
+            Format::Human => {
+                let state = if server.pid.is_some() { "up" } else { "ended" };
+                let (name, os, address) = (server.name, server.os, server.address);
+                write!(text, "{name:<20} {os:<10} {address:<15} {state}")?;
+            }
+        }
+        text.push('\n');
+    }
+    Ok(report::print(&text)?)
+}
+
+/// Becomes `ssh`; what it returns is why that did not work.
+fn ssh(lab: &Lab, args: &SshArgs) -> crate::error::Result<Error> {
+    // Says with a hint that the server is not up, instead of a timeout of ssh.
+    lab.connection(&args.server)?;
+    let error = std::process::Command::new("ssh")
+        .arg("-F")
+        .arg(lab.ssh_config())
+        .arg(&args.server)
+        .args(&args.command)
+        .exec();
+    Err(error).context(|| "cannot run `ssh`".into())
+}
