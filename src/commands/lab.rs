@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
-use crate::cli::{Context, Format};
+use crate::cli::Context;
 use crate::error::{Context as _, Error};
 use crate::exit_code::ExitCode;
 use crate::lab::{self, Keep, Lab, Release, Wanted};
-use crate::report;
+use crate::report::{self, Format};
 
 /// The arguments of `infra lab`.
 #[derive(Debug, clap::Args)]
