@@ -7,7 +7,9 @@ use std::sync::Arc;
 use clap::Parser;
 
 use crate::commands::Command;
+use crate::diagnostic::Diagnostics;
 use crate::exit_code::ExitCode;
+use crate::inventory::Project;
 use crate::report::{self, ColorChoice, Format};
 use crate::secrets::{Ask, IdentitySource};
 
@@ -59,6 +61,18 @@ pub struct Context {
 }
 
 impl Context {
+    /// The project that the command is about.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn project(&self) -> anyhow::Result<Project> {
+        let folder = match &self.project {
+            Some(folder) => folder.clone(),
+            None => std::env::current_dir()?,
+        };
+        Ok(Project::find(&folder).map_err(Diagnostics::from)?)
+    }
+
     /// Whether what is written to standard output may be colored.
     pub fn colored(&self) -> bool {
         report::terminal::colored_output(self.color)

@@ -1,16 +1,21 @@
 //! What `diff`, `apply` and `facts` have in common: which servers, their manifests, the
 //! connections, the report.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::Context;
+use crate::compile::Compiler;
+use crate::diagnostic::{Diagnostics, nearest};
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::fleet::{Fleet, News, Server};
 use crate::inventory::{Inventory, Project};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::report::{self, Report};
+use crate::secrets::Store;
 use crate::transport::{Ask, Passwords, Transport};
 use crate::wire::RunOptions;
 
@@ -55,20 +60,15 @@ pub struct Session {
 }
 
 impl Targets {
-    /// Reads the project and finds the servers.
+    /// Reads the inventory and finds the servers.
     pub fn load(
         &self,
-        context: &Context,
+        project: &Project,
         sets: &[String],
-    ) -> anyhow::Result<(Project, Inventory, Vec<String>)> {
-        let folder = match &context.project {
-            Some(folder) => folder.clone(),
-            None => std::env::current_dir()?,
-        };
-        let project = Project::find(&folder).map_err(crate::diagnostic::Diagnostics::from)?;
-        let inventory = Inventory::load(&project, self.lab, sets)?;
+    ) -> Result<(Inventory, Vec<String>), Diagnostics> {
+        let inventory = Inventory::load(project, self.lab, sets)?;
         let names = inventory.select(&self.names)?;
-        Ok((project, inventory, names))
+        Ok((inventory, names))
     }
 
     /// Connections to as many servers.
@@ -88,22 +88,81 @@ impl Targets {
 }
 
 impl Selection {
-    /// Compiles the manifests of the servers and prepares to connect.
-    pub fn open(&self, context: &Context, options: RunOptions) -> anyhow::Result<Session> {
-        let (project, inventory, names) = self.targets.load(context, &self.set)?;
+    /// Compiles the manifests of the servers and prepares to connect. Without secrets the
+    /// resources that hold some are left out.
+    ///
+    /// # Errors
+    /// Every mistake in the project; that no identity opens secrets that are needed.
+    pub fn open(
+        &self,
+        context: &Context,
+        options: RunOptions,
+        without_secrets: bool,
+    ) -> anyhow::Result<Session> {
+        let project = context.project()?;
+        let (inventory, names) = self.targets.load(&project, &self.set)?;
+        let store = if without_secrets {
+            Store::placeholders(&project.root)
+        } else {
+            Store::open(&project.root, self.targets.lab, &context.identity)?
+        };
+        let compiler = Compiler::new(&project, &inventory, &store);
         let mut servers = Vec::new();
+        let mut unseen = Vec::new();
+        let mut mistakes = Diagnostics::new();
         for name in &names {
-            let mut manifest = compile(&project, &inventory, name)?;
-            narrow(&mut manifest, &self.only, &self.skip)?;
             let Some(server) = inventory.servers.get(name) else { continue };
-            servers.push(Server { ssh: server.ssh.clone(), manifest: Arc::new(manifest) });
+            let mut manifest = match compiler.compile(name, None) {
+                Ok(manifest) => manifest,
+                Err(found) => {
+                    mistakes.extend(found);
+                    continue;
+                }
+            };
+            narrow(&mut manifest, &self.only, &self.skip)?;
+            let mut ssh = server.ssh.clone();
+            if store.has_identity() {
+                ssh.sudo_password = compiler.sudo_password(name)?;
+            } else {
+                unseen.extend(without_values(&mut manifest, without_secrets)?);
+            }
+            servers.push(Server { ssh, manifest: Arc::new(manifest) });
         }
+        mistakes.into_result(())?;
         let manifests = servers.iter().map(|server| Arc::clone(&server.manifest));
-        let report = Report::new(context.output, context.verbose > 0, context.colored(), manifests);
-        let partial = !self.only.is_empty() || !self.skip.is_empty();
+        let mut report =
+            Report::new(context.output, context.verbose > 0, context.colored(), manifests);
+        let partial = !self.only.is_empty() || !self.skip.is_empty() || !unseen.is_empty();
+        for (server, id) in unseen {
+            let message = format!("`{id}` depends on secrets and is not compared");
+            report.event(&server, &Event::Warning { message })?;
+        }
         let options = RunOptions { partial, ..options };
         Ok(Session { report, fleet: self.targets.fleet(servers.len())?, servers, options })
     }
+}
+
+/// Takes the resources that hold secrets out of a manifest that was compiled without their
+/// values, and returns what was taken.
+///
+/// # Errors
+/// If the values are needed.
+fn without_values(manifest: &mut Manifest, is_wanted: bool) -> Result<Vec<(String, ResourceId)>> {
+    let holds_secrets = |resource: &Resource| !resource.secrets.is_empty();
+    let unseen: Vec<(String, ResourceId)> = manifest
+        .resources
+        .iter()
+        .filter(|resource| holds_secrets(resource))
+        .map(|resource| (manifest.server.clone(), resource.id.clone()))
+        .collect();
+    if let (Some((server, id)), false) = (unseen.first(), is_wanted) {
+        return Err(Error::input(format!("no identity opens the secrets of `{server}`"))
+            .because(format!("`{id}` needs them"))
+            .hint("name your key with `--identity`, or look with `infra diff --no-secrets`"));
+    }
+    manifest.resources.retain(|resource| !holds_secrets(resource));
+    manifest.secrets.clear();
+    Ok(unseen)
 }
 
 impl Session {
@@ -132,10 +191,6 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn compile(_project: &Project, _inventory: &Inventory, name: &str) -> Result<Manifest> {
-    Err(Error::failed(format!("cannot compile the manifest of `{name}`")))
-}
-
 /// Leaves in the manifest what `only` names, without what `skip` names. The services that a
 /// resource notifies stay with it.
 fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) -> Result<()> {
@@ -147,18 +202,18 @@ fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) -> Result<(
             let ids = resources.iter().map(|resource| resource.id.to_string());
             let known: Vec<String> =
                 resources.iter().map(|resource| resource.role.clone()).chain(ids).collect();
-            let near = crate::diagnostic::nearest(name, known.iter().map(String::as_str));
+            let near = nearest(name, known.iter().map(String::as_str));
             return Err(match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error,
             });
         }
     }
-    let is_wanted = |resource: &crate::manifest::Resource| {
+    let is_wanted = |resource: &Resource| {
         (only.is_empty() || only.iter().any(|name| is_named(resource, name)))
             && !skip.iter().any(|name| is_named(resource, name))
     };
-    let mut kept = std::collections::BTreeSet::new();
+    let mut kept = BTreeSet::new();
     for resource in resources.iter().filter(|resource| is_wanted(resource)) {
         kept.insert(resource.id.clone());
         kept.extend(resource.reload.iter().chain(&resource.restart).cloned());
@@ -167,6 +222,6 @@ fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) -> Result<(
     Ok(())
 }
 
-fn is_named(resource: &crate::manifest::Resource, name: &str) -> bool {
+fn is_named(resource: &Resource, name: &str) -> bool {
     resource.role == name || resource.id.to_string() == name
 }

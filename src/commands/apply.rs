@@ -41,7 +41,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         who: who(),
         commit: commit(context),
     };
-    let mut session = args.selection.open(context, options)?;
+    let mut session = args.selection.open(context, options, false)?;
     let runtime = runtime()?;
     runtime.block_on(session.check())?;
     let changed: Vec<String> = session.report.servers_with_changes();

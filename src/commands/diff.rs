@@ -10,11 +10,14 @@ use crate::wire::RunOptions;
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
+    /// Work without opening the secrets: resources that hold some are not compared.
+    #[arg(long)]
+    no_secrets: bool,
 }
 
 /// Prints the plan of every server. Changes nothing.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let mut session = args.selection.open(context, RunOptions::default())?;
+    let mut session = args.selection.open(context, RunOptions::default(), args.no_secrets)?;
     runtime()?.block_on(session.check())?;
     Ok(session.report.finish()?)
 }

@@ -18,7 +18,7 @@ pub struct Args {
 
 /// Asks every server and prints the facts; those that do not answer come last.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let (_, inventory, names) = args.targets.load(context, &[])?;
+    let (inventory, names) = args.targets.load(&context.project()?, &[])?;
     let fleet = args.targets.fleet(names.len())?;
     let settings = names.iter().filter_map(|name| {
         inventory.servers.get(name).map(|server| (name.clone(), server.ssh.clone()))

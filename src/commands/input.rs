@@ -1,7 +1,6 @@
 //! What every command that compiles reads: the project, its inventory, its secrets.
 
 use crate::cli::Context;
-use crate::diagnostic::Diagnostics;
 use crate::inventory::{Inventory, Project};
 use crate::secrets::Store;
 
@@ -29,11 +28,7 @@ pub struct Input {
 impl Input {
     /// Reads the project that the context names or the current folder belongs to.
     pub fn load(args: &InputArgs, context: &Context) -> anyhow::Result<Self> {
-        let folder = match &context.project {
-            Some(folder) => folder.clone(),
-            None => std::env::current_dir()?,
-        };
-        let project = Project::find(&folder).map_err(Diagnostics::from)?;
+        let project = context.project()?;
         let inventory = Inventory::load(&project, args.lab, &args.set)?;
         let store = Store::open(&project.root, args.lab, &context.identity)?;
         Ok(Self { project, inventory, store })

@@ -20,7 +20,7 @@ pub struct Args {
 
 /// Becomes ssh.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let (_, inventory, names) = args.targets.load(context, &[])?;
+    let (inventory, names) = args.targets.load(&context.project()?, &[])?;
     let [name] = names.as_slice() else {
         return Err(Error::input(format!("{} servers are meant", names.len()))
             .hint("name one of them")

@@ -72,16 +72,30 @@ impl Style {
         let text = escape(&format!("{symbol} {id}  {word}"));
         let mut lines = self.line(&manifest.server, &self.paint(tone, &text));
         if let Outcome::Changed(change) = outcome {
-            let is_create = change.is_create();
-            for field in Mask::new(manifest, resource).fields(change) {
-                lines.push_str(&self.field(&field, is_create));
+            let fields = Mask::new(manifest, resource).fields(change);
+            if change.is_create() && !self.verbose {
+                lines.push_str(&self.new_fields(&fields));
+            } else {
+                lines.extend(fields.iter().map(|field| self.field(field)));
             }
         }
         lines
     }
 
+    /// The fields of something new, on one line: all of it is new, so that its text says little.
+    fn new_fields(self, fields: &[ShownField]) -> String {
+        if fields.is_empty() {
+            return String::new();
+        }
+        let indent = " ".repeat(self.width + 6);
+        let texts: Vec<String> =
+            fields.iter().map(|field| format!("{}: {}", field.name, field.desired)).collect();
+        let text = format!("{indent}{}", escape_line(&texts.join(", ")));
+        format!("{}\n", self.paint(Tone::Quiet, &text))
+    }
+
     /// The lines about one field, indented below their resource.
-    fn field(self, field: &ShownField, is_create: bool) -> String {
+    fn field(self, field: &ShownField) -> String {
         let indent = " ".repeat(self.width + 6);
         let values = match &field.current {
             Some(current) if *current == field.desired && !field.diff.is_empty() => {
@@ -91,10 +105,6 @@ impl Style {
             None => field.desired.clone(),
         };
         let mut lines = format!("{indent}{}: {}\n", escape(&field.name), escape_line(&values));
-        // All of a new file is new: its size says enough.
-        if is_create && !self.verbose {
-            return lines;
-        }
         let shown = if self.verbose { field.diff.len() } else { MOST_DIFF_LINES };
         for line in field.diff.iter().take(shown) {
             let text = format!("{indent}  {}", escape_line(line));

@@ -9,4 +9,4 @@ pub mod terminal;
 mod totals;
 
 pub use run::{Report, error_line};
-pub use terminal::{ColorChoice, Format, note, print};
+pub use terminal::{ColorChoice, Format, can_ask, note, print};
