@@ -146,10 +146,12 @@ impl<'a> Run<'a> {
                 Ok(1)
             }
             Ok(Checked::Differs(change)) => {
-                let group = self.group(index, change);
-                let width = group.len();
+                let (group, right) = self.group(index, change);
                 self.change(&group)?;
-                Ok(width)
+                for resource in &right {
+                    self.finish(resource, Outcome::Ok)?;
+                }
+                Ok(group.len() + right.len())
             }
             Ok(Checked::Unknown(_)) => {
                 let error = Error::failed("its state cannot be read even now");
@@ -164,13 +166,18 @@ impl<'a> Run<'a> {
     }
 
     /// The resource at `index`, and after a package the packages behind it in the same role:
-    /// one transaction of apt installs them all.
-    fn group(&self, index: usize, change: Change) -> Vec<(&'a Resource, Change)> {
+    /// one transaction of apt installs them all. Then those of them that are right already.
+    fn group(
+        &self,
+        index: usize,
+        change: Change,
+    ) -> (Vec<(&'a Resource, Change)>, Vec<&'a Resource>) {
+        let (mut group, mut right) = (Vec::new(), Vec::new());
         let manifest = self.manifest;
-        let Some(first) = manifest.resources.get(index) else { return Vec::new() };
-        let mut group = vec![(first, change)];
+        let Some(first) = manifest.resources.get(index) else { return (group, right) };
+        group.push((first, change));
         if first.id.kind() != "package" {
-            return group;
+            return (group, right);
         }
         for next in manifest.resources.iter().skip(index + 1) {
             if next.id.kind() != "package" || next.role != first.role {
@@ -178,10 +185,11 @@ impl<'a> Run<'a> {
             }
             match plan::change_of(next, self.system) {
                 Ok(Checked::Differs(change)) => group.push((next, change)),
+                Ok(Checked::Same) => right.push(next),
                 _ => break,
             }
         }
-        group
+        (group, right)
     }
 
     /// Applies what differs, checks again, and records what it asks for.
