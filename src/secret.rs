@@ -12,6 +12,8 @@ pub const MASK: &str = "(secret)";
 /// It serializes as itself, because the manifest carries it to the server over the encrypted
 /// connection; nothing else may serialize it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {

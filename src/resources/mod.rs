@@ -17,11 +17,13 @@ pub mod system;
 
 mod apt_repository;
 mod authorized_key;
+mod command;
 mod cron;
 mod directory;
 pub mod file;
 mod firewall;
 mod fstab;
+mod git;
 mod group;
 mod hostname;
 mod locale;
@@ -33,6 +35,7 @@ mod postgresql_extension;
 mod postgresql_role;
 mod service;
 mod swap;
+mod symlink;
 mod sysctl;
 mod systemd;
 mod systemd_unit;
@@ -248,10 +251,12 @@ macro_rules! registry {
 registry! {
     "apt_repository" => apt_repository::AptRepository,
     "authorized_key" => authorized_key::AuthorizedKey,
+    "command" => command::Command,
     "cron" => cron::Cron,
     "directory" => directory::Directory,
     "file" => file::File,
     "firewall" => firewall::Firewall,
+    "git" => git::Git,
     "group" => group::Group,
     "hostname" => hostname::Hostname,
     "locale" => locale::Locale,
@@ -262,6 +267,7 @@ registry! {
     "postgresql_role" => postgresql_role::PostgresqlRole,
     "service" => service::Service,
     "swap" => swap::Swap,
+    "symlink" => symlink::Symlink,
     "sysctl" => sysctl::Sysctl,
     "systemd_unit" => systemd_unit::SystemdUnit,
     "timezone" => timezone::Timezone,

@@ -110,6 +110,12 @@ impl Query {
         &self.command
     }
 
+    /// git, asked about a work tree or a remote. The optional locks are off: even `git status`
+    /// would otherwise refresh the index.
+    pub(super) fn git(command: Command) -> Self {
+        Self { command: command.env("GIT_OPTIONAL_LOCKS", "0") }
+    }
+
     /// The value `getent DATABASE KEY` knows, for users and groups outside `/etc/passwd`.
     pub fn getent(database: &str, key: &str) -> Self {
         Self::reading(["getent", "--", database, key])

@@ -1,0 +1,235 @@
+//! `command`: a program to run when its work is not done yet.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::Resource;
+use super::fields::{AbsolutePath, Argv};
+use super::prediction::Prediction;
+use super::probe::Probe;
+use super::query::{self, Query};
+use super::state::{Change, Current, State};
+use super::system::{Attributes, System, run_checked};
+use crate::error::{Error, Kind, Result};
+use crate::manifest::ResourceId;
+use crate::secret::Secret;
+
+/// A program to run. It must say when its work is done already, by one or more of `creates`,
+/// `stamp`, `unless`, `only_if` and `when_changed`; it runs only if each of those that are given
+/// says that it must.
+///
+/// The programs in `unless`, `only_if` and `refuse_if` run in every check, previews included:
+/// they must only read. The program and its arguments are a list and meet no shell; for a shell
+/// line write `[sh, -c, "…"]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments.
+    pub run: Argv,
+    /// What it is called in reports; its arguments where none is given.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The user to run it as; root where none is given.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The folder to run it in; `/` where none is given.
+    #[serde(default)]
+    pub cwd: Option<AbsolutePath>,
+    /// Variables of its environment. They may hold secrets.
+    #[serde(default)]
+    pub env: BTreeMap<String, Secret>,
+    /// What it reads from its standard input. It may hold secrets.
+    #[serde(default)]
+    pub stdin: Option<Secret>,
+    /// Ended, and counted as failed, after this many seconds.
+    #[serde(default = "default_timeout")]
+    pub timeout_seconds: u32,
+    /// A path that the program makes: there, its work is done.
+    #[serde(default)]
+    pub creates: Option<AbsolutePath>,
+    /// A file that infra writes after the program succeeded, and that depends on `run`, `cwd`
+    /// and `stamp_key`: there and equal, its work is done.
+    #[serde(default)]
+    pub stamp: Option<AbsolutePath>,
+    /// What else the work depends on: a version, for example. A new value makes it run again.
+    #[serde(default)]
+    pub stamp_key: Option<String>,
+    /// A program that succeeds if the work is done.
+    #[serde(default)]
+    pub unless: Option<Argv>,
+    /// A program that succeeds if there is work.
+    #[serde(default)]
+    pub only_if: Option<Argv>,
+    /// Resources after whose change there is work.
+    #[serde(default)]
+    pub when_changed: Vec<String>,
+    /// A program that succeeds if running would do harm: the resource then fails, in a preview
+    /// too.
+    #[serde(default)]
+    pub refuse_if: Option<Argv>,
+    /// What to say then.
+    #[serde(default)]
+    pub refuse_message: Option<String>,
+}
+
+fn default_timeout() -> u32 {
+    query::Command::DEFAULT_TIMEOUT_SECONDS
+}
+
+impl Command {
+    fn program(&self, argv: &Argv) -> query::Command {
+        let mut command =
+            query::Command::new(argv.0.iter().cloned()).timeout_seconds(self.timeout_seconds);
+        command.user.clone_from(&self.user);
+        command.cwd = self.cwd.as_ref().map(ToString::to_string);
+        command.env =
+            self.env.iter().map(|(name, value)| (name.clone(), value.expose().into())).collect();
+        command
+    }
+
+    /// Whether a guard succeeds; `None` if it cannot be run yet.
+    fn succeeds(&self, argv: &Argv, probe: &dyn Probe) -> Result<Option<bool>> {
+        match probe.query(&Query::guard(self.program(argv))) {
+            Ok(output) => Ok(Some(output.success())),
+            Err(error) if error.kind == Kind::ToolMissing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether every guard that is given says that there is work; `None` if that cannot be known.
+    fn has_work(&self, probe: &dyn Probe) -> Result<Option<bool>> {
+        let own = ResourceId::new(Self::KIND, &self.identity());
+        let mut awaited = self.runs_after_change_of().into_iter();
+        // It has run in this very run: the changes that it waited for are dealt with.
+        if !self.when_changed.is_empty()
+            && (probe.changed(&own) || !awaited.any(|id| probe.changed(&id)))
+        {
+            return Ok(Some(false));
+        }
+        if let Some(path) = &self.creates
+            && probe.stat(path.as_str())?.is_some()
+        {
+            return Ok(Some(false));
+        }
+        if let Some(path) = &self.stamp
+            && probe.read(path.as_str())?.as_deref() == Some(self.stamp_content().as_bytes())
+        {
+            return Ok(Some(false));
+        }
+        if let Some(argv) = &self.unless
+            && self.succeeds(argv, probe)? == Some(true)
+        {
+            return Ok(Some(false));
+        }
+        match &self.only_if {
+            Some(argv) => self.succeeds(argv, probe),
+            None => Ok(Some(true)),
+        }
+    }
+
+    fn stamp_content(&self) -> String {
+        let mut hash = Sha256::new();
+        let cwd = self.cwd.as_ref().map(AbsolutePath::as_str);
+        let parts = self.run.0.iter().map(String::as_str);
+        for part in parts.chain(cwd).chain(self.stamp_key.as_deref()) {
+            hash.update(part.as_bytes());
+            hash.update([0]);
+        }
+        format!("{:x}\n", hash.finalize())
+    }
+
+    fn refuse(&self, probe: &dyn Probe) -> Result<()> {
+        let Some(argv) = &self.refuse_if else { return Ok(()) };
+        if self.succeeds(argv, probe)? != Some(true) {
+            return Ok(());
+        }
+        let message = self.refuse_message.clone();
+        Err(Error::failed(message.unwrap_or_else(|| "running it would do harm".to_owned()))
+            .because(format!("`{}` succeeds", argv.0.join(" "))))
+    }
+}
+
+impl Resource for Command {
+    const KIND: &'static str = "command";
+    const PRIMARY: Option<&'static str> = None;
+    const EXAMPLE: &'static str = "\
+- command:
+    name: the schema of flus.fr
+    run: [php, cli, migrations, setup, --seed]
+    user: www-data
+    cwd: /srv/flus.fr/current
+    stamp: /srv/flus.fr/shared/.migrated
+    stamp_key: v1.2.4
+";
+
+    fn identity(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.run.0.join(" "))
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let is_guarded = self.creates.is_some()
+            || self.stamp.is_some()
+            || self.unless.is_some()
+            || self.only_if.is_some()
+            || !self.when_changed.is_empty();
+        if !is_guarded {
+            return Err(format!(
+                "command `{}` does not say when it is already done: give it `creates`, `stamp`, \
+                 `unless`, `only_if` or `when_changed`",
+                self.identity()
+            ));
+        }
+        match self.when_changed.iter().find(|id| ResourceId::parse(id).is_none()) {
+            Some(id) => Err(format!("`{id}` in `when_changed` has not the form `kind:identity`")),
+            None => Ok(()),
+        }
+    }
+
+    fn desired(&self) -> Option<State> {
+        Some(State::new().with("done", true))
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let done = match self.has_work(probe)? {
+            None if probe.is_preview_of_more() => return Ok(Current::Unknown),
+            None => {
+                let program = self.only_if.as_ref().and_then(|argv| argv.0.first());
+                return Err(Error::tool_missing(program.map_or("", String::as_str)));
+            }
+            Some(has_work) => !has_work,
+        };
+        if !done {
+            self.refuse(probe)?;
+        }
+        Ok(Current::Present(State::new().with("done", done)))
+    }
+
+    fn apply(&self, _change: &Change, system: &mut dyn System) -> Result<()> {
+        let mut command = self.program(&self.run);
+        command.stdin = self.stdin.as_ref().map(|text| text.expose().as_bytes().to_vec());
+        run_checked(system, &command)?;
+        system.mark_changed(&ResourceId::new(Self::KIND, &self.identity()));
+        if let Some(path) = &self.stamp {
+            let attributes = Attributes::new("root", "root", 0o644);
+            system.write_file(path.as_str(), self.stamp_content().as_bytes(), &attributes)?;
+        }
+        Ok(())
+    }
+
+    fn predict(&self, _change: &Change, world: &mut Prediction<'_>) {
+        if let Some(path) = &self.creates {
+            world.file(path.as_str(), b"", "root", "root", 0o644);
+        }
+        if let Some(path) = &self.stamp {
+            world.file(path.as_str(), self.stamp_content().as_bytes(), "root", "root", 0o644);
+        }
+        world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
+    }
+
+    fn runs_after_change_of(&self) -> Vec<ResourceId> {
+        self.when_changed.iter().filter_map(|id| ResourceId::parse(id)).collect()
+    }
+}

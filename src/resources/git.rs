@@ -1,0 +1,238 @@
+//! `git`: a work tree at one commit of a repository.
+
+use base64::Engine as _;
+use serde::{Deserialize, Serialize};
+
+use super::Resource;
+use super::fields::{AbsolutePath, Presence, root, yes};
+use super::prediction::Prediction;
+use super::probe::{FileKind, Output, Probe};
+use super::query::{Command, Query};
+use super::state::{Change, Current, State};
+use super::system::{Attributes, System, run_checked};
+use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
+use crate::secret::Secret;
+
+/// A work tree of a git repository, at a tag, a commit or the newest commit of a branch, its
+/// submodules included.
+///
+/// It is cloned beside its place and renamed when it is complete. A tag or commit is not looked
+/// up again once it is checked out; a branch is asked of the remote in every check. Files that
+/// were changed on the server are reported, and thrown away only with `force`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Git {
+    /// Where the work tree is.
+    pub path: AbsolutePath,
+    /// Where it comes from.
+    pub repository: String,
+    /// A tag, a commit (at least seven digits) or a branch.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The user who owns the work tree; git runs as this user.
+    #[serde(default = "root")]
+    pub user: String,
+    /// Whether submodules are checked out.
+    #[serde(default = "yes")]
+    pub submodules: bool,
+    /// `user:password` for a repository over https. It reaches git through its environment.
+    #[serde(default)]
+    pub credential: Option<Secret>,
+    /// Throws away what was changed in the work tree.
+    #[serde(default)]
+    pub force: bool,
+    /// Whether it should be there.
+    #[serde(default)]
+    pub state: Presence,
+}
+
+/// A clone of a large repository over a slow line takes its time.
+const TIMEOUT_SECONDS: u32 = 1800;
+
+impl Git {
+    fn command(&self, folder: &str, arguments: &[&str]) -> Command {
+        let arguments = ["git", "-C", folder].into_iter().chain(arguments.iter().copied());
+        let command = Command::new(arguments)
+            .user(self.user.clone())
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .timeout_seconds(TIMEOUT_SECONDS);
+        let Some(credential) = &self.credential else { return command };
+        let basic = base64::engine::general_purpose::STANDARD.encode(credential.expose());
+        command
+            .env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", "http.extraHeader")
+            .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"))
+    }
+
+    fn ask(&self, probe: &dyn Probe, arguments: &[&str]) -> Result<Output> {
+        probe.query(&Query::git(self.command(self.path.as_str(), arguments)))
+    }
+
+    /// What the work tree is at, in the words of the spec where they fit.
+    fn at(&self, probe: &dyn Probe) -> Result<String> {
+        let head = self.ask(probe, &["rev-parse", "--verify", "HEAD"])?;
+        if !head.success() {
+            return Ok("nothing".to_owned());
+        }
+        let head = head.text();
+        let short = head.get(..12).unwrap_or(&head).to_owned();
+        if is_commit(&self.reference) && head.starts_with(&self.reference) {
+            return Ok(self.reference.clone());
+        }
+        let tag = format!("refs/tags/{}^{{commit}}", self.reference);
+        let tag = self.ask(probe, &["rev-parse", "--verify", "--quiet", &tag])?;
+        if tag.success() {
+            return Ok(if tag.text() == head { self.reference.clone() } else { short });
+        }
+        let branch = format!("refs/heads/{}", self.reference);
+        let remote = self.ask(probe, &["ls-remote", "--", &self.repository, &branch])?;
+        if !remote.success() {
+            return Err(Error::failed(format!("`{}` does not answer", self.repository))
+                .because(remote.tail(5)));
+        }
+        let newest = remote.text();
+        Ok(if newest.starts_with(&head) { self.reference.clone() } else { short })
+    }
+
+    fn check_out(&self, folder: &str, system: &mut dyn System) -> Result<()> {
+        // A branch as it is at the remote, then a tag or a commit.
+        let branch = format!("refs/remotes/origin/{}^{{commit}}", self.reference);
+        let other = format!("{}^{{commit}}", self.reference);
+        let mut commit = None;
+        for name in [branch, other] {
+            let arguments = ["rev-parse", "--verify", "--quiet", "--end-of-options", &name];
+            let found = system.run(&self.command(folder, &arguments))?;
+            if found.success() {
+                commit = Some(found.text());
+                break;
+            }
+        }
+        let Some(commit) = commit else {
+            let message = format!("`{}` is not in `{}`", self.reference, self.repository);
+            return Err(Error::failed(message).hint("a tag, a commit or a branch is needed"));
+        };
+        let force: &[&str] = if self.force { &["--force"] } else { &[] };
+        let arguments = [&["checkout", "--quiet", "--detach"], force, &[&commit]].concat();
+        run_checked(system, &self.command(folder, &arguments))?;
+        if self.submodules {
+            let arguments = ["submodule", "--quiet", "update", "--init", "--recursive"];
+            run_checked(system, &self.command(folder, &arguments))?;
+        }
+        Ok(())
+    }
+
+    fn clone_repository(&self, system: &mut dyn System) -> Result<()> {
+        let path = self.path.as_str();
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let temporary = format!("{parent}/.infra-{name}");
+        system.remove_tree(&temporary)?;
+        let group = system.user(&self.user)?.map(|user| user.group);
+        let group =
+            group.ok_or_else(|| Error::failed(format!("there is no user `{}`", self.user)))?;
+        system.make_directory(&temporary, &Attributes::new(&self.user, &group, 0o755))?;
+        let arguments = ["clone", "--quiet", "--no-checkout", "--", &self.repository, "."];
+        run_checked(system, &self.command(&temporary, &arguments))?;
+        self.check_out(&temporary, system)?;
+        system.rename(&temporary, path)
+    }
+
+    fn update(&self, system: &mut dyn System) -> Result<()> {
+        let path = self.path.as_str();
+        let changed = system.query(&Query::git(self.command(path, STATUS)))?;
+        if !self.force && !changed.text().is_empty() {
+            return Err(Error::failed(format!("`{path}` has changes of its own"))
+                .because(changed.text())
+                .hint("save them, or throw them away with `force: true`"));
+        }
+        let set_url = ["remote", "set-url", "origin", "--", &self.repository];
+        run_checked(system, &self.command(path, &set_url))?;
+        let fetch = ["fetch", "--quiet", "--tags", "--force", "--prune", "origin"];
+        run_checked(system, &self.command(path, &fetch))?;
+        self.check_out(path, system)
+    }
+}
+
+const STATUS: &[&str] = &["status", "--porcelain", "--untracked-files=no"];
+
+fn is_commit(reference: &str) -> bool {
+    (7..=64).contains(&reference.len()) && reference.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+impl Resource for Git {
+    const KIND: &'static str = "git";
+    const PRIMARY: Option<&'static str> = None;
+    const EXAMPLE: &'static str = "\
+- git:
+    path: /srv/flus.fr/releases/c6007fa
+    repository: https://github.com/flusio/flus.fr.git
+    ref: c6007fa
+";
+
+    fn identity(&self) -> String {
+        self.path.to_string()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let wrong = |text: &str| text.is_empty() || text.starts_with('-') || text.contains('\n');
+        if wrong(&self.reference) || wrong(&self.repository) {
+            return Err("`ref` and `repository` may not be empty or begin with `-`".to_owned());
+        }
+        Ok(())
+    }
+
+    fn desired(&self) -> Option<State> {
+        (!self.state.is_absent()).then(|| {
+            State::new()
+                .with("repository", self.repository.as_str())
+                .with("ref", self.reference.as_str())
+                .with("work tree", "clean")
+        })
+    }
+
+    fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let path = self.path.as_str();
+        match probe.stat(path)?.map(|stat| stat.kind) {
+            None => return Ok(Current::Absent),
+            Some(FileKind::Directory) => {}
+            Some(kind) => {
+                let message = format!("`{path}` is a {}, not a work tree", kind.noun());
+                return Err(Error::failed(message));
+            }
+        }
+        if self.state.is_absent() {
+            return Ok(Current::Present(State::new()));
+        }
+        if probe.stat(&format!("{path}/.git"))?.is_none() {
+            return Err(Error::failed(format!("`{path}` is not a work tree of git"))
+                .hint("move the folder away, and apply again"));
+        }
+        let url = self.ask(probe, &["config", "--get", "remote.origin.url"])?.text();
+        let status = self.ask(probe, STATUS)?;
+        let tree = if status.text().is_empty() { "clean" } else { "changed" };
+        Ok(Current::Present(
+            State::new()
+                .with("repository", url)
+                .with("ref", self.at(probe)?)
+                .with("work tree", tree),
+        ))
+    }
+
+    fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        match change {
+            Change::Create(_) => self.clone_repository(system),
+            Change::Update(_) => self.update(system),
+            Change::Remove => system.remove_tree(self.path.as_str()),
+        }
+    }
+
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+        if change.is_remove() {
+            world.removed(self.path.as_str());
+        } else {
+            world.directory(self.path.as_str(), &self.user, &self.user, 0o755);
+            world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
+        }
+    }
+}
