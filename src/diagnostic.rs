@@ -58,10 +58,12 @@ impl Source {
 }
 
 impl Span {
-    /// Bytes of a source; a range beyond its end is cut.
+    /// Bytes of a source; a range beyond its end is cut, and one that splits a character takes
+    /// it whole.
     pub fn new(source: &Arc<Source>, range: Range<usize>) -> Self {
-        let end = range.end.min(source.text.len());
-        Self { source: Arc::clone(source), range: range.start.min(end)..end }
+        let end = source.text.ceil_char_boundary(range.end);
+        let start = source.text.floor_char_boundary(range.start.min(end));
+        Self { source: Arc::clone(source), range: start..end }
     }
 
     /// The number of the line it begins on, from 1.
@@ -73,6 +75,12 @@ impl Span {
     /// `inventory/rufus.yaml:9`.
     pub fn place(&self) -> String {
         format!("{}:{}", self.source.name, self.line())
+    }
+
+    /// What of it is marked: of several lines only the first, which says enough.
+    fn marked(&self) -> Range<usize> {
+        let first = self.text().lines().next().unwrap_or_default();
+        self.range.start..self.range.start + first.len()
     }
 
     /// The text it covers.
@@ -149,7 +157,7 @@ impl Diagnostic {
             let annotations = here.map(|(index, place)| {
                 let kind =
                     if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-                let annotation = kind.span(place.span.range.clone());
+                let annotation = kind.span(place.span.marked());
                 if place.label.is_empty() { annotation } else { annotation.label(&place.label) }
             });
             let snippet = Snippet::source(&source.text).path(&source.name);

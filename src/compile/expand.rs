@@ -148,7 +148,7 @@ impl Expansion<'_> {
         let Some(spec) = Spec::deserialize_kind(kind, &node) else {
             return Err(Box::new(Diagnostic::at(&span, format!("unknown kind `{kind}`"))));
         };
-        let spec = spec.map_err(|error| Box::new(error.into_diagnostic(&span)))?;
+        let spec = spec.map_err(|error| Box::new(error.into_diagnostic(kind, &span)))?;
         spec.validate().map_err(|message| Box::new(Diagnostic::at(&span, message)))?;
         Ok(spec)
     }

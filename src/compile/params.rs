@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::engine::has_expression;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
-use crate::yaml::{Entry, Map, Node, Value};
+use crate::yaml::{Entry, Map, Node, Value, merge, without_nulls};
 
 const KEYS: &[&str] = &[
     "type",
@@ -97,7 +97,10 @@ impl Fields {
         for (name, schema) in &self.0 {
             let entry = map.entry(name).filter(|entry| !entry.value.is_null());
             let (key_span, value) = match (entry, &schema.default) {
-                (Some(entry), _) => (entry.key_span.clone(), entry.value.clone()),
+                (Some(entry), Some(default)) => {
+                    (entry.key_span.clone(), without_nulls(&merge(default, &entry.value)))
+                }
+                (Some(entry), None) => (entry.key_span.clone(), without_nulls(&entry.value)),
                 (None, Some(default)) => (default.span.clone(), default.clone()),
                 (None, None) => {
                     if schema.required {

@@ -1,7 +1,5 @@
 //! From nodes to Rust values, through serde, without losing the place.
 
-use std::fmt::{self, Display};
-
 use serde::de::value::StrDeserializer;
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer as _, MapAccess, SeqAccess,
@@ -9,100 +7,31 @@ use serde::de::{
 };
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use super::field_error::FieldError;
 use super::{Entry, Node, Value};
-use crate::diagnostic::{Diagnostic, Span, nearest};
+use crate::diagnostic::Diagnostic;
 
-/// Reads `node` as a `T`.
+/// Reads `node` as a `T`; `what` is its name in messages: "unknown field `x` of `what`".
 ///
 /// # Errors
 /// The first mistake, at the field it is about.
-pub fn deserialize<'a, T: Deserialize<'a>>(node: &'a Node) -> Result<T, Diagnostic> {
-    T::deserialize(node).map_err(|error| error.into_diagnostic(&node.span))
+pub fn deserialize<'a, T: Deserialize<'a>>(node: &'a Node, what: &str) -> Result<T, Diagnostic> {
+    T::deserialize(node).map_err(|error| error.into_diagnostic(what, &node.span))
 }
 
-/// A mistake in a field, whose place is filled in on the way out.
-#[derive(Debug)]
-pub struct FieldError {
-    field: Option<String>,
-    span: Option<Span>,
-    message: String,
-    hint: Option<String>,
-    /// Whether the message already names the field.
-    complete: bool,
-}
-
-impl FieldError {
-    /// The mistake; `outer` is its place where no field is known.
-    pub fn into_diagnostic(self, outer: &Span) -> Diagnostic {
-        let message = match self.field {
-            Some(field) if !self.complete => format!("`{field}`: {}", self.message),
-            _ => self.message,
-        };
-        let diagnostic = Diagnostic::at(&self.span.unwrap_or_else(|| outer.clone()), message);
-        match self.hint {
-            Some(hint) => diagnostic.hint(hint),
-            None => diagnostic,
+/// All sizes alike: the visitor says which numbers are too large for it.
+macro_rules! integers {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
+            match self.value {
+                Value::Integer(number, _) => match u64::try_from(number) {
+                    Ok(number) => visitor.visit_u64(number),
+                    Err(_) => visitor.visit_i64(number),
+                },
+                _ => Err(FieldError::wrong_kind(self, "an integer")),
+            }
         }
-    }
-
-    fn plain(message: String) -> Self {
-        Self { field: None, span: None, message, hint: None, complete: false }
-    }
-
-    fn wrong_kind(node: &Node, wanted: &str) -> Self {
-        let message = format!("wants {wanted}, found {}", node.described());
-        Self { span: Some(node.span.clone()), ..Self::plain(message) }
-    }
-
-    fn inside(mut self, field: &str, span: &Span) -> Self {
-        if self.field.is_none() && !self.complete && self.message.starts_with("wants ") {
-            self.message = format!("`{field}` {}", self.message);
-            self.complete = true;
-        }
-        self.field.get_or_insert_with(|| field.to_owned());
-        self.span.get_or_insert_with(|| span.clone());
-        self
-    }
-}
-
-impl Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for FieldError {}
-
-impl de::Error for FieldError {
-    fn custom<T: Display>(message: T) -> Self {
-        Self::plain(message.to_string())
-    }
-
-    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let hint = match nearest(field, expected.iter().copied()) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => format!("the fields are {}", ticked(expected)),
-        };
-        let message = format!("unknown field `{field}`");
-        Self { hint: Some(hint), complete: true, ..Self::plain(message) }
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let hint = match nearest(variant, expected.iter().copied()) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => format!("the values are {}", ticked(expected)),
-        };
-        Self { hint: Some(hint), ..Self::plain(format!("unknown value `{variant}`")) }
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self { complete: true, ..Self::plain(format!("`{field}` is missing")) }
-    }
-}
-
-fn ticked(names: &[&str]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    names.join(", ")
+    )*};
 }
 
 impl<'de> Deserializer<'de> for &'de Node {
@@ -112,6 +41,9 @@ impl<'de> Deserializer<'de> for &'de Node {
         match &self.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(yes) => visitor.visit_bool(*yes),
+            // Whoever takes anything shall not lose how `0644` and `8.10` were written.
+            Value::Integer(number, text) if number.to_string() != **text => visitor.visit_str(text),
+            Value::Float(number, text) if number.to_string() != **text => visitor.visit_str(text),
             Value::Integer(number, _) => match u64::try_from(*number) {
                 Ok(number) => visitor.visit_u64(number),
                 Err(_) => visitor.visit_i64(*number),
@@ -133,34 +65,9 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
-        match self.value {
-            Value::Integer(number, _) => match u64::try_from(number) {
-                Ok(number) => visitor.visit_u64(number),
-                Err(_) => visitor.visit_i64(number),
-            },
-            _ => Err(FieldError::wrong_kind(self, "an integer")),
-        }
-    }
-
-    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
-        self.deserialize_u64(visitor)
-    }
-
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
-        self.deserialize_u64(visitor)
-    }
-
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
-        self.deserialize_u64(visitor)
-    }
-
-    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
-        self.deserialize_u64(visitor)
-    }
-
-    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
-        self.deserialize_u64(visitor)
+    integers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
@@ -238,7 +145,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i128 u128 f32 f64 char unit unit_struct tuple tuple_struct identifier ignored_any
+        i128 u128 f32 f64 char unit unit_struct tuple tuple_struct identifier ignored_any
     }
 }
 
@@ -254,11 +161,7 @@ impl<'de> SeqAccess<'de> for Elements<'de> {
         seed: T,
     ) -> Result<Option<T::Value>, FieldError> {
         let Some(node) = self.rest.next() else { return Ok(None) };
-        let element = seed.deserialize(node).map_err(|mut error| {
-            error.span.get_or_insert_with(|| node.span.clone());
-            error
-        });
-        element.map(Some)
+        seed.deserialize(node).map(Some).map_err(|error| error.or_at(&node.span))
     }
 }
 
@@ -277,11 +180,7 @@ impl<'de> MapAccess<'de> for Fields<'de> {
         let Some(entry) = self.rest.next() else { return Ok(None) };
         self.current = Some(entry);
         let key: StrDeserializer<'_, FieldError> = (*entry.key).into_deserializer();
-        let key = seed.deserialize(key).map_err(|mut error| {
-            error.span.get_or_insert_with(|| entry.key_span.clone());
-            error
-        });
-        key.map(Some)
+        seed.deserialize(key).map(Some).map_err(|error| error.or_at(&entry.key_span))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(
@@ -292,7 +191,7 @@ impl<'de> MapAccess<'de> for Fields<'de> {
             Some(entry) => seed
                 .deserialize(&entry.value)
                 .map_err(|error| error.inside(&entry.key, &entry.value.span)),
-            None => Err(FieldError::plain("a value without a key".to_owned())),
+            None => Err(de::Error::custom("a value without a key")),
         }
     }
 }
@@ -345,53 +244,91 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::deserialize;
     use crate::diagnostic::Source;
-    use crate::resources::Spec;
+    use crate::resources::fields::{AbsolutePath, Mode, OneOrMany, Presence};
     use crate::yaml::parse;
 
-    fn directory(text: &str) -> Result<Spec, String> {
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        path: AbsolutePath,
+        mode: Option<Mode>,
+        #[serde(default)]
+        recursive: bool,
+        #[serde(default)]
+        state: Presence,
+        port: Option<u16>,
+        version: Option<String>,
+        any: Option<OneOrMany>,
+        inner: Option<Inner>,
+        by_name: Option<BTreeMap<String, Vec<String>>>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        depth: i64,
+    }
+
+    fn sample(text: &str) -> Result<Sample, String> {
         let node = parse(&Source::new("role.yaml", text)).unwrap();
-        let spec = Spec::deserialize_kind("directory", &node).unwrap();
-        spec.map_err(|error| error.into_diagnostic(&node.span).render(false))
+        deserialize(&node, "sample").map_err(|mistake| mistake.render(false))
     }
 
     #[test]
-    fn reads_a_spec() {
-        let spec = directory("path: /srv\nmode: 0750\n").unwrap();
-        assert_eq!(spec.id().to_string(), "directory:/srv");
+    fn a_text_takes_numbers_as_they_were_written() {
+        let sample =
+            sample("{ path: /srv, mode: 0750, version: 8.10, port: 22, any: 1.10 }").unwrap();
+        assert_eq!(sample.mode, Some(Mode(0o750)));
+        assert_eq!(sample.version.as_deref(), Some("8.10"));
+        assert_eq!(sample.port, Some(22));
+        assert_eq!(sample.any, Some(OneOrMany(vec!["1.10".to_owned()])));
     }
 
     #[test]
-    fn an_unknown_field_is_suggested() {
+    fn an_unknown_field_is_marked_and_suggested() {
         assert_eq!(
-            directory("path: /srv\nownr: root\n").unwrap_err(),
-            "error: unknown field `ownr`\n --> role.yaml:2:1\n  |\n2 | ownr: root\n  | ^^^^\n\
-             hint: did you mean `owner`?"
+            sample("path: /srv\nprot: 22\n").unwrap_err(),
+            "error: unknown field `prot` of `sample`\n --> role.yaml:2:1\n  |\n2 | prot: 22\n  | \
+             ^^^^\nhint: did you mean `port`?"
         );
     }
 
     #[test]
     fn a_wrong_value_names_its_field() {
         assert_eq!(
-            directory("path: /srv\nmode: rw-r--r--\n").unwrap_err(),
+            sample("path: /srv\nmode: rw-r--r--\n").unwrap_err(),
             "error: `mode`: `rw-r--r--` is not an octal file mode such as `0644`\n \
              --> role.yaml:2:7\n  |\n2 | mode: rw-r--r--\n  |       ^^^^^^^^^"
         );
-        assert!(
-            directory("path: /srv\nrecursive: maybe\n")
-                .unwrap_err()
-                .starts_with("error: `recursive` wants `true` or `false`, found a text `maybe`\n")
-        );
-        assert!(directory("mode: 0755\n").unwrap_err().starts_with("error: `path` is missing\n"));
-        assert!(
-            directory("path: [a]\n")
-                .unwrap_err()
-                .starts_with("error: `path` wants a text, found a list\n")
-        );
-        assert!(
-            directory("path: /a\nstate: gone\n")
-                .unwrap_err()
-                .ends_with("hint: the values are `present`, `absent`")
+        for (text, message) in [
+            ("recursive: maybe", "`recursive` wants `true` or `false`, found a text `maybe`"),
+            ("port: '22'", "`port` wants an integer, found a text `22`"),
+            (
+                "port: 70000",
+                "`port` wants a whole number from 0 to 65535, found an integer `70000`",
+            ),
+            ("port: -1", "`port` wants a whole number from 0 to 65535, found an integer `-1`"),
+            ("version: [a]", "`version` wants a text, found a list"),
+            ("any: { a: b }", "`any` wants a text or a list of texts, found a map"),
+            ("inner: {}", "missing field `depth` of `inner`"),
+            ("inner: { depth: 1, width: 2 }", "unknown field `width` of `inner`"),
+            ("inner: { depth: x }", "`depth` wants an integer, found a text `x`"),
+            ("inner: 3", "`inner` wants a map, found an integer `3`"),
+            ("by_name: { x: [1, [2]] }", "`x` wants a text, found a list"),
+            ("state: gone", "`state`: unknown value `gone`"),
+        ] {
+            let error = sample(&format!("path: /a\n{text}\n")).unwrap_err();
+            assert_eq!(error.lines().next(), Some(format!("error: {message}").as_str()));
+        }
+        assert_eq!(
+            sample("mode: 0755\n").unwrap_err().lines().next(),
+            Some("error: missing field `path` of `sample`")
         );
     }
 }

@@ -4,15 +4,18 @@
 //! shared, not copied; duplicate keys, tags and several documents in one file are refused.
 
 mod deserialize;
+mod field_error;
 mod merge;
 mod parse;
+mod syntax;
 
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Span};
 
-pub use deserialize::{FieldError, deserialize};
-pub use merge::merge;
+pub use deserialize::deserialize;
+pub use field_error::FieldError;
+pub use merge::{merge, without_nulls};
 pub use parse::parse;
 
 /// A value and where it was written.
@@ -125,6 +128,16 @@ impl Node {
     /// Whether it is `null`, or nothing at all.
     pub fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
+    }
+
+    /// Whether nothing at all is written for it, not even `null`.
+    pub fn is_blank(&self) -> bool {
+        self.is_null() && self.span.range.is_empty()
+    }
+
+    /// Whether it is a `null` that somebody wrote.
+    pub fn is_written_null(&self) -> bool {
+        self.is_null() && !self.span.range.is_empty()
     }
 
     /// The mistake that it is of another kind: "`what` wants a list, found a text `x`".
