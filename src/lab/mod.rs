@@ -4,6 +4,7 @@
 //! Everything is in one folder, except the bridge, a table of nftables and the note of it in
 //! `/run/infra-lab`; `down` removes all of that. Each machine is ended by its own process.
 
+mod cgroup;
 mod folder;
 mod image;
 mod login;
@@ -166,9 +167,10 @@ impl Lab {
         for server in &ended {
             server.shut_down(&self.folder)?;
         }
+        let network = Network::of(&self.folder)?;
         let mut failure = None;
         for server in &ended {
-            match server.remove(&self.folder) {
+            match server.remove(&self.folder, &network) {
                 Ok(()) => notice(&format!("{}: down", server.name)),
                 // The others are to end all the same.
                 Err(error) => failure = failure.or(Some(error)),

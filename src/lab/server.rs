@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::cgroup;
 use super::folder::{self, Folder};
 use super::login::{self, Login};
 use super::network::{self, Network};
@@ -225,8 +226,10 @@ impl Server {
         // setsid: neither Ctrl-C nor a closed terminal may end the machine.
         let setsid =
             program::find("setsid").ok_or_else(|| Error::failed("`setsid` is not installed"))?;
+        let ours = cgroup::are_ours();
+        let group = if ours { Some(cgroup::enter(&network.machine(self.number))?) } else { None };
         let child = Command::new(setsid)
-            .args(self.arguments(&files, network, !Path::new("/run/systemd/system").exists()))
+            .args(self.arguments(&files, network, ours))
             .env_clear()
             .env("PATH", program::PATH)
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
@@ -235,6 +238,7 @@ impl Server {
             .stderr(errors)
             .spawn()
             .context(cannot)?;
+        drop(group);
         process::of_child(&child)?.write(&files.pid())
     }
 
@@ -358,7 +362,7 @@ impl Server {
     ///
     /// # Errors
     /// When it does not end, or its files cannot be removed.
-    pub(super) fn remove(&self, lab: &Folder) -> Result<()> {
+    pub(super) fn remove(&self, lab: &Folder, network: &Network) -> Result<()> {
         let files = Files::of(lab, &self.name);
         if let Some(process) = self.process(lab) {
             if !has_ended(&process, SHUTDOWN_TIMEOUT) {
@@ -368,6 +372,9 @@ impl Server {
                 return Err(Error::failed(format!("the machine of `{}` does not end", self.name))
                     .because(format!("process {} is still there", process.pid())));
             }
+        }
+        if cgroup::are_ours() {
+            cgroup::remove(&network.machine(self.number))?;
         }
         self.keep_packages(lab)?;
         // The record goes last, so that `down` finds the server again if this is interrupted.
