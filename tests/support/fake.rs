@@ -1,0 +1,387 @@
+//! A server in memory that answers as a test says and notes what is done to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use infra::error::{Error, Result};
+use infra::manifest::ResourceId;
+use infra::resources::fields::Mode;
+use infra::resources::probe::{GroupEntry, SqlRow, UserEntry};
+use infra::resources::{Attributes, Command, Facts, FileKind, Output, Probe, Query, Stat, Unit};
+
+use super::world::{Answer, FullNode, Node, SqlAnswer, World};
+
+/// The server. It behaves as the real one does where that is cheap: parents have to be there,
+/// owners have to exist, `systemctl` moves units.
+pub(crate) struct Fake {
+    facts: Facts,
+    pub(super) files: BTreeMap<String, FakeFile>,
+    users: BTreeMap<String, UserEntry>,
+    groups: BTreeMap<String, GroupEntry>,
+    packages: BTreeMap<String, String>,
+    units: BTreeMap<String, Unit>,
+    answers: Vec<Answer>,
+    sql: Vec<SqlAnswer>,
+    missing: BTreeSet<String>,
+    pub(super) changed: BTreeSet<ResourceId>,
+    /// Every write, in order, as a line of text.
+    operations: Vec<String>,
+}
+
+/// What is at a path.
+#[derive(Clone, Debug)]
+pub(super) struct FakeFile {
+    pub(super) stat: Stat,
+    pub(super) content: Vec<u8>,
+    pub(super) target: Option<String>,
+}
+
+/// Folders of every Debian, so that tests need not name them.
+const FOLDERS: &[&str] = &[
+    "/",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/etc/apt",
+    "/etc/cron.d",
+    "/etc/default",
+    "/etc/systemd",
+    "/etc/systemd/system",
+    "/home",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/www",
+];
+
+impl Fake {
+    /// A server as `world` says, with root and Debian's first folders.
+    pub(crate) fn new(world: &World) -> Self {
+        let facts = world.facts.clone().unwrap_or_default().facts();
+        let mut fake = Self {
+            facts,
+            files: BTreeMap::new(),
+            users: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            packages: BTreeMap::new(),
+            units: BTreeMap::new(),
+            answers: Vec::new(),
+            sql: Vec::new(),
+            missing: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            operations: Vec::new(),
+        };
+        let root = UserEntry { group: "root".into(), home: "/root".into(), ..Default::default() };
+        fake.users.insert("root".to_owned(), root);
+        fake.groups.insert("root".to_owned(), GroupEntry::default());
+        for folder in FOLDERS {
+            fake.files.insert((*folder).to_owned(), FakeFile::directory());
+        }
+        fake.patch(world);
+        fake
+    }
+
+    /// Changes the server without an operation, as a program would.
+    pub(crate) fn patch(&mut self, world: &World) {
+        for (path, node) in &world.files {
+            match node {
+                Some(node) => self.put_with_parents(path, FakeFile::of(node)),
+                None => self.remove_below(path),
+            }
+        }
+        merge(&mut self.users, &world.users, |name, user| user.entry(name));
+        merge(&mut self.groups, &world.groups, |_, group| group.entry());
+        merge(&mut self.packages, &world.packages, |_, version| version.clone());
+        merge(&mut self.units, &world.units, |_, unit| unit.unit());
+        self.answers.splice(0..0, world.answers.iter().cloned());
+        self.sql.splice(0..0, world.sql.iter().cloned());
+        if let Some(missing) = &world.missing {
+            self.missing = missing.iter().cloned().collect();
+        }
+        self.changed.extend(world.changed.iter().filter_map(|id| ResourceId::parse(id)));
+    }
+
+    /// The writes since the last call.
+    pub(crate) fn take_operations(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.operations)
+    }
+
+    fn put_with_parents(&mut self, path: &str, file: FakeFile) {
+        let mut above = path;
+        while let Some((parent, _)) =
+            above.rsplit_once('/').filter(|(parent, _)| !parent.is_empty())
+        {
+            self.files.entry(parent.to_owned()).or_insert_with(FakeFile::directory);
+            above = parent;
+        }
+        self.files.insert(path.to_owned(), file);
+    }
+
+    pub(super) fn remove_below(&mut self, path: &str) {
+        let below = format!("{path}/");
+        self.files.retain(|other, _| other != path && !other.starts_with(&below));
+    }
+
+    /// The path behind the symlinks at the end of `path`.
+    fn followed<'a>(&'a self, path: &'a str) -> &'a str {
+        let target = self.files.get(path).and_then(|file| file.target.as_deref());
+        target.filter(|target| target.starts_with('/')).map_or(path, |target| self.followed(target))
+    }
+
+    pub(super) fn answer(&self, command: &Command) -> Result<Option<&Answer>> {
+        let program = command.program();
+        if self.missing.contains(program) {
+            return Err(Error::tool_missing(program));
+        }
+        if let Some(user) = command.user.as_deref().filter(|user| !self.users.contains_key(*user)) {
+            let what = format!("cannot run `{}` as `{user}`", command.display());
+            return Err(Error::failed(what).because("there is no such user"));
+        }
+        if let Some(cwd) = command.cwd.as_deref().filter(|cwd| self.is_no_directory(cwd)) {
+            let what = format!("cannot run `{}` in `{cwd}`", command.display());
+            return Err(Error::failed(what).because("the folder is not there"));
+        }
+        let mut best: Option<&Answer> = None;
+        for answer in self.answers.iter().filter(|answer| command.argv.starts_with(&answer.run)) {
+            if best.is_none_or(|best| answer.run.len() > best.run.len()) {
+                best = Some(answer);
+            }
+        }
+        Ok(best)
+    }
+
+    pub(super) fn is_no_directory(&self, path: &str) -> bool {
+        let file = self.files.get(self.followed(path));
+        file.is_none_or(|file| file.stat.kind != FileKind::Directory)
+    }
+
+    pub(super) fn sql_answer(
+        &self,
+        database: &str,
+        sql: &str,
+        parameters: &[&str],
+    ) -> Result<&SqlAnswer> {
+        if self.missing.contains("postgresql") {
+            return Err(Error::tool_missing("postgresql"));
+        }
+        let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let found = self.sql.iter().find(|answer| {
+            answer.database.as_deref().is_none_or(|name| name == database)
+                && flat(sql).contains(&flat(&answer.sql))
+                && answer.parameters.as_ref().is_none_or(|wanted| wanted == parameters)
+        });
+        found.ok_or_else(|| {
+            Error::failed(format!("the case has no answer of `{database}` to: {}", flat(sql)))
+        })
+    }
+
+    /// The attributes that something gets: those given, else those it has, else root's.
+    pub(super) fn stat_with(
+        &self,
+        path: &str,
+        kind: FileKind,
+        attributes: &Attributes,
+        mode: u32,
+    ) -> Result<Stat> {
+        let is_there = |what: &str, name: &str, there: bool| {
+            let error = Error::failed(format!("there is no {what} `{name}`"));
+            let hint = format!("declare `{what}: {name}` before");
+            if there { Ok(()) } else { Err(error.hint(hint)) }
+        };
+        if let Some(owner) = &attributes.owner {
+            is_there("user", owner, self.users.contains_key(owner))?;
+        }
+        if let Some(group) = &attributes.group {
+            is_there("group", group, self.groups.contains_key(group))?;
+        }
+        let before = self.files.get(path).map(|file| &file.stat).filter(|stat| stat.kind == kind);
+        let owner = attributes.owner.clone().or(before.map(|stat| stat.owner.clone()));
+        let group = attributes.group.clone().or(before.map(|stat| stat.group.clone()));
+        Ok(Stat {
+            kind,
+            mode: attributes.mode.or(before.map(|stat| stat.mode)).unwrap_or(mode),
+            owner: owner.unwrap_or_else(|| "root".to_owned()),
+            group: group.unwrap_or_else(|| "root".to_owned()),
+            size: 0,
+        })
+    }
+
+    pub(super) fn check_parent(&self, path: &str, doing: &str) -> Result<()> {
+        let parent = path.rsplit_once('/').map_or("/", |(parent, _)| parent);
+        let parent = if parent.is_empty() { "/" } else { parent };
+        if self.is_no_directory(parent) {
+            return Err(Error::failed("its folder is not there").context(doing));
+        }
+        Ok(())
+    }
+
+    /// What `systemctl` does to a unit.
+    pub(super) fn systemctl(&mut self, argv: &[String]) {
+        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let (verb, name) = match words.as_slice() {
+            ["systemctl", verb, "--", name] => (*verb, *name),
+            ["systemctl", "daemon-reload"] => {
+                self.units.values_mut().for_each(|unit| unit.needs_daemon_reload = false);
+                return;
+            }
+            _ => return,
+        };
+        let Some(unit) = self.units.get_mut(name) else { return };
+        let active = |unit: &mut Unit, active: &str, sub: &str| {
+            active.clone_into(&mut unit.active_state);
+            sub.clone_into(&mut unit.sub_state);
+        };
+        match verb {
+            "start" | "restart" | "reload-or-restart" => active(unit, "active", "running"),
+            "stop" => active(unit, "inactive", "dead"),
+            "enable" => "enabled".clone_into(&mut unit.unit_file_state),
+            "disable" | "unmask" => {
+                "disabled".clone_into(&mut unit.unit_file_state);
+                "loaded".clone_into(&mut unit.load_state);
+            }
+            "mask" => {
+                "masked".clone_into(&mut unit.unit_file_state);
+                "masked".clone_into(&mut unit.load_state);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn note(&mut self, operation: String) {
+        self.operations.push(operation);
+    }
+}
+
+impl Probe for Fake {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn stat(&self, path: &str) -> Result<Option<Stat>> {
+        Ok(self.files.get(path).map(|file| file.stat.clone()))
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let file = self.files.get(self.followed(path));
+        let file = file.filter(|file| file.stat.kind == FileKind::File);
+        Ok(file.map(|file| file.content.clone()))
+    }
+
+    fn read_link(&self, path: &str) -> Result<Option<String>> {
+        Ok(self.files.get(path).and_then(|file| file.target.clone()))
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<String>>> {
+        let path = self.followed(path);
+        if self.is_no_directory(path) {
+            return Ok(None);
+        }
+        let below = format!("{}/", path.trim_end_matches('/'));
+        let names = self.files.keys().filter_map(|other| other.strip_prefix(&below));
+        let names = names.filter(|name| !name.is_empty() && !name.contains('/'));
+        Ok(Some(names.map(str::to_owned).collect()))
+    }
+
+    fn user(&self, name: &str) -> Result<Option<UserEntry>> {
+        Ok(self.users.get(name).cloned())
+    }
+
+    fn group(&self, name: &str) -> Result<Option<GroupEntry>> {
+        Ok(self.groups.get(name).cloned())
+    }
+
+    fn package(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.packages.get(name).cloned())
+    }
+
+    fn unit(&self, name: &str) -> Result<Unit> {
+        let unknown = || Unit { load_state: "not-found".to_owned(), ..Unit::default() };
+        Ok(self.units.get(name).cloned().unwrap_or_else(unknown))
+    }
+
+    fn query(&self, query: &Query) -> Result<Output> {
+        let command = query.command();
+        let answer = self.answer(command)?.ok_or_else(|| {
+            Error::failed(format!("the case has no answer to `{}`", command.display()))
+        })?;
+        Ok(output(answer))
+    }
+
+    fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
+        self.sql_answer(database, sql, parameters).map(|answer| answer.rows.clone())
+    }
+
+    fn changed(&self, id: &ResourceId) -> bool {
+        self.changed.contains(id)
+    }
+}
+
+impl FakeFile {
+    pub(super) fn directory() -> Self {
+        Self::new(FileKind::Directory, 0o755, Vec::new(), None)
+    }
+
+    pub(super) fn symlink(target: &str) -> Self {
+        Self::new(FileKind::Symlink, 0o777, Vec::new(), Some(target.to_owned()))
+    }
+
+    fn new(kind: FileKind, mode: u32, content: Vec<u8>, target: Option<String>) -> Self {
+        let size = content.len() as u64;
+        let stat = Stat { kind, mode, owner: "root".into(), group: "root".into(), size };
+        Self { stat, content, target }
+    }
+
+    fn of(node: &Node) -> Self {
+        let full = match node {
+            Node::Text(text) => FullNode { content: text.clone(), ..FullNode::default() },
+            Node::Full(full) => full.clone(),
+        };
+        let mut file = match &full.symlink {
+            Some(target) => Self::symlink(target),
+            None if full.directory => Self::directory(),
+            None if full.device => Self::new(FileKind::Other, 0o644, Vec::new(), None),
+            None => Self::new(FileKind::File, 0o644, full.content.into_bytes(), None),
+        };
+        if let Some(mode) = full.mode {
+            file.stat.mode = Mode::parse(&mode).unwrap().0;
+        }
+        file.stat.owner = full.owner.unwrap_or(file.stat.owner);
+        file.stat.group = full.group.unwrap_or(file.stat.group);
+        file
+    }
+}
+
+fn merge<T, U>(
+    into: &mut BTreeMap<String, U>,
+    patch: &BTreeMap<String, Option<T>>,
+    make: impl Fn(&str, &T) -> U,
+) {
+    for (name, value) in patch {
+        match value {
+            Some(value) => into.insert(name.clone(), make(name, value)),
+            None => into.remove(name),
+        };
+    }
+}
+
+pub(super) fn output(answer: &Answer) -> Output {
+    Output {
+        status: answer.status,
+        stdout: answer.stdout.clone().into_bytes(),
+        stderr: answer.stderr.clone().into_bytes(),
+    }
+}
