@@ -26,6 +26,7 @@ mod fstab;
 mod git;
 mod group;
 mod hostname;
+mod http_check;
 mod locale;
 mod mount;
 pub mod package;
@@ -259,6 +260,7 @@ registry! {
     "git" => git::Git,
     "group" => group::Group,
     "hostname" => hostname::Hostname,
+    "http_check" => http_check::HttpCheck,
     "locale" => locale::Locale,
     "mount" => mount::Mount,
     "package" => package::Package,

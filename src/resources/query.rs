@@ -140,6 +140,24 @@ impl Query {
         Self::reading(["nft", "--json", "list", "table", family, table])
     }
 
+    /// One HTTP request. `config` is a configuration file of curl, which reads it from its input.
+    pub fn http(config: &str, timeout_seconds: u32) -> Self {
+        let command = Command::new(["curl", "--disable", "--config", "-"]).stdin(config);
+        Self { command: command.timeout_seconds(timeout_seconds.saturating_add(5)) }
+    }
+
+    /// One request to a FastCGI server. `variables` are those of CGI.
+    pub fn fastcgi(
+        socket: &str,
+        variables: impl IntoIterator<Item = (&'static str, String)>,
+        timeout_seconds: u32,
+    ) -> Self {
+        let command = Command::new(["cgi-fcgi", "-bind", "-connect", socket]);
+        let command =
+            variables.into_iter().fold(command, |command, (name, value)| command.env(name, value));
+        Self { command: command.timeout_seconds(timeout_seconds) }
+    }
+
     fn reading(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { command: Command::new(argv).timeout_seconds(60) }
     }
