@@ -79,11 +79,13 @@ impl Targets {
     /// The way to as many servers.
     pub fn transport(&self, servers: usize) -> Result<Transport> {
         let session_folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        // A program that was replaced while it runs has no path any more.
+        let relay = std::env::current_exe().ok().filter(|path| path.is_file());
         let ask: Option<Ask> = report::terminal::can_ask().then(|| {
             let ask: Ask = Box::new(|question| rpassword::prompt_password(question));
             ask
         });
-        Transport::new(session_folder.as_deref(), Passwords::new(ask), servers)
+        Transport::new(session_folder.as_deref(), Passwords::new(ask), servers, relay)
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod check;
 pub mod completions;
+pub mod dial;
 pub mod diff;
 pub mod facts;
 pub mod input;
@@ -28,6 +29,9 @@ pub enum Command {
     Check(check::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Carry bytes between ssh and a host
+    #[command(hide = true)]
+    Dial(dial::Args),
     /// Show what `apply` would change
     Diff(diff::Args),
     /// Show the facts of servers
@@ -54,6 +58,7 @@ impl Command {
             Self::Apply(args) => apply::run(args, context),
             Self::Check(args) => check::run(args, context),
             Self::Completions(args) => completions::run(args, context),
+            Self::Dial(args) => dial::run(args, context),
             Self::Diff(args) => diff::run(args, context),
             Self::Facts(args) => facts::run(args, context),
             Self::Inventory(args) => inventory::run(args, context),

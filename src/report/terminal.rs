@@ -1,6 +1,7 @@
 //! The way to standard output and standard error.
 
 use std::io::{self, BufRead as _, IsTerminal, Write};
+use std::os::fd::AsFd as _;
 
 use clap::ValueEnum;
 
@@ -34,6 +35,11 @@ pub fn print(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Standard output without a buffer, for bytes that somebody waits for.
+pub fn raw_output() -> io::Result<std::fs::File> {
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
 }
 
 /// Writes a line beside the data to standard error: what is being done, warnings.

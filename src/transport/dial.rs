@@ -63,11 +63,21 @@ fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream> {
         match TcpStream::connect_timeout(&address, timeout) {
             Ok(stream) => return Ok(stream),
             Err(error) => {
-                last = Error::failed(format!("connect to host {host} port {port}: {error}"));
+                last =
+                    Error::failed(format!("connect to host {host} port {port}: {}", plain(&error)));
             }
         }
     }
     Err(last)
+}
+
+/// The system's own words, without the number that Rust puts behind them.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
 }
 
 fn pump(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
@@ -112,7 +122,7 @@ mod tests {
         let error = dial("127.0.0.1", port, timeout, io::empty(), io::sink()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("connect to host 127.0.0.1 port {port}: Connection refused (os error 111)")
+            format!("connect to host 127.0.0.1 port {port}: Connection refused")
         );
     }
 }

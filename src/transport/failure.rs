@@ -132,6 +132,9 @@ fn telling_lines(log: &str) -> String {
         .map(|line| line.trim_end_matches('\r').trim_end())
         .filter(|line| !line.is_empty() && !line.starts_with('@'))
         .filter(|line| !line.starts_with("Warning: Permanently added"))
+        // What ssh says of a connection through `infra dial`, which has said why by then.
+        .filter(|line| !line.contains("UNKNOWN port 65535"))
+        .filter(|line| !(log.starts_with("ssh: ") && line.starts_with("kex_exchange_")))
         .collect();
     lines[lines.len().saturating_sub(4)..].join("\n")
 }

@@ -37,6 +37,7 @@ pub(super) struct Master<'a> {
     settings: &'a SshSettings,
     folder: &'a RuntimeFolder,
     name: String,
+    relay: Option<&'a Path>,
 }
 
 /// Who can answer when ssh asks for a passphrase.
@@ -55,8 +56,9 @@ impl<'a> Master<'a> {
         server: &'a str,
         settings: &'a SshSettings,
         folder: &'a RuntimeFolder,
+        relay: Option<&'a Path>,
     ) -> Self {
-        Self { server, settings, folder, name: socket_name(server, settings) }
+        Self { server, settings, folder, name: socket_name(server, settings), relay }
     }
 
     /// Where the master listens.
@@ -121,7 +123,11 @@ impl<'a> Master<'a> {
         let mut ssh = Command::new("ssh");
         ssh.arg("-E").arg(log).arg("-S").arg(self.socket());
         ssh.args(["-M", "-f", "-N", "-T", "-o"]).arg(format!("ControlPersist={KEPT_SECONDS}"));
-        ssh.args(self.options(may_ask)?).arg("--").arg(&self.settings.host);
+        let options = self.options(may_ask)?;
+        if let Some(proxy) = self.proxy(&options, log).await? {
+            ssh.args(["-o", &proxy]);
+        }
+        ssh.args(options).arg("--").arg(&self.settings.host);
         // ssh asks on the terminal itself; its standard error is inherited for what hardware
         // keys want to be touched for.
         ssh.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
@@ -131,6 +137,27 @@ impl<'a> Master<'a> {
             Ok(Err(error)) => Err(ssh_missing(&error)),
             Err(_) => Ok(None),
         }
+    }
+
+    /// The option that makes ssh connect through our own program. `None` where the user's
+    /// configuration says how to connect.
+    async fn proxy(&self, options: &[String], log: &Path) -> Result<Option<String>> {
+        let Some(relay) = self.relay.and_then(Path::to_str) else { return Ok(None) };
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-G").args(options).arg("--").arg(&self.settings.host);
+        ssh.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let output = match timeout(LOGIN, ssh.output()).await {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => return Err(ssh_missing(&error)),
+            // Whatever holds it up will hold up the login as well, and be told then.
+            Err(_) => return Ok(None),
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let Some((host, port)) = direct(&text).filter(|_| output.status.success()) else {
+            return Ok(None);
+        };
+        let log = log.display().to_string();
+        Ok(Some(proxy_command(relay, &log, host, port)))
     }
 
     /// The options of every ssh to this server.
@@ -207,6 +234,34 @@ impl<'a> Master<'a> {
     }
 }
 
+/// Host and port of the output of `ssh -G`, unless it says more about the way there.
+fn direct(configuration: &str) -> Option<(&str, &str)> {
+    let value = |wanted: &str| {
+        let mut pairs = configuration.lines().filter_map(|line| line.split_once(' '));
+        pairs.find(|(key, _)| *key == wanted).map(|(_, value)| value.trim())
+    };
+    let is_unset = |key: &str, default: &str| value(key).is_none_or(|value| value == default);
+    let is_direct = is_unset("proxycommand", "none")
+        && is_unset("proxyjump", "none")
+        && is_unset("addressfamily", "any")
+        && is_unset("bindaddress", "none")
+        && is_unset("bindinterface", "none")
+        && is_unset("canonicalizehostname", "false");
+    Some((value("hostname")?, value("port")?)).filter(|_| is_direct)
+}
+
+/// ssh hands the command to a shell, behind `exec`, after it has replaced what begins with a percent sign.
+fn proxy_command(relay: &str, log: &str, host: &str, port: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''").replace('%', "%%"));
+    format!(
+        "ProxyCommand={} dial --timeout {CONNECT_SECONDS} --log {} -- {} {}",
+        quoted(relay),
+        quoted(log),
+        quoted(host),
+        quoted(port),
+    )
+}
+
 /// The same settings give the same name, and other settings another one: a connection is not
 /// shared by logins that differ.
 fn socket_name(server: &str, settings: &SshSettings) -> String {
@@ -246,4 +301,26 @@ pub fn ssh_missing(error: &std::io::Error) -> Error {
     Error::new(Kind::Unreachable, "cannot start `ssh`")
         .because(error)
         .hint("install the OpenSSH client")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_own_way_is_left_alone() {
+        let plain = "user root\nhostname rufus.flus.io\nport 22\naddressfamily any\n";
+        assert_eq!(direct(plain), Some(("rufus.flus.io", "22")));
+        for line in ["proxyjump bastion", "proxycommand nc %h %p", "bindaddress 10.0.0.1"] {
+            assert_eq!(direct(&format!("{line}\n{plain}")), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_name_is_code() {
+        assert_eq!(
+            proxy_command("/opt/my infra", "/run/1%2", "a'; touch x; '", "22"),
+            r"ProxyCommand='/opt/my infra' dial --timeout 10 --log '/run/1%%2' -- 'a'\''; touch x; '\''' '22'"
+        );
+    }
 }

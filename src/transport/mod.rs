@@ -5,6 +5,7 @@
 //! shell script starts the agent.
 
 pub mod agent;
+pub mod dial;
 
 mod bootstrap;
 mod failure;
@@ -17,7 +18,7 @@ pub use link::Link;
 pub use master::ssh_missing;
 pub use passwords::{Ask, Passwords};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Login<'a> {
 /// Connects to servers.
 pub struct Transport {
     folder: RuntimeFolder,
+    /// Our own program, if ssh may reach servers through it.
+    relay: Option<PathBuf>,
     passwords: Passwords,
     /// Whose turn it is to ask the person at the terminal; `None` while only one server is asked.
     turn: Option<Mutex<()>>,
@@ -53,7 +56,8 @@ pub struct Transport {
 
 impl Transport {
     /// `session_folder` is the value of `XDG_RUNTIME_DIR`; `servers` is how many will be connected
-    /// to.
+    /// to; `relay` is the path of `infra` itself, through whose `dial` ssh connects faster where
+    /// the user's configuration names no proxy.
     ///
     /// # Errors
     /// If there is no safe place for sockets.
@@ -61,9 +65,11 @@ impl Transport {
         session_folder: Option<&Path>,
         passwords: Passwords,
         servers: usize,
+        relay: Option<PathBuf>,
     ) -> Result<Self> {
         Ok(Self {
             folder: RuntimeFolder::open(session_folder)?,
+            relay,
             passwords,
             turn: (servers > 1).then(|| Mutex::new(())),
         })
@@ -99,7 +105,7 @@ impl Transport {
     /// # Errors
     /// If the host keys of the inventory cannot be written down for ssh.
     pub fn ssh(&self, login: Login<'_>) -> Result<std::process::Command> {
-        let master = Master::new(login.server, login.settings, &self.folder);
+        let master = Master::new(login.server, login.settings, &self.folder, None);
         let mut ssh = std::process::Command::new("ssh");
         ssh.arg("-S").arg(master.socket()).args(["-o", "ControlMaster=auto"]);
         ssh.args(["-o", "ControlPersist=600"]);
@@ -110,7 +116,7 @@ impl Transport {
     /// Opens a channel in which the bootstrap runs.
     async fn open(&self, login: Login<'_>) -> Result<Child<Arc<Session>>> {
         let Login { server, settings } = login;
-        let master = Master::new(server, settings, &self.folder);
+        let master = Master::new(server, settings, &self.folder, self.relay.as_deref());
         let person = match (self.passwords.can_ask(), &self.turn) {
             (false, _) => Person::Absent,
             (true, None) => Person::Present,
