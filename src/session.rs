@@ -104,9 +104,9 @@ impl Selection {
         let project = context.project()?;
         let (inventory, names) = self.targets.load(&project, &self.set)?;
         let store = if without_secrets {
-            Store::placeholders(&project.root)
+            Store::placeholders()
         } else {
-            Store::open(&project.root, self.targets.lab, &context.identity)?
+            Store::open(&project.root, self.targets.lab, &context.identity)
         };
         let compiler = Compiler::new(&project, &inventory, &store);
         let mut servers = Vec::new();

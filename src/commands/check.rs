@@ -23,19 +23,20 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let input = Input::load(&args.input, context)?;
     let compiler = Compiler::new(&input.project, &input.inventory, &input.store);
     let mut mistakes = Diagnostics::new();
-    let (mut servers, mut resources) = (0, 0);
+    let (mut servers, mut resources, mut uses_secrets) = (0, 0, false);
     for name in input.inventory.select(&args.targets)? {
         match compiler.compile(&name, None) {
             Ok(manifest) => {
                 servers += 1;
                 resources += manifest.resources.len();
+                uses_secrets |= !manifest.secrets.is_empty();
             }
             Err(found) => mistakes.extend(found),
         }
     }
     mistakes.into_result(())?;
-    if !input.store.has_identity() {
-        report::note("no identity: secrets were replaced by placeholders");
+    if uses_secrets && input.store.used_placeholders() {
+        report::note("no identity opens the secrets: placeholders stood in for them");
     }
     let plural = if servers == 1 { "server" } else { "servers" };
     report::print(&format!("{servers} {plural} ok, {resources} resources\n"))?;

@@ -7,6 +7,7 @@ pub mod check;
 pub mod completions;
 pub mod dial;
 pub mod diff;
+pub mod doc;
 pub mod facts;
 pub mod input;
 pub mod inventory;
@@ -34,6 +35,8 @@ pub enum Command {
     Dial(dial::Args),
     /// Show what `apply` would change
     Diff(diff::Args),
+    /// Explain the kinds of resources
+    Doc(doc::Args),
     /// Show the facts of servers
     Facts(facts::Args),
     /// List servers and groups, and where their settings come from
@@ -60,6 +63,7 @@ impl Command {
             Self::Completions(args) => completions::run(args, context),
             Self::Dial(args) => dial::run(args, context),
             Self::Diff(args) => diff::run(args, context),
+            Self::Doc(args) => doc::run(args, context),
             Self::Facts(args) => facts::run(args, context),
             Self::Inventory(args) => inventory::run(args, context),
             Self::Lab(args) => lab::run(args, context),

@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value};
 
 use super::filters;
-use crate::diagnostic::{Diagnostic, Source, Span, nearest};
+use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::inventory::Project;
 
 /// Steps after which an expression or template is stopped: an endless loop is a mistake.
@@ -202,21 +202,6 @@ fn line_range(error: &minijinja::Error) -> Option<std::ops::Range<usize>> {
         start += line.len();
     }
     None
-}
-
-/// Adds a suggestion of a secret's name to a mistake about one that is not there.
-pub(super) fn suggest_secret(mistake: Diagnostic, names: &[String]) -> Diagnostic {
-    let text = mistake.message.clone();
-    let Some(wanted) = text.strip_prefix("`secrets.").and_then(|rest| rest.split('`').next())
-    else {
-        return mistake;
-    };
-    let name = nearest(wanted, names.iter().map(String::as_str));
-    let name = name.map(|name| format!("did you mean `secrets.{name}`?"));
-    match name {
-        Some(hint) => mistake.hint(hint),
-        None => mistake.hint("`infra secrets edit` adds it"),
-    }
 }
 
 /// A shared engine.

@@ -97,6 +97,7 @@ impl Expansion<'_> {
             Body::Resource(entry) => {
                 let spec = self.spec(entry, &scope)?;
                 used.extend(scope.secrets().take_used());
+                named_by_secret(&spec, &used, &scope, &entry.value.span)?;
                 self.linked.push(Linked {
                     requires: links(item.requires.as_ref(), "requires", &scope)?,
                     reload: links(item.reload.as_ref(), "reload", &scope)?,
@@ -273,6 +274,27 @@ fn argument(field: &Entry, secret: &str) -> Diagnostic {
         .hint("pass it in `env`, in `stdin` or in a file")
 }
 
+/// Refuses a secret in what a resource is called: names are shown everywhere.
+fn named_by_secret(
+    spec: &Spec,
+    used: &BTreeSet<String>,
+    scope: &Scope,
+    span: &Span,
+) -> Result<(), Failure> {
+    let id = spec.id().to_string();
+    let held = used.iter().find(|name| {
+        let secret = scope.secrets().get(name);
+        secret.is_some_and(|secret| !secret.expose().is_empty() && id.contains(secret.expose()))
+    });
+    match held {
+        Some(name) => {
+            let message = format!("the secret `{name}` may not be in the name of a resource");
+            Err(Box::new(Diagnostic::at(span, message).because("names are shown in every report")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Turns the names in links into resources, and refuses two resources of the same id.
 pub(super) fn resolve(linked: Vec<Linked>, mistakes: &mut Diagnostics) -> Vec<Resource> {
     let mut places: BTreeMap<ResourceId, Span> = BTreeMap::new();
@@ -304,6 +326,16 @@ pub(super) fn resolve(linked: Vec<Linked>, mistakes: &mut Diagnostics) -> Vec<Re
                 Diagnostic::at(span, format!("`{name}` is not a resource of this server"))
                     .suggest(name, ids.iter().map(String::as_str)),
             );
+        }
+        for id in resource.spec.runs_after_change_of() {
+            if !places.contains_key(&id) {
+                let ids: Vec<String> = places.keys().map(ToString::to_string).collect();
+                let id = id.to_string();
+                mistakes.push(
+                    Diagnostic::at(&one.span, format!("`{id}` is not a resource of this server"))
+                        .suggest(&id, ids.iter().map(String::as_str)),
+                );
+            }
         }
         for (names, links) in
             [(&one.reload, &mut resource.reload), (&one.restart, &mut resource.restart)]

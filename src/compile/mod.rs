@@ -4,8 +4,11 @@ mod engine;
 mod expand;
 mod filters;
 mod params;
+mod peers;
 mod role;
 mod scope;
+mod settle;
+mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +24,7 @@ use crate::yaml::{self, Node};
 
 use engine::Engine;
 use expand::{Expansion, with_lets};
+use peers::{Peer, Peers};
 use role::Role;
 use scope::{Local, Scope, ServerContext};
 
@@ -30,6 +34,8 @@ pub struct Compiler<'a> {
     inventory: &'a Inventory,
     store: &'a Store,
     engine: Arc<Engine>,
+    groups: Value,
+    peers: Arc<Peers>,
     roles: Mutex<BTreeMap<String, Result<Arc<Role>, Diagnostics>>>,
 }
 
@@ -37,7 +43,13 @@ impl<'a> Compiler<'a> {
     /// A compiler for the servers of `inventory`.
     pub fn new(project: &'a Project, inventory: &'a Inventory, store: &'a Store) -> Self {
         let engine = Arc::new(Engine::new(project));
-        Self { project, inventory, store, engine, roles: Mutex::default() }
+        let groups = inventory.groups.iter();
+        let groups = groups.map(|(name, group)| (name, Value::from(group.servers.clone())));
+        let groups = groups.collect();
+        let servers = inventory.servers.iter();
+        let peers = servers.map(|(name, server)| (name.clone(), peer(server, inventory.lab)));
+        let peers = Arc::new(peers.collect());
+        Self { project, inventory, store, engine, groups, peers, roles: Mutex::default() }
     }
 
     /// The manifest of one server. `os` stands in for what its inventory expects, as
@@ -49,8 +61,7 @@ impl<'a> Compiler<'a> {
         let Some(server) = self.inventory.servers.get(name) else {
             return Err(Diagnostic::nowhere(format!("unknown server `{name}`")).into());
         };
-        let secrets = self.store.for_server(&server.name, &server.groups);
-        let secrets = Arc::new(secrets.map_err(|error| broken(&error))?);
+        let secrets = Arc::new(self.store.for_server(&server.name, &server.groups));
         let result = self.with_secrets(server, os, &secrets);
         // A message may quote a value, and a value may be a secret.
         result.map_err(|mistakes| {
@@ -75,8 +86,7 @@ impl<'a> Compiler<'a> {
     pub fn sudo_password(&self, name: &str) -> Result<Option<Secret>, Diagnostics> {
         let Some(server) = self.inventory.servers.get(name) else { return Ok(None) };
         let Some(node) = &server.sudo_password else { return Ok(None) };
-        let secrets = self.store.for_server(&server.name, &server.groups);
-        let secrets = Arc::new(secrets.map_err(|error| broken(&error))?);
+        let secrets = Arc::new(self.store.for_server(&server.name, &server.groups));
         let scope = self.context(server, None, &secrets).scope();
         let value = scope.evaluate(node).map_err(|failure| Diagnostics::from(*failure))?;
         Ok(value.scalar().map(Secret::new))
@@ -101,13 +111,16 @@ impl<'a> Compiler<'a> {
     ) -> Result<Manifest, Diagnostics> {
         let mut mistakes = Diagnostics::new();
         let context = self.context(server, os, secrets);
-        let roles = self.load_roles(server, &mut mistakes);
-        *context.roles.lock().unwrap_or_else(PoisonError::into_inner) =
-            roles.iter().map(|(role, params)| (role.name.clone(), params.clone())).collect();
+        let mut roles = self.load_roles(server, &mut mistakes);
+        context.set_roles(&roles);
+        let base = context.scope();
+        for (role, params) in &mut roles {
+            *params = role.params.settle(params, &base, &mut mistakes);
+        }
+        context.set_roles(&roles);
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let base = context.scope();
         let mut linked = Vec::new();
         for (role, params) in &roles {
             let scope = base.with(locals(params, &base));
@@ -184,49 +197,40 @@ impl<'a> Compiler<'a> {
         os: Option<&str>,
         secrets: &Arc<Secrets>,
     ) -> Arc<ServerContext> {
+        let host = self.peers.get(&server.name).map(|peer| peer.host.clone());
         let globals = BTreeMap::from([
             ("facts", facts(server, os)),
-            ("host", self.host(server)),
-            ("servers", self.servers()),
-            ("groups", self.groups()),
+            ("host", host.unwrap_or_default()),
+            ("groups", self.groups.clone()),
         ]);
         let (engine, secrets) = (Arc::clone(&self.engine), Arc::clone(secrets));
-        ServerContext::new(engine, globals, server.vars.clone(), secrets)
+        let peers = Arc::clone(&self.peers);
+        ServerContext::new(engine, globals, peers, server.vars.clone(), secrets)
     }
+}
 
-    fn host(&self, server: &Server) -> Value {
-        minijinja::context! {
-            name => server.name.as_str(),
-            description => server.description.as_str(),
-            address => server.ssh.host.as_str(),
-            groups => Value::from(server.groups.clone()),
-            roles => server.roles.iter().map(|role| Value::from(role.name.as_str())).collect::<Vec<_>>(),
-            lab => self.inventory.lab,
-        }
-    }
-
-    fn servers(&self) -> Value {
-        let servers = self.inventory.servers.values();
-        let named = servers.map(|server| {
-            let value = minijinja::context! {
-                name => server.name.as_str(),
-                description => server.description.as_str(),
-                groups => Value::from(server.groups.clone()),
-                ssh => minijinja::context! {
-                    host => server.ssh.host.as_str(),
-                    user => server.ssh.user.as_deref(),
-                    port => server.ssh.port,
-                },
-            };
-            (server.name.clone(), value)
-        });
-        named.collect()
-    }
-
-    fn groups(&self) -> Value {
-        let groups = self.inventory.groups.iter();
-        groups.map(|(name, group)| (name.clone(), Value::from(group.servers.clone()))).collect()
-    }
+/// A server as others see it.
+fn peer(server: &Server, lab: bool) -> Peer {
+    let roles = server.roles.iter().map(|role| Value::from(role.name.as_str()));
+    let host = minijinja::context! {
+        name => server.name.as_str(),
+        description => server.description.as_str(),
+        address => server.ssh.host.as_str(),
+        groups => Value::from(server.groups.clone()),
+        roles => roles.collect::<Vec<_>>(),
+        lab => lab,
+    };
+    let about = minijinja::context! {
+        name => server.name.as_str(),
+        description => server.description.as_str(),
+        groups => Value::from(server.groups.clone()),
+        ssh => minijinja::context! {
+            host => server.ssh.host.as_str(),
+            user => server.ssh.user.as_deref(),
+            port => server.ssh.port,
+        },
+    };
+    Peer { facts: facts(server, None), host, about, vars: server.vars.clone() }
 }
 
 /// The parameters of a role as names of its expressions.
@@ -275,14 +279,5 @@ fn facts(server: &Server, os: Option<&str>) -> Value {
         cpus => expect.cpus,
         memory_bytes => expect.memory_bytes,
         disk_bytes => expect.disk_bytes,
-    }
-}
-
-fn broken(error: &crate::error::Error) -> Diagnostics {
-    let mistake = Diagnostic::nowhere(error.message.clone());
-    let mistake = error.causes.iter().fold(mistake, Diagnostic::because);
-    match &error.hint {
-        Some(hint) => mistake.hint(hint.clone()).into(),
-        None => mistake.into(),
     }
 }

@@ -26,7 +26,7 @@ const TYPES: &[&str] =
 /// The schema of one parameter, or of what is inside it.
 #[derive(Clone, Debug)]
 pub(super) struct Schema {
-    kind: Kind,
+    pub(super) kind: Kind,
     required: bool,
     default: Option<Node>,
     min: Option<f64>,
@@ -34,8 +34,9 @@ pub(super) struct Schema {
     pattern: Option<Regex>,
 }
 
+/// What a parameter takes.
 #[derive(Clone, Debug)]
-enum Kind {
+pub(super) enum Kind {
     String,
     Integer,
     Number,
@@ -66,6 +67,11 @@ impl Fields {
         };
         let read = |entry: &Entry| (entry.key.to_string(), Schema::read(&entry.value, mistakes));
         Self(map.entries.iter().map(read).collect())
+    }
+
+    /// The schema of one of them.
+    pub(super) fn get(&self, name: &str) -> Option<&Schema> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, schema)| schema)
     }
 
     /// Checks `given` and fills in defaults. `what` is "role `nginx`", `span` where a missing

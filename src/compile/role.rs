@@ -1,6 +1,7 @@
 //! A role's file: its parameters, and its resources as written.
 
 use super::params::Fields;
+use super::scope::RESERVED;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::inventory::Project;
 use crate::resources::KINDS;
@@ -81,7 +82,10 @@ impl Role {
         for entry in &map.entries {
             match &*entry.key {
                 "description" => {}
-                "params" => role.params = Fields::read(&entry.value, &mut mistakes),
+                "params" => {
+                    role.params = Fields::read(&entry.value, &mut mistakes);
+                    reserved(&entry.value, "a parameter", &mut mistakes);
+                }
                 "requires" => role.requires = names(&entry.value, "requires", &mut mistakes),
                 "assert" => role.assertions = assertions(&entry.value, &mut mistakes),
                 "let" => role.lets = lets(&entry.value, &mut mistakes),
@@ -130,7 +134,19 @@ fn lets(node: &Node, mistakes: &mut Diagnostics) -> Vec<Entry> {
     if node.as_map().is_none() {
         mistakes.push(node.wrong_kind("let", "a map"));
     }
+    reserved(node, "a `let`", mistakes);
     node.as_map().map(|map| map.entries.clone()).unwrap_or_default()
+}
+
+/// Refuses names that already mean something.
+fn reserved(node: &Node, what: &str, mistakes: &mut Diagnostics) {
+    for entry in node.as_map().map(|map| map.entries.as_slice()).unwrap_or_default() {
+        if RESERVED.contains(&&*entry.key) || ["key", "item"].contains(&&*entry.key) {
+            let message = format!("{what} cannot be named `{}`", entry.key);
+            let mistake = Diagnostic::at(&entry.key_span, message);
+            mistakes.push(mistake.hint("this name has a meaning in every role"));
+        }
+    }
 }
 
 fn items(node: &Node, mistakes: &mut Diagnostics) -> Vec<Item> {

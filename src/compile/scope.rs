@@ -10,10 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
 
-use super::engine::{Failure, Shared, has_expression, suggest_secret};
+use super::engine::{Failure, Shared, has_expression};
+use super::peers::{Peer, Peers, Servers};
+use super::role::Role;
+use super::suggest::suggest;
 use crate::diagnostic::Diagnostic;
+use crate::error::Error;
 use crate::secrets::Secrets;
 use crate::yaml::{self, Node};
+
+/// Names that mean the same in every role.
+pub(super) const RESERVED: &[&str] =
+    &["facts", "groups", "host", "roles", "secrets", "servers", "vars"];
 
 /// Deeper references are a cycle.
 const DEEPEST: usize = 32;
@@ -21,17 +29,19 @@ const DEEPEST: usize = 32;
 /// What is the same for all expressions of one server.
 pub(super) struct ServerContext {
     pub(super) engine: Shared,
-    /// `facts`, `host`, `servers`, `groups`: plain values by name.
+    /// `facts`, `host`, `groups`: plain values by name.
     pub(super) globals: BTreeMap<&'static str, Value>,
+    /// All servers, for `servers`.
+    pub(super) peers: Arc<Peers>,
     /// `vars`, unevaluated.
     pub(super) vars: Node,
     /// The parameters of each role, checked and with defaults, unevaluated.
-    pub(super) roles: Mutex<BTreeMap<String, Node>>,
+    roles: Mutex<BTreeMap<String, Node>>,
     /// The secrets that the server may read.
     pub(super) secrets: Arc<Secrets>,
     /// What went wrong inside a value that another expression refers to.
-    failure: Mutex<Option<Failure>>,
-    depth: Mutex<usize>,
+    failure: Arc<Mutex<Option<Failure>>>,
+    depth: Arc<Mutex<usize>>,
 }
 
 /// The names visible at one place: the server's, a role's parameters, `let` and loop values.
@@ -54,18 +64,44 @@ impl ServerContext {
     pub(super) fn new(
         engine: Shared,
         globals: BTreeMap<&'static str, Value>,
+        peers: Arc<Peers>,
         vars: Node,
         secrets: Arc<Secrets>,
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
             globals,
+            peers,
             vars,
             roles: Mutex::default(),
             secrets,
-            failure: Mutex::default(),
-            depth: Mutex::default(),
+            failure: Arc::default(),
+            depth: Arc::default(),
         })
+    }
+
+    /// The context of the variables of another server. Its secrets are those of the server that
+    /// asks: it may not see more through others.
+    pub(super) fn of_peer(&self, peer: &Peer) -> Arc<Self> {
+        let mut globals = self.globals.clone();
+        globals.insert("facts", peer.facts.clone());
+        globals.insert("host", peer.host.clone());
+        Arc::new(Self {
+            engine: Arc::clone(&self.engine),
+            globals,
+            peers: Arc::clone(&self.peers),
+            vars: peer.vars.clone(),
+            roles: Mutex::default(),
+            secrets: Arc::clone(&self.secrets),
+            failure: Arc::clone(&self.failure),
+            depth: Arc::clone(&self.depth),
+        })
+    }
+
+    /// Says what the server's roles have been given.
+    pub(super) fn set_roles(&self, roles: &[(Arc<Role>, Node)]) {
+        let named = roles.iter().map(|(role, params)| (role.name.clone(), params.clone()));
+        *lock(&self.roles) = named.collect();
     }
 
     /// The scope that holds what every expression of the server can name.
@@ -166,7 +202,7 @@ impl Scope {
     /// Evaluates with a limit on how deep values refer to each other, and prefers the mistake of
     /// an inner value to what it caused outside.
     fn guarded<T>(
-        &self,
+        self: &Arc<Self>,
         node: &Node,
         evaluate: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -182,13 +218,32 @@ impl Scope {
         };
         *lock(&self.server.depth) -= 1;
         let inner = lock(&self.server.failure).take();
-        result.map_err(|failure| {
-            let failure = inner.unwrap_or(failure);
-            Box::new(suggest_secret(*failure, &self.server.secrets.names()))
+        result.map_err(|failure| match inner {
+            Some(inner) => inner,
+            None => Box::new(suggest(*failure, self)),
         })
     }
 
-    fn lookup(self: &Arc<Self>, name: &str) -> Option<Value> {
+    /// The node behind a value that is a list or map of the user's YAML.
+    pub(super) fn held(&self, value: &Value) -> Option<Node> {
+        let lazy = value.downcast_object_ref::<Lazy>()?;
+        Arc::ptr_eq(&lazy.scope.server, &self.server).then(|| lazy.node.clone())
+    }
+
+    /// The names that are visible here, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names = self.parent.as_ref().map_or_else(
+            || RESERVED.iter().map(|name| (*name).to_owned()).collect(),
+            |parent| parent.names(),
+        );
+        names.extend(self.locals.keys().cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The value of a name.
+    pub(super) fn lookup(self: &Arc<Self>, name: &str) -> Option<Value> {
         match self.locals.get(name) {
             Some(Local::Value(value)) => return Some(value.clone()),
             Some(Local::Node(node, scope)) => return Some(scope.lazy(node)),
@@ -199,7 +254,11 @@ impl Scope {
         }
         match name {
             "vars" => Some(self.lazy(&self.server.vars)),
-            "secrets" => Some(self.server.secrets.value()),
+            "servers" => Some(Value::from_object(Servers(Arc::clone(&self.server)))),
+            "secrets" => Some(match self.server.secrets.open() {
+                Ok(()) => self.server.secrets.value(),
+                Err(error) => self.invalid(Box::new(told(&error))),
+            }),
             "roles" => Some(Value::from_object(Roles(Arc::clone(self)))),
             _ => self.server.globals.get(name).cloned(),
         }
@@ -210,12 +269,22 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A mistake that is not in what the user wrote, as a diagnostic.
+fn told(error: &Error) -> Diagnostic {
+    let mistake = Diagnostic::nowhere(error.message.clone());
+    let mistake = error.causes.iter().fold(mistake, Diagnostic::because);
+    match &error.hint {
+        Some(hint) => mistake.hint(hint.clone()),
+        None => mistake,
+    }
+}
+
 fn key_node(entry: &yaml::Entry) -> Node {
     Node { span: entry.key_span.clone(), value: yaml::Value::String(Arc::clone(&entry.key)) }
 }
 
 /// A value as a node at the place of `node`.
-fn into_node(value: &Value, node: &Node, scope: &Arc<Scope>) -> Result<Node, Failure> {
+pub(super) fn into_node(value: &Value, node: &Node, scope: &Arc<Scope>) -> Result<Node, Failure> {
     let broken = |error: minijinja::Error| -> Failure {
         let inner = lock(&scope.server.failure).take();
         inner.unwrap_or_else(|| Box::new(Diagnostic::at(&node.span, error.to_string())))

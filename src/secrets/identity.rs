@@ -1,10 +1,11 @@
 //! The keys that open secrets: age identities and SSH keys.
 
 use std::fmt;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use age::Callbacks as _;
 use age::secrecy::SecretString;
 
 use crate::error::{Context as _, Error, Result};
@@ -25,9 +26,14 @@ pub struct IdentitySource {
     pub ask: Option<Ask>,
 }
 
+/// How a file of identities begins that is itself encrypted with a passphrase.
+const ENCRYPTED: [&[u8]; 2] = [b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----"];
+
+type AnyIdentity = Box<dyn age::Identity + Send + Sync>;
+
 /// The identities of one run.
 pub struct Identities {
-    identities: Vec<Box<dyn age::Identity>>,
+    identities: Vec<AnyIdentity>,
     /// Where they came from, for messages.
     pub origin: String,
 }
@@ -39,6 +45,12 @@ impl fmt::Debug for Identities {
 }
 
 impl IdentitySource {
+    /// Whether there is anything to read.
+    pub fn is_there(&self) -> bool {
+        let usual = || self.usual.iter().any(|file| file.is_file());
+        self.file.is_some() || self.text.is_some() || usual()
+    }
+
     /// Reads the first source there is; `None` if there is none.
     ///
     /// # Errors
@@ -66,7 +78,9 @@ impl IdentitySource {
                 .hint("an age identity begins with `AGE-SECRET-KEY-`, an SSH key with `-----BEGIN`")
         };
         let callbacks = Callbacks { ask: self.ask.clone(), answers: Arc::default() };
-        let identities: Vec<Box<dyn age::Identity>> = if bytes.starts_with(b"-----BEGIN ") {
+        let identities: Vec<AnyIdentity> = if ENCRYPTED.iter().any(|head| bytes.starts_with(head)) {
+            return self.parse(&unlocked(bytes, origin, &callbacks)?, origin);
+        } else if bytes.starts_with(b"-----BEGIN ") {
             let key = age::ssh::Identity::from_buffer(BufReader::new(bytes), None);
             let key = key.map_err(|error| unusable().because(error))?;
             if let age::ssh::Identity::Unsupported(_) = key {
@@ -77,8 +91,7 @@ impl IdentitySource {
             let file = age::IdentityFile::from_buffer(BufReader::new(bytes));
             let file = file.map_err(|error| unusable().because(error))?;
             let identities = file.with_callbacks(callbacks).into_identities();
-            let identities = identities.map_err(|error| unusable().because(error))?;
-            identities.into_iter().map(|identity| identity as Box<dyn age::Identity>).collect()
+            identities.map_err(|error| unusable().because(error))?
         };
         if identities.is_empty() {
             return Err(unusable());
@@ -87,10 +100,29 @@ impl IdentitySource {
     }
 }
 
+/// What is in a file of identities that a passphrase encrypts.
+fn unlocked(bytes: &[u8], origin: &str, callbacks: &Callbacks) -> Result<Vec<u8>> {
+    let refused = || Error::input(format!("cannot open the identity {origin}"));
+    let armored = age::armor::ArmoredReader::new(bytes);
+    let decryptor = age::Decryptor::new_buffered(armored);
+    let decryptor = decryptor.map_err(|error| refused().because(error))?;
+    let passphrase = callbacks.request_passphrase(&format!("Passphrase of {origin}"));
+    let passphrase = passphrase.ok_or_else(|| refused().because("it wants a passphrase"))?;
+    let key = age::scrypt::Identity::new(passphrase);
+    let reader = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
+    let mut reader = reader.map_err(|error| refused().because(error))?;
+    let mut text = Vec::new();
+    reader.read_to_end(&mut text).map_err(|error| refused().because(error))?;
+    if ENCRYPTED.iter().any(|head| text.starts_with(head)) {
+        return Err(refused().because("it is encrypted twice"));
+    }
+    Ok(text)
+}
+
 impl Identities {
     /// The identities as age takes them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn age::Identity> {
-        self.identities.iter().map(AsRef::as_ref)
+        self.identities.iter().map(|identity| identity.as_ref() as &dyn age::Identity)
     }
 }
 

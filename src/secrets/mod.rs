@@ -5,38 +5,46 @@ mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 
+use crate::error::Result;
 use crate::secret::Secret;
 use crate::yaml::{self, Node};
 
 pub use identity::{Ask, Identities, IdentitySource};
 pub use store::Store;
 
+use store::Files;
+
+/// Values by dotted name; `None` where there is no identity, and placeholders stand in for all.
+type Values = Option<Arc<BTreeMap<String, Secret>>>;
+
 /// The secrets that one server may read, and a record of which were used.
 #[derive(Default)]
 pub struct Secrets {
-    /// `None`: there is no identity, and placeholders stand in for all values.
-    values: Option<BTreeMap<String, Secret>>,
+    /// The files that hold them, decrypted when the first is needed; `None` means placeholders.
+    files: Option<Files>,
+    values: OnceLock<Values>,
     used: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// How many secrets there are, not what they are.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} secrets", self.values.as_ref().map_or(0, BTreeMap::len))
+        write!(f, "{} secrets", self.known().map_or(0, BTreeMap::len))
     }
 }
 
 impl Secrets {
     /// The texts and numbers of a decrypted document, by dotted name.
     pub fn new(document: &Node) -> Self {
-        let mut values = BTreeMap::new();
-        flatten(document, "", &mut values);
-        Self { values: Some(values), used: Arc::default() }
+        let secrets = Self::default();
+        // A new cell is empty, so that this always sets it.
+        let _ = secrets.values.set(Some(Arc::new(flattened(document))));
+        secrets
     }
 
     /// Placeholders for every secret.
@@ -44,14 +52,37 @@ impl Secrets {
         Self::default()
     }
 
-    /// The dotted names of all secrets, for suggestions.
-    pub fn names(&self) -> Vec<String> {
-        self.values.as_ref().map(|values| values.keys().cloned().collect()).unwrap_or_default()
+    /// Secrets in files that are opened when the first of them is needed.
+    fn in_files(files: Files) -> Self {
+        Self { files: Some(files), ..Self::default() }
     }
 
-    /// The value of a secret; a placeholder where values are not known.
+    /// Decrypts the files, unless that is done.
+    ///
+    /// # Errors
+    /// Names the file that cannot be opened, and why.
+    pub fn open(&self) -> Result<()> {
+        if self.values.get().is_some() {
+            return Ok(());
+        }
+        let document = self.files.as_ref().map(Files::read).transpose()?.flatten();
+        // Whoever was faster has read the same.
+        let _ = self.values.set(document.map(|document| Arc::new(flattened(&document))));
+        Ok(())
+    }
+
+    fn known(&self) -> Option<&BTreeMap<String, Secret>> {
+        self.values.get()?.as_deref()
+    }
+
+    /// The dotted names of all secrets that were opened, for suggestions.
+    pub fn names(&self) -> Vec<String> {
+        self.known().map(|values| values.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The value of a secret that was used; a placeholder where values are not known.
     pub fn get(&self, name: &str) -> Option<Secret> {
-        match &self.values {
+        match self.known() {
             Some(values) => values.get(name).cloned(),
             None => Some(Secret::new(placeholder(name))),
         }
@@ -59,7 +90,10 @@ impl Secrets {
 
     /// Whether placeholders stand in.
     pub fn are_placeholders(&self) -> bool {
-        self.values.is_none()
+        match self.values.get() {
+            Some(values) => values.is_none(),
+            None => self.files.is_none(),
+        }
     }
 
     /// The secrets used since the last call.
@@ -72,10 +106,10 @@ impl Secrets {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
     }
 
-    /// What `secrets` is in an expression.
+    /// What `secrets` is in an expression, once they are open.
     pub fn value(&self) -> Value {
         Value::from_object(Lookup {
-            values: self.values.clone(),
+            values: self.values.get().cloned().flatten(),
             prefix: String::new(),
             used: Arc::clone(&self.used),
         })
@@ -85,6 +119,12 @@ impl Secrets {
 /// What stands in for a secret whose value is not known.
 fn placeholder(name: &str) -> String {
     format!("(secret {name})")
+}
+
+fn flattened(document: &Node) -> BTreeMap<String, Secret> {
+    let mut values = BTreeMap::new();
+    flatten(document, "", &mut values);
+    values
 }
 
 fn flatten(node: &Node, prefix: &str, values: &mut BTreeMap<String, Secret>) {
@@ -114,7 +154,7 @@ fn join(prefix: &str, key: &str) -> String {
 /// `secrets`, or a map in it. A text that is looked up is a plain text, so that every filter
 /// works on it; what is remembered is that it was used.
 struct Lookup {
-    values: Option<BTreeMap<String, Secret>>,
+    values: Values,
     prefix: String,
     used: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -133,7 +173,7 @@ impl Lookup {
     fn children(&self) -> BTreeSet<String> {
         let start =
             if self.prefix.is_empty() { String::new() } else { format!("{}.", self.prefix) };
-        let names = self.values.iter().flat_map(BTreeMap::keys);
+        let names = self.values.iter().flat_map(|values| values.keys());
         let below = names.filter_map(|name| name.strip_prefix(&start));
         below.filter_map(|rest| rest.split('.').next()).map(str::to_owned).collect()
     }

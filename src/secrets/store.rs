@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::diagnostic::Source;
 use crate::error::{Error, Result};
 use crate::secrets::{Identities, IdentitySource, Secrets};
 use crate::yaml::{self, Node};
@@ -16,66 +18,117 @@ const LAB_IDENTITY: &str = "lab-identity.txt";
 
 /// The secrets of a project.
 pub struct Store {
+    /// `None`: placeholders stand in for all.
+    shelf: Option<Arc<Shelf>>,
+}
+
+/// The files of a project, and what opens them.
+struct Shelf {
     folder: PathBuf,
     lab: bool,
-    identities: Option<Identities>,
+    source: IdentitySource,
+    /// Read when the first file is opened: a passphrase may be asked for.
+    identities: OnceLock<Result<Identities>>,
+    /// Whether placeholders stand in where the identities open nothing.
+    lenient: bool,
+    /// Whether a placeholder did stand in.
+    is_closed: AtomicBool,
     opened: Mutex<BTreeMap<String, Option<Node>>>,
+}
+
+/// The files of one server, weakest first.
+pub(super) struct Files {
+    shelf: Arc<Shelf>,
+    names: Vec<String>,
 }
 
 impl Store {
     /// The secrets below `project`. In the lab only the lab's own are opened, with the identity
-    /// that lies beside them; the real ones are not touched.
-    ///
-    /// # Errors
-    /// Says why an identity that was named cannot be used.
-    pub fn open(project: &Path, lab: bool, source: &IdentitySource) -> Result<Self> {
+    /// that lies beside them; the real ones are not touched. No file is read, and no passphrase
+    /// is asked for, before a secret is needed.
+    pub fn open(project: &Path, lab: bool, source: &IdentitySource) -> Self {
+        Self::with(project, lab, source, false)
+    }
+
+    /// The same for commands that need no values: placeholders stand in for the secrets in files
+    /// that no identity here opens.
+    pub fn open_leniently(project: &Path, lab: bool, source: &IdentitySource) -> Self {
+        Self::with(project, lab, source, true)
+    }
+
+    fn with(project: &Path, lab: bool, source: &IdentitySource, lenient: bool) -> Self {
         let folder = project.join("secrets");
-        let identities = if lab {
-            let beside =
-                IdentitySource { usual: vec![folder.join(LAB_IDENTITY)], ..Default::default() };
-            beside.load()?
+        let source = if lab {
+            IdentitySource { usual: vec![folder.join(LAB_IDENTITY)], ..Default::default() }
         } else {
-            source.load()?
+            source.clone()
         };
-        Ok(Self { folder, lab, identities, opened: Mutex::default() })
+        let shelf = source.is_there().then(|| {
+            let (identities, opened) = (OnceLock::new(), Mutex::default());
+            let is_closed = AtomicBool::default();
+            Arc::new(Shelf { folder, lab, source, identities, lenient, is_closed, opened })
+        });
+        Self { shelf }
     }
 
     /// Secrets without any identity: placeholders for all.
-    pub fn placeholders(project: &Path) -> Self {
-        let folder = project.join("secrets");
-        Self { folder, lab: false, identities: None, opened: Mutex::default() }
+    pub fn placeholders() -> Self {
+        Self { shelf: None }
     }
 
-    /// Whether values can be read at all.
+    /// Whether there is something that may open them.
     pub fn has_identity(&self) -> bool {
-        self.identities.is_some()
+        self.shelf.is_some()
+    }
+
+    /// Whether placeholders stood in for values that were asked for.
+    pub fn used_placeholders(&self) -> bool {
+        self.shelf.as_ref().is_none_or(|shelf| shelf.is_closed.load(Ordering::Relaxed))
     }
 
     /// What `server` may read: `all`, its groups, and its own file, the later ones stronger.
-    ///
-    /// # Errors
-    /// Names the file that cannot be opened, and why.
-    pub fn for_server(&self, server: &str, groups: &[String]) -> Result<Secrets> {
-        if self.identities.is_none() {
-            return Ok(Secrets::placeholders());
-        }
-        let names: Vec<&str> = if self.lab {
+    pub fn for_server(&self, server: &str, groups: &[String]) -> Secrets {
+        let Some(shelf) = &self.shelf else { return Secrets::placeholders() };
+        let names: Vec<&str> = if shelf.lab {
             vec![LAB_FILE]
         } else {
             let groups = groups.iter().map(String::as_str);
             std::iter::once("all").chain(groups).chain(std::iter::once(server)).collect()
         };
-        let nothing = yaml::parse(&crate::diagnostic::Source::new("secrets", "{}"));
+        let names = names.into_iter().map(str::to_owned).collect();
+        Secrets::in_files(Files { shelf: Arc::clone(shelf), names })
+    }
+}
+
+impl Files {
+    /// All files merged; `None` where placeholders stand in.
+    pub(super) fn read(&self) -> Result<Option<Node>> {
+        let nothing = yaml::parse(&Source::new("secrets", "{}"));
         let mut merged = nothing.map_err(|error| Error::input(error.to_string()))?;
-        for name in names {
-            if let Some(document) = self.document(name)? {
-                merged = yaml::merge(&merged, &document);
+        for name in &self.names {
+            match self.shelf.document(name) {
+                Ok(Some(document)) => merged = yaml::merge(&merged, &document),
+                Ok(None) => {}
+                Err(Refusal::NotForUs(_)) if self.shelf.lenient => {
+                    self.shelf.is_closed.store(true, Ordering::Relaxed);
+                    return Ok(None);
+                }
+                Err(Refusal::NotForUs(error) | Refusal::Broken(error)) => return Err(error),
             }
         }
-        Ok(Secrets::new(&merged))
+        Ok(Some(merged))
     }
+}
 
-    fn document(&self, name: &str) -> Result<Option<Node>> {
+/// Why a file cannot be opened.
+enum Refusal {
+    /// It is encrypted to others.
+    NotForUs(Error),
+    Broken(Error),
+}
+
+impl Shelf {
+    fn document(&self, name: &str) -> Result<Option<Node>, Refusal> {
         let mut opened = self.opened.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(document) = opened.get(name) {
             return Ok(document.clone());
@@ -84,35 +137,45 @@ impl Store {
         let document = match std::fs::read(self.folder.join(format!("{name}.yaml.age"))) {
             Ok(bytes) => Some(self.decrypt(&path, &bytes)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Error::input(format!("cannot read `{path}`")).because(error)),
+            Err(error) => {
+                let error = Error::input(format!("cannot read `{path}`")).because(error);
+                return Err(Refusal::Broken(error));
+            }
         };
         opened.insert(name.to_owned(), document.clone());
         Ok(document)
     }
 
-    fn decrypt(&self, path: &str, bytes: &[u8]) -> Result<Node> {
-        let refused = |cause: String| Error::input(format!("cannot open `{path}`")).because(cause);
-        let Some(identities) = &self.identities else {
-            return Err(refused("there is no identity".to_owned()));
+    fn identities(&self) -> Result<&Identities> {
+        let read = || {
+            let gone = || Error::input("the identity is not there any more");
+            self.source.load()?.ok_or_else(gone)
         };
+        self.identities.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    fn decrypt(&self, path: &str, bytes: &[u8]) -> Result<Node, Refusal> {
+        let refused = |cause: String| Error::input(format!("cannot open `{path}`")).because(cause);
+        let broken = |cause: String| Refusal::Broken(refused(cause));
         let armored = age::armor::ArmoredReader::new(bytes);
         let decryptor =
-            age::Decryptor::new_buffered(armored).map_err(|error| refused(error.to_string()))?;
+            age::Decryptor::new_buffered(armored).map_err(|error| broken(error.to_string()))?;
+        let identities = self.identities().map_err(Refusal::Broken)?;
         let reader = decryptor.decrypt(identities.iter());
         let mut reader = reader.map_err(|error| match error {
-            age::DecryptError::NoMatchingKeys => {
+            age::DecryptError::NoMatchingKeys => Refusal::NotForUs(
                 refused(format!("it is not encrypted to {}", identities.origin))
-                    .hint("ask somebody who can open it to add you to `secrets/recipients.yaml`")
-            }
-            other => refused(other.to_string()),
+                    .hint("ask somebody who can open it to add you to `secrets/recipients.yaml`"),
+            ),
+            other => broken(other.to_string()),
         })?;
         let mut text = String::new();
-        reader.read_to_string(&mut text).map_err(|error| refused(error.to_string()))?;
-        let source = crate::diagnostic::Source::new(path, text);
-        yaml::parse(&source).map_err(|mistakes| {
-            // The message alone: a snippet would show values.
-            let first = mistakes.iter().next().map(|mistake| mistake.message.clone());
-            refused(format!("its content is not YAML: {}", first.unwrap_or_default()))
+        reader.read_to_string(&mut text).map_err(|error| broken(error.to_string()))?;
+        yaml::parse(&Source::new(path, text)).map_err(|mistakes| {
+            // The place alone: a snippet or a message would show values.
+            let place = mistakes.iter().flat_map(|mistake| &mistake.places).next();
+            let line = place.map_or(1, |place| place.span.line());
+            broken(format!("line {line} of what is in it is not YAML"))
         })
     }
 }
