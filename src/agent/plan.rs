@@ -95,8 +95,7 @@ pub(super) fn raise(
 /// Whether applying `change` makes the service read its configuration anew, so that no reload is
 /// owed to it any more.
 pub(super) fn starts_service(resource: &Resource, change: &Change) -> bool {
-    matches!(resource.id.kind(), "service" | "systemd_unit")
-        && (change.sets("running") || change.is_create())
+    resource.spec.as_service().is_some_and(|service| service.is_started_by(change))
 }
 
 /// One resource against the server as it is, or as a preview predicts it.

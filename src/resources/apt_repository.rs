@@ -10,7 +10,6 @@ use super::probe::{FileKind, Probe};
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
 use crate::error::{Error, Result};
-use crate::manifest::ResourceId;
 
 /// A source of packages: `/etc/apt/sources.list.d/NAME.sources`, and the key that signs it.
 ///
@@ -206,7 +205,6 @@ impl Resource for AptRepository {
                 world.file(&self.key_path(), key.as_bytes(), "root", "root", 0o644);
             }
         }
-        world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
     }
 
     fn switches(&self) -> Vec<String> {

@@ -120,6 +120,12 @@ pub trait Service {
     /// The command that says whether its configuration files are right, run before it reads them.
     fn validate_command(&self) -> Option<Command>;
 
+    /// Whether applying `change` makes it read its configuration anew, so that no reload or
+    /// restart is owed to it any more.
+    fn is_started_by(&self, change: &Change) -> bool {
+        change.sets("running") || change.is_create()
+    }
+
     /// Makes it read its configuration anew, without an interruption where it can.
     fn reload(&self, system: &mut dyn System) -> Result<()>;
 

@@ -94,12 +94,14 @@ pub(super) fn stop(system: &mut dyn System, unit: &str) -> Result<()> {
 /// # Errors
 /// When it does not start, or dies within its first second; with the last lines of its journal.
 pub(super) fn start(system: &mut dyn System, unit: &str) -> Result<()> {
+    forget_failures(system, unit)?;
     act(system, "start", unit)?;
     wait_until_active(system, "start", unit)
 }
 
 /// Stops and starts a unit and waits until it really runs.
 pub(super) fn restart(system: &mut dyn System, unit: &str) -> Result<()> {
+    forget_failures(system, unit)?;
     act(system, "restart", unit)?;
     wait_until_active(system, "restart", unit)
 }
@@ -109,6 +111,15 @@ pub(super) fn restart(system: &mut dyn System, unit: &str) -> Result<()> {
 pub(super) fn reload(system: &mut dyn System, unit: &str) -> Result<()> {
     act(system, "reload-or-restart", unit)?;
     wait_until_active(system, "reload", unit)
+}
+
+/// systemd refuses to start what has failed several times in a row, whatever has been repaired
+/// since; and a failed unit whose file is gone would stay in the list of failed ones.
+pub(super) fn forget_failures(system: &mut dyn System, unit: &str) -> Result<()> {
+    if system.unit(unit)?.active_state == "failed" {
+        run_checked(system, &systemctl(["reset-failed", "--", unit]))?;
+    }
+    Ok(())
 }
 
 fn act(system: &mut dyn System, verb: &str, unit: &str) -> Result<()> {

@@ -11,7 +11,7 @@ use super::probe::{FileKind, Probe};
 use super::query::Command;
 use super::service::{may_run, predicted};
 use super::state::{Change, Current, State, Value};
-use super::system::{Attributes, System, run_checked};
+use super::system::{Attributes, System};
 use super::{Resource, Service, systemd};
 use crate::error::{Error, Result};
 
@@ -294,10 +294,8 @@ impl SystemdUnit {
             system.remove_directory(&folder)?;
         }
         systemd::daemon_reload(system)?;
-        if self.is_a_unit() && system.unit(&self.name)?.active_state == "failed" {
-            // A failed unit without a file would stay in the list of failed ones.
-            let forget = Command::new(["systemctl", "reset-failed", "--", &self.name]);
-            run_checked(system, &forget.timeout_seconds(60))?;
+        if self.is_a_unit() {
+            systemd::forget_failures(system, &self.name)?;
         }
         Ok(())
     }
@@ -306,6 +304,11 @@ impl SystemdUnit {
 impl Service for SystemdUnit {
     fn validate_command(&self) -> Option<Command> {
         None
+    }
+
+    fn is_started_by(&self, change: &Change) -> bool {
+        let restarts_itself = self.running == Some(true) && change.sets("content");
+        restarts_itself || change.sets("running") || change.is_create()
     }
 
     /// A unit that should not run stays as it is.
