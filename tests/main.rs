@@ -4,5 +4,6 @@
 
 mod resources;
 mod support;
+mod diagnostics;
 mod tidy;
 mod transport;

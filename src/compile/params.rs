@@ -32,6 +32,8 @@ pub(super) struct Schema {
     min: Option<f64>,
     max: Option<f64>,
     pattern: Option<Regex>,
+    /// Where it is declared.
+    span: Span,
 }
 
 /// What a parameter takes.
@@ -113,8 +115,7 @@ impl Fields {
                         let message = format!("`{name}` of {what} is missing");
                         mistakes.push(Diagnostic::at(span, message));
                     }
-                    let value = schema.nothing(span);
-                    (span.clone(), value)
+                    (schema.span.clone(), schema.nothing())
                 }
             };
             let value = schema.check(&value, name, mistakes);
@@ -133,6 +134,7 @@ impl Schema {
             min: None,
             max: None,
             pattern: None,
+            span: node.span.clone(),
         };
         let Some(map) = node.as_map() else {
             mistakes.push(node.wrong_kind("parameter", "a map such as `{ type: string }`"));
@@ -161,13 +163,13 @@ impl Schema {
     }
 
     /// What a parameter that is neither given nor has a default is: an empty list or map, or null.
-    fn nothing(&self, span: &Span) -> Node {
+    fn nothing(&self) -> Node {
         let value = match &self.kind {
             Kind::List(_) if !self.required => Value::List(Arc::default()),
             Kind::Map(_) | Kind::Struct(_) if !self.required => Value::Map(Arc::default()),
             _ => Value::Null,
         };
-        Node { span: span.clone(), value }
+        Node { span: self.span.clone(), value }
     }
 
     /// Checks a value and fills in defaults inside it. What holds an expression is left alone:
@@ -369,7 +371,8 @@ fn element(of: &Node, mistakes: &mut Diagnostics) -> Schema {
         return Schema::read(of, mistakes);
     }
     let kind = Kind::Struct(Fields::read(of, mistakes));
-    Schema { kind, required: false, default: None, min: None, max: None, pattern: None }
+    let span = of.span.clone();
+    Schema { kind, required: false, default: None, min: None, max: None, pattern: None, span }
 }
 
 fn bound(node: &Node, name: &str, mistakes: &mut Diagnostics) -> Option<f64> {

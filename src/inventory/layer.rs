@@ -1,18 +1,14 @@
-//! One file of the inventory, or one `--set`: the keys it may have and what they mean.
+//! One file of the inventory: the keys it may have and what they mean.
 
-use std::path::PathBuf;
-
-use crate::diagnostic::{Diagnostic, Diagnostics, Source, Span};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::manifest::Expect;
-use crate::yaml::{Entry, Node, parse};
+use crate::yaml::{Entry, Map, Node, Value};
 
-use super::connection::SshSettings;
+use super::ssh;
 
 const GROUP_KEYS: &[&str] = &["description", "ssh", "vars", "roles"];
 const SERVER_KEYS: &[&str] = &["description", "expect", "ssh", "groups", "vars", "roles"];
 const EXPECT_KEYS: &[&str] = &["os", "cpus", "memory", "disk"];
-const SSH_KEYS: &[&str] =
-    &["host", "user", "port", "host_key", "identity_file", "config_file", "sudo"];
 
 /// What one file says.
 #[derive(Debug)]
@@ -22,30 +18,50 @@ pub(super) struct Layer {
     pub(super) vars: Option<Node>,
     pub(super) roles: Vec<Entry>,
     pub(super) span: Span,
-    expect: Vec<Entry>,
-    ssh: Vec<Entry>,
+    /// Checked, as the next.
+    pub(super) ssh: Option<Node>,
+    pub(super) expect: Option<Node>,
 }
 
 impl Layer {
-    /// Reads a group's or a server's file.
-    pub(super) fn read(node: &Node, is_group: bool, mistakes: &mut Diagnostics) -> Self {
-        let known = if is_group { GROUP_KEYS } else { SERVER_KEYS };
-        let mut layer = Self {
+    /// A layer that says nothing.
+    pub(super) fn empty(span: Span) -> Self {
+        Self {
             description: None,
             groups: Vec::new(),
             vars: None,
             roles: Vec::new(),
-            span: Span::new(&node.span.source, 0..0),
-            expect: Vec::new(),
-            ssh: Vec::new(),
-        };
+            span,
+            ssh: None,
+            expect: None,
+        }
+    }
+
+    /// Reads a group's or a server's file.
+    pub(super) fn read(node: &Node, is_group: bool, mistakes: &mut Diagnostics) -> Self {
+        let known = if is_group { GROUP_KEYS } else { SERVER_KEYS };
+        let mut layer = Self::empty(Span::new(&node.span.source, 0..0));
         let what = if is_group { "a group" } else { "a server" };
+        if node.is_null() && !is_group {
+            mistakes.push(
+                Diagnostic::at(&layer.span, "the file of a server is empty")
+                    .hint("`roles: {}` is a server without anything"),
+            );
+        }
         for entry in entries(node, what, known, mistakes) {
             let value = &entry.value;
             match &*entry.key {
                 "description" => layer.description = text(&entry, mistakes),
-                "expect" => layer.expect = entries(value, "expect", EXPECT_KEYS, mistakes),
-                "ssh" => layer.ssh = entries(value, "ssh", SSH_KEYS, mistakes),
+                "expect" => {
+                    let node = map_of(value, "expect", EXPECT_KEYS, mistakes);
+                    expect(&node, mistakes);
+                    layer.expect = Some(node);
+                }
+                "ssh" => {
+                    let node = map_of(value, "ssh", ssh::KEYS, mistakes);
+                    ssh::settings("", &node, mistakes);
+                    layer.ssh = Some(node);
+                }
                 "groups" => layer.groups = names(&entry, mistakes),
                 "vars" => layer.vars = map(&entry, mistakes),
                 _ => layer.roles = roles(&entry, mistakes),
@@ -55,61 +71,13 @@ impl Layer {
     }
 }
 
-/// Reads `role.param=value` of the command line; the value is YAML.
-pub(super) fn set(text: &str) -> Result<Layer, Diagnostic> {
-    let source = Source::new("--set", text);
-    let span = Span::new(&source, 0..text.len());
-    let form = || {
-        Diagnostic::at(&span, "`--set` wants `role.parameter=value`")
-            .hint("for example `--set nginx.worker_connections=1024`")
-    };
-    let (path, _) = text.split_once('=').ok_or_else(form)?;
-    let mut value = parse_after(&source, path.len() + 1)?;
-    let (role, rest) = path.split_once('.').ok_or_else(form)?;
-    let mut at = path.len();
-    for part in rest.split('.').rev() {
-        if part.is_empty() || role.is_empty() {
-            return Err(form());
-        }
-        let key_span = Span::new(&source, at - part.len()..at);
-        at = at.saturating_sub(part.len() + 1);
-        let entry = Entry { key: part.into(), key_span, value };
-        let map = crate::yaml::Map { entries: vec![entry] };
-        value = Node { span: span.clone(), value: crate::yaml::Value::Map(map.into()) };
-    }
-    let key_span = Span::new(&source, 0..role.len());
-    Ok(Layer {
-        description: None,
-        groups: Vec::new(),
-        vars: None,
-        roles: vec![Entry { key: role.into(), key_span, value }],
-        span,
-        expect: Vec::new(),
-        ssh: Vec::new(),
-    })
-}
-
-/// The YAML value in the rest of a source, with its place there.
-fn parse_after(source: &std::sync::Arc<Source>, start: usize) -> Result<Node, Diagnostic> {
-    let rest = source.text.get(start..).unwrap_or_default();
-    let whole = Span::new(source, start..source.text.len());
-    let parsed = parse(&Source::new("--set", rest));
-    let mut node = parsed.map_err(|mistakes| {
-        let cause = mistakes.iter().next().map(|first| first.message.clone());
-        let mistake = Diagnostic::at(&whole, "the value is not YAML");
-        cause.into_iter().fold(mistake, Diagnostic::because)
-    })?;
-    node.span = whole;
-    Ok(node)
-}
-
-/// The facts that the layers expect; stronger layers win field by field.
-pub(super) fn expect(stack: &[&Layer], mistakes: &mut Diagnostics) -> Expect {
+/// The facts that a checked map of them names.
+pub(super) fn expect(node: &Node, mistakes: &mut Diagnostics) -> Expect {
     let mut expect = Expect::default();
-    for entry in stack.iter().flat_map(|layer| &layer.expect) {
+    for entry in said(node) {
         match &*entry.key {
-            "os" => expect.os = text(entry, mistakes),
-            "cpus" => expect.cpus = number(entry, mistakes),
+            "os" => expect.os = os(entry, mistakes),
+            "cpus" => expect.cpus = number(entry, "a number of processors", mistakes),
             "memory" => expect.memory_bytes = size(entry, mistakes),
             _ => expect.disk_bytes = size(entry, mistakes),
         }
@@ -117,34 +85,16 @@ pub(super) fn expect(stack: &[&Layer], mistakes: &mut Diagnostics) -> Expect {
     expect
 }
 
-/// How the server is reached, and the expression of its password for `sudo`.
-pub(super) fn ssh(
-    name: &str,
-    stack: &[&Layer],
-    mistakes: &mut Diagnostics,
-) -> (SshSettings, Option<Node>) {
-    let mut ssh = SshSettings { host: name.to_owned(), ..SshSettings::default() };
-    let mut sudo_password = None;
-    for entry in stack.iter().flat_map(|layer| &layer.ssh) {
-        match &*entry.key {
-            "host" => {
-                if let Some(host) = text(entry, mistakes) {
-                    ssh.host = host;
-                }
-            }
-            "user" => ssh.user = text(entry, mistakes),
-            "port" => ssh.port = number(entry, mistakes),
-            "host_key" => ssh.host_keys = host_keys(entry, mistakes),
-            "identity_file" => ssh.identity_file = text(entry, mistakes).map(PathBuf::from),
-            "config_file" => ssh.config_file = text(entry, mistakes).map(PathBuf::from),
-            _ => {
-                for entry in entries(&entry.value, "sudo", &["password"], mistakes) {
-                    sudo_password = Some(entry.value);
-                }
-            }
-        }
-    }
-    (ssh, sudo_password)
+/// The entries of a map that say anything.
+pub(super) fn said(node: &Node) -> impl Iterator<Item = &Entry> {
+    let entries = node.as_map().map(|map| map.entries.as_slice()).unwrap_or_default();
+    entries.iter().filter(|entry| !entry.value.is_null())
+}
+
+/// The map `node` with only those keys that are among `known`.
+pub(super) fn map_of(node: &Node, what: &str, known: &[&str], mistakes: &mut Diagnostics) -> Node {
+    let entries = entries(node, what, known, mistakes);
+    Node { span: node.span.clone(), value: Value::Map(Map { entries }.into()) }
 }
 
 /// The entries of a map whose keys must be among `known`. Nothing at all is an empty map.
@@ -175,7 +125,7 @@ fn article(what: &str) -> String {
     if what.starts_with("a ") { what.to_owned() } else { format!("`{what}`") }
 }
 
-fn text(entry: &Entry, mistakes: &mut Diagnostics) -> Option<String> {
+pub(super) fn text(entry: &Entry, mistakes: &mut Diagnostics) -> Option<String> {
     if let Some(text) = entry.value.scalar() {
         return Some(text.to_owned());
     }
@@ -183,14 +133,31 @@ fn text(entry: &Entry, mistakes: &mut Diagnostics) -> Option<String> {
     None
 }
 
-fn number<T: std::str::FromStr>(entry: &Entry, mistakes: &mut Diagnostics) -> Option<T> {
-    if let crate::yaml::Value::Integer(number, _) = entry.value.value
-        && let Ok(number) = number.to_string().parse()
+/// A whole number above zero; `wanted` says what it should be.
+pub(super) fn number<T: TryFrom<i64>>(
+    entry: &Entry,
+    wanted: &str,
+    mistakes: &mut Diagnostics,
+) -> Option<T> {
+    if let Value::Integer(number @ 1.., _) = entry.value.value
+        && let Ok(number) = T::try_from(number)
     {
         return Some(number);
     }
-    mistakes.push(entry.value.wrong_kind(&entry.key, "a small whole number"));
+    mistakes.push(entry.value.wrong_kind(&entry.key, wanted));
     None
+}
+
+/// `ID` and `VERSION_ID` of `/etc/os-release`, as `debian-12`.
+fn os(entry: &Entry, mistakes: &mut Diagnostics) -> Option<String> {
+    let text = entry.value.as_str().unwrap_or_default();
+    let good = text.split_once('-').is_some_and(|(id, version)| {
+        !id.is_empty() && version.starts_with(|c: char| c.is_ascii_digit())
+    });
+    if !good {
+        mistakes.push(entry.value.wrong_kind(&entry.key, "a system such as `debian-12`"));
+    }
+    good.then(|| text.to_owned())
 }
 
 fn size(entry: &Entry, mistakes: &mut Diagnostics) -> Option<u64> {
@@ -212,7 +179,7 @@ fn names(entry: &Entry, mistakes: &mut Diagnostics) -> Vec<(String, Span)> {
     for node in list {
         match node.scalar() {
             Some(name) => names.push((name.to_owned(), node.span.clone())),
-            None => mistakes.push(node.wrong_kind(&entry.key, "names")),
+            None => mistakes.push(node.wrong_kind(&entry.key, "the name of a group")),
         }
     }
     names
@@ -227,6 +194,15 @@ fn map(entry: &Entry, mistakes: &mut Diagnostics) -> Option<Node> {
 }
 
 fn roles(entry: &Entry, mistakes: &mut Diagnostics) -> Vec<Entry> {
+    if entry.value.as_list().is_some() {
+        mistakes.push(
+            entry
+                .value
+                .wrong_kind(&entry.key, "a map of roles")
+                .hint("write `nginx: {}` instead of `- nginx`"),
+        );
+        return Vec::new();
+    }
     let map = map(entry, mistakes);
     let entries = map.as_ref().and_then(Node::as_map).map(|map| map.entries.clone());
     let mut roles = entries.unwrap_or_default();
@@ -242,25 +218,4 @@ fn roles(entry: &Entry, mistakes: &mut Diagnostics) -> Vec<Entry> {
         good
     });
     roles
-}
-
-fn host_keys(entry: &Entry, mistakes: &mut Diagnostics) -> Vec<String> {
-    let one = std::slice::from_ref(&entry.value);
-    let mut keys = Vec::new();
-    for node in entry.value.as_list().unwrap_or(one) {
-        let key = node.scalar().unwrap_or_default().trim();
-        let mut words = key.split_whitespace();
-        let kind = words.next().unwrap_or_default();
-        let good = ["ssh-", "ecdsa-", "sk-"].iter().any(|start| kind.starts_with(start))
-            && words.next().is_some_and(|body| body.starts_with("AAAA"));
-        if good {
-            keys.push(key.to_owned());
-        } else {
-            mistakes.push(
-                Diagnostic::at(&node.span, "`host_key` is not the public key of a server")
-                    .hint("`ssh-keyscan HOST` prints it: `ssh-ed25519 AAAA…`"),
-            );
-        }
-    }
-    keys
 }

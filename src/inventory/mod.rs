@@ -2,21 +2,22 @@
 
 pub mod connection;
 mod layer;
-
 mod project;
+mod set;
+mod ssh;
 mod target;
 
 use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::manifest::Expect;
-use crate::yaml::{Node, merge};
+use crate::yaml::{Map, Node, Value, merge, without_nulls};
 
 pub use connection::SshSettings;
-
 pub use project::Project;
 
-use layer::{Layer, set};
+use layer::Layer;
+use set::Set;
 
 /// The name of the group that every server belongs to.
 pub const ALL: &str = "all";
@@ -33,6 +34,7 @@ pub struct Inventory {
     pub groups: BTreeMap<String, Group>,
     /// Whether the group `lab` has been applied.
     pub lab: bool,
+    sets: Vec<Set>,
 }
 
 /// One server with everything its groups say about it.
@@ -52,7 +54,8 @@ pub struct Server {
     pub groups: Vec<String>,
     /// Free values, unevaluated; a map.
     pub vars: Node,
-    /// Its roles in the order in which they are applied.
+    /// Its roles in the order in which they are applied: those of groups before its own, each
+    /// where it is first named.
     pub roles: Vec<RoleUse>,
     /// Where the server begins.
     pub span: Span,
@@ -65,7 +68,7 @@ pub struct RoleUse {
     pub name: String,
     /// Where it is named.
     pub span: Span,
-    /// The parameters given, unevaluated; a map or null.
+    /// The parameters given, unevaluated; a map or null. A null in it hides the role's default.
     pub params: Node,
 }
 
@@ -88,48 +91,46 @@ impl Inventory {
         let mut mistakes = Diagnostics::new();
         let group_layers = layers(project, "inventory/groups", &mut mistakes);
         let server_layers = layers(project, "inventory", &mut mistakes);
-        let mut sets_layers = Vec::new();
-        for text in sets {
-            match set(text) {
-                Ok(layer) => sets_layers.push(layer),
-                Err(mistake) => mistakes.push(mistake),
-            }
-        }
+        let sets = set::read(sets, &mut mistakes);
         let mut groups: BTreeMap<String, Group> =
             group_layers.iter().map(|(name, layer)| (name.clone(), Group::new(layer))).collect();
         let mut servers = BTreeMap::new();
         for (name, own) in &server_layers {
-            let mut stack: Vec<&Layer> = group_layers.get(ALL).into_iter().collect();
-            for (group, span) in &own.groups {
-                match group_layers.get(group) {
-                    Some(layer) if group != ALL && group != LAB => stack.push(layer),
-                    Some(_) => mistakes.push(
-                        Diagnostic::at(span, format!("the group `{group}` cannot be listed"))
-                            .hint("it is applied by itself"),
-                    ),
-                    None => mistakes.push(
-                        Diagnostic::at(span, format!("unknown group `{group}`"))
-                            .suggest(group, group_layers.keys().map(String::as_str)),
-                    ),
-                }
-                if let Some(group) = groups.get_mut(group) {
+            check_name(name, own, &group_layers, &mut mistakes);
+            let listed = listed(own, &group_layers, &mut mistakes);
+            for group in &own.groups {
+                if let Some(group) = groups.get_mut(&group.0) {
                     group.servers.push(name.clone());
                 }
             }
-            let mut order = stack.clone();
-            stack.push(own);
-            if let Some(layer) = group_layers.get(LAB).filter(|_| lab) {
-                order.push(layer);
-                stack.push(layer);
-            }
-            order.push(own);
-            stack.extend(&sets_layers);
-            servers.insert(name.clone(), Server::merged(name, own, &stack, &order, &mut mistakes));
+            let mut weaker: Vec<&Layer> = group_layers.get(ALL).into_iter().collect();
+            weaker.extend(listed);
+            let last = group_layers.get(LAB).filter(|_| lab);
+            let server = Server::merged(name, own, &weaker, last, &sets);
+            servers.insert(name.clone(), server);
         }
         if let Some(all) = groups.get_mut(ALL) {
             all.servers = servers.keys().cloned().collect();
         }
-        mistakes.into_result(Self { servers, groups, lab })
+        let inventory = Self { servers, groups, lab, sets };
+        if mistakes.is_empty() {
+            let servers: Vec<&Server> = inventory.servers.values().collect();
+            inventory.check_sets(&servers, "no server has", &mut mistakes);
+        }
+        mistakes.into_result(inventory)
+    }
+
+    /// Tells of each `--set` whose role none of `servers` has; `message` begins the sentence.
+    fn check_sets(&self, servers: &[&Server], message: &str, mistakes: &mut Diagnostics) {
+        for set in &self.sets {
+            let roles = servers.iter().flat_map(|server| &server.roles);
+            let names: Vec<&str> = roles.map(|role| role.name.as_str()).collect();
+            if !names.contains(&set.role()) {
+                let message = format!("{message} the role `{}`", set.role());
+                let mistake = Diagnostic::at(&set.role.key_span, message);
+                mistakes.push(mistake.suggest(set.role(), names));
+            }
+        }
     }
 }
 
@@ -140,87 +141,137 @@ impl Group {
 }
 
 impl Server {
-    /// Puts the layers of `stack` on each other, weakest first. `order` is the order in which
-    /// they bring roles: those of groups come before the server's own.
+    /// Puts the server's `own` file on the `weaker` layers, and the group of the lab and the
+    /// `sets` on top.
     fn merged(
         name: &str,
         own: &Layer,
-        stack: &[&Layer],
-        order: &[&Layer],
-        mistakes: &mut Diagnostics,
+        weaker: &[&Layer],
+        lab: Option<&Layer>,
+        sets: &[Set],
     ) -> Self {
-        let mut roles: Vec<RoleUse> = Vec::new();
-        for entry in order.iter().flat_map(|layer| &layer.roles) {
-            if !roles.iter().any(|role| role.name == *entry.key) {
-                let span = entry.key_span.clone();
-                let params = Node { span: span.clone(), value: crate::yaml::Value::Null };
-                roles.push(RoleUse { name: entry.key.to_string(), span, params });
-            }
-        }
-        for entry in stack.iter().flat_map(|layer| &layer.roles) {
-            match roles.iter_mut().find(|role| role.name == *entry.key) {
-                Some(role) => role.params = merge(&role.params, &entry.value),
-                None => mistakes.push(
-                    Diagnostic::at(
-                        &entry.key_span,
-                        format!("`{name}` has no role `{}`", entry.key),
-                    )
-                    .suggest(&entry.key, roles.iter().map(|role| role.name.as_str())),
-                ),
-            }
-        }
-        // A role whose parameters are removed by a stronger layer is not applied at all.
-        let removed = |role: &RoleUse| {
-            let strongest = stack.iter().rev().flat_map(|layer| &layer.roles);
-            let mut uses = strongest.filter(|entry| *entry.key == *role.name);
-            uses.next().is_some_and(|entry| entry.value.is_null() && uses.next().is_some())
+        let stack: Vec<&Layer> = weaker.iter().copied().chain([own]).chain(lab).collect();
+        let order = weaker.iter().copied().chain(lab).chain([own]);
+        let merged = |part: fn(&Layer) -> Option<&Node>| {
+            let empty = Node { span: own.span.clone(), value: Value::Map(Map::default().into()) };
+            let parts = stack.iter().copied().filter_map(part);
+            without_nulls(&parts.fold(empty, |weak, strong| merge(&weak, strong)))
         };
-        roles.retain(|role| !removed(role));
-        let vars = stack.iter().filter_map(|layer| layer.vars.as_ref());
-        let nothing = Node { span: own.span.clone(), value: crate::yaml::Value::Null };
-        let vars = vars.fold(nothing, |merged, vars| merge(&merged, vars));
-        let (ssh, sudo_password) = layer::ssh(name, stack, mistakes);
+        // Each layer has been checked on its own, so nothing new can be wrong here.
+        let mut told = Diagnostics::new();
+        let (ssh, sudo_password) =
+            ssh::settings(name, &merged(|layer| layer.ssh.as_ref()), &mut told);
         Self {
             name: name.to_owned(),
             description: own.description.clone().unwrap_or_default(),
-            expect: layer::expect(stack, mistakes),
+            expect: layer::expect(&merged(|layer| layer.expect.as_ref()), &mut told),
             ssh,
             sudo_password,
             groups: own.groups.iter().map(|(group, _)| group.clone()).collect(),
-            vars,
-            roles,
+            vars: merged(|layer| layer.vars.as_ref()),
+            roles: roles(order, &stack, sets),
             span: own.span.clone(),
         }
     }
 }
 
+/// The roles that the layers of `stack` give, weakest first, in the order in which those of
+/// `order` name them. A role that the strongest layer writes as `null` is not applied.
+fn roles<'a>(
+    order: impl Iterator<Item = &'a Layer>,
+    stack: &[&Layer],
+    sets: &[Set],
+) -> Vec<RoleUse> {
+    let mut roles: Vec<RoleUse> = Vec::new();
+    for named in order.flat_map(|layer| &layer.roles) {
+        if roles.iter().any(|role| role.name == *named.key) {
+            continue;
+        }
+        let layers = stack.iter().flat_map(|layer| &layer.roles);
+        let sets = sets.iter().map(|set| &set.role);
+        let uses = layers.chain(sets).filter(|entry| entry.key == named.key);
+        let params = uses.map(|entry| entry.value.clone());
+        let params = params.reduce(|weak, strong| merge(&weak, &strong));
+        let name = named.key.to_string();
+        let params = params.unwrap_or_else(|| named.value.clone());
+        roles.push(RoleUse { name, span: named.key_span.clone(), params });
+    }
+    roles.retain(|role| !role.params.is_written_null());
+    roles
+}
+
+/// The groups that a server lists, weakest first.
+fn listed<'a>(
+    own: &Layer,
+    groups: &'a BTreeMap<String, Layer>,
+    mistakes: &mut Diagnostics,
+) -> Vec<&'a Layer> {
+    let mut listed = Vec::new();
+    for (index, (group, span)) in own.groups.iter().enumerate() {
+        let earlier = own.groups.iter().take(index).find(|(name, _)| name == group);
+        if let Some((_, first)) = earlier {
+            mistakes.push(
+                Diagnostic::at(span, format!("the group `{group}` is listed twice"))
+                    .and(first, "first listed here"),
+            );
+            continue;
+        }
+        match groups.get(group) {
+            _ if group == ALL || group == LAB => mistakes.push(
+                Diagnostic::at(span, format!("the group `{group}` cannot be listed"))
+                    .hint("it is applied by itself"),
+            ),
+            Some(layer) => listed.push(layer),
+            None => {
+                let mistake = Diagnostic::at(span, format!("unknown group `{group}`"))
+                    .suggest(group, groups.keys().map(String::as_str));
+                let file = format!("`inventory/groups/{group}.yaml` would define it");
+                mistakes.push(if mistake.hint.is_some() { mistake } else { mistake.hint(file) });
+            }
+        }
+    }
+    listed
+}
+
 /// Reads the files of a folder; the file name without `.yaml` is the name.
 fn layers(project: &Project, folder: &str, mistakes: &mut Diagnostics) -> BTreeMap<String, Layer> {
     let mut layers = BTreeMap::new();
-    let files = match project.yaml_files(folder) {
-        Ok(files) => files,
-        Err(mistake) => {
-            mistakes.push(mistake);
-            return layers;
-        }
-    };
-    for (name, source) in files {
-        let is_group = folder.ends_with("groups");
+    let is_group = folder.ends_with("groups");
+    for (name, source) in project.yaml_files(folder, mistakes) {
         match crate::yaml::parse(&source) {
             Ok(node) => {
                 let layer = Layer::read(&node, is_group, mistakes);
                 if !is_name(&name) {
-                    mistakes.push(
-                        Diagnostic::at(&layer.span, format!("`{name}` is not a name for a server"))
-                            .hint("use small letters, digits, `-` and `.`"),
-                    );
+                    let what = if is_group { "group" } else { "server" };
+                    let message = format!("`{name}` cannot be the name of a {what}");
+                    let hint = "small letters, digits, `-`, `.` and `_` can be in a name";
+                    mistakes.push(Diagnostic::at(&layer.span, message).hint(hint));
                 }
                 layers.insert(name, layer);
             }
-            Err(found) => mistakes.extend(found),
+            Err(found) => {
+                mistakes.extend(found);
+                // It is there: who refers to it makes no mistake.
+                layers.insert(name, Layer::empty(Span::new(&source, 0..0)));
+            }
         }
     }
     layers
+}
+
+/// A target on the command line must mean one thing.
+fn check_name(
+    name: &str,
+    own: &Layer,
+    groups: &BTreeMap<String, Layer>,
+    mistakes: &mut Diagnostics,
+) {
+    let message = format!("`{name}` is the name of a group as well");
+    if let Some(group) = groups.get(name) {
+        mistakes.push(Diagnostic::at(&own.span, message).and(&group.span, "the group"));
+    } else if name == ALL || name == LAB {
+        mistakes.push(Diagnostic::at(&own.span, message).hint("give the server another name"));
+    }
 }
 
 fn is_name(name: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 
 /// A folder that holds `inventory/`.
 #[derive(Clone, Debug)]
@@ -68,27 +68,33 @@ impl Project {
         Ok(names)
     }
 
-    /// The YAML files of `folder` by name without extension, sorted.
-    ///
-    /// # Errors
-    /// Names the file or folder that cannot be read.
-    pub fn yaml_files(&self, folder: &str) -> Result<Vec<(String, Arc<Source>)>, Diagnostic> {
+    /// The YAML files of `folder` by name without extension, sorted. What cannot be read, or
+    /// would be overlooked, is added to `mistakes`.
+    pub fn yaml_files(
+        &self,
+        folder: &str,
+        mistakes: &mut Diagnostics,
+    ) -> Vec<(String, Arc<Source>)> {
         let mut files = Vec::new();
-        for name in self.names(folder)? {
+        let names = self.names(folder).unwrap_or_else(|mistake| {
+            mistakes.push(mistake);
+            Vec::new()
+        });
+        for name in names.iter().filter(|name| !name.starts_with('.')) {
             let path = format!("{folder}/{name}");
-            if Path::new(&name).extension().is_some_and(|ending| ending == "yml") {
-                return Err(Diagnostic::nowhere(format!("`{path}` would be ignored"))
-                    .hint("give it the ending `.yaml`"));
+            if Path::new(name).extension().is_some_and(|ending| ending == "yml") {
+                mistakes.push(
+                    Diagnostic::nowhere(format!("`{path}` would be ignored"))
+                        .hint("give it the ending `.yaml`"),
+                );
             }
-            let Some(stem) = name.strip_suffix(".yaml").filter(|stem| !stem.starts_with('.'))
-            else {
-                continue;
-            };
-            if let Some(source) = self.source(&path)? {
-                files.push((stem.to_owned(), source));
+            let Some(stem) = name.strip_suffix(".yaml") else { continue };
+            match self.source(&path) {
+                Ok(source) => files.extend(source.map(|source| (stem.to_owned(), source))),
+                Err(mistake) => mistakes.push(mistake),
             }
         }
-        Ok(files)
+        files
     }
 }
 

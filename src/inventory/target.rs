@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ALL, Inventory};
+use super::{ALL, Inventory, Server};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
 impl Inventory {
@@ -21,11 +21,16 @@ impl Inventory {
             }
             selected.extend(found);
         }
+        if mistakes.is_empty() {
+            let servers = selected.iter().filter_map(|name| self.servers.get(name));
+            let servers: Vec<&Server> = servers.collect();
+            self.check_sets(&servers, "none of these servers has", &mut mistakes);
+        }
         mistakes.into_result(selected.into_iter().collect())
     }
 
     fn matching(&self, target: &str) -> Vec<String> {
-        if target == ALL {
+        if target.strip_prefix('@').unwrap_or(target) == ALL {
             return self.servers.keys().cloned().collect();
         }
         if let Some(group) = target.strip_prefix('@') {
@@ -43,6 +48,10 @@ impl Inventory {
 
     fn unknown(&self, target: &str) -> Diagnostic {
         let name = target.trim_start_matches('@');
+        if self.servers.is_empty() {
+            return Diagnostic::nowhere("no server is declared")
+                .hint("`inventory/NAME.yaml` declares one");
+        }
         if self.groups.contains_key(name) {
             return Diagnostic::nowhere(format!("no server lists the group `{name}`"));
         }
