@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod diagnostics;
 mod resources;
 mod support;
-mod diagnostics;
 mod tidy;
 mod transport;
