@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::Context;
+use crate::commands::lab::LabFolder;
 use crate::compile::Compiler;
 use crate::diagnostic::{Diagnostics, nearest};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::fleet::{Fleet, News, Server};
-use crate::inventory::{Inventory, Project};
-use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::inventory::{Inventory, Project, SshSettings};
+use crate::manifest::{Expect, Manifest, Resource, ResourceId};
 use crate::report::{self, Report};
 use crate::secrets::Store;
 use crate::transport::{Ask, Passwords, Transport};
@@ -28,6 +29,8 @@ pub struct Targets {
     /// The throw-away servers of `infra lab up` instead of the real ones.
     #[arg(long)]
     lab: bool,
+    #[command(flatten)]
+    lab_folder: LabFolder,
     /// Work on at most this many servers at once.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
@@ -69,6 +72,27 @@ impl Targets {
         let inventory = Inventory::load(project, self.lab, sets)?;
         let names = inventory.select(&self.names)?;
         Ok((inventory, names))
+    }
+
+    /// How a server is reached: as its inventory says, or in the lab.
+    ///
+    /// # Errors
+    /// If it is not up in the lab.
+    pub fn settings(&self, inventory: &Inventory, name: &str) -> Result<SshSettings> {
+        if self.lab {
+            return self.lab_folder.open()?.connection(name);
+        }
+        let server = inventory.servers.get(name);
+        let unknown = || Error::input(format!("unknown server `{name}`"));
+        server.map(|server| server.ssh.clone()).ok_or_else(unknown)
+    }
+
+    /// What a server of the lab runs, which its real counterpart need not; `None` outside.
+    fn lab_os(&self, name: &str) -> Result<Option<&'static str>> {
+        if !self.lab {
+            return Ok(None);
+        }
+        Ok(Some(self.lab_folder.open()?.os(name)?.name()))
     }
 
     /// Connections to as many servers.
@@ -113,8 +137,8 @@ impl Selection {
         let mut unseen = Vec::new();
         let mut mistakes = Diagnostics::new();
         for name in &names {
-            let Some(server) = inventory.servers.get(name) else { continue };
-            let mut manifest = match compiler.compile(name, None) {
+            let os = self.targets.lab_os(name)?;
+            let mut manifest = match compiler.compile(name, os) {
                 Ok(manifest) => manifest,
                 Err(found) => {
                     mistakes.extend(found);
@@ -122,9 +146,15 @@ impl Selection {
                 }
             };
             narrow(&mut manifest, &self.only, &self.skip)?;
-            let mut ssh = server.ssh.clone();
+            let mut ssh = self.targets.settings(&inventory, name)?;
+            if os.is_some() {
+                // The machine that the lab is on says nothing about the server's own size.
+                manifest.expect = Expect { os: os.map(str::to_owned), ..Expect::default() };
+            }
             if store.has_identity() {
-                ssh.sudo_password = compiler.sudo_password(name)?;
+                if os.is_none() {
+                    ssh.sudo_password = compiler.sudo_password(name)?;
+                }
             } else {
                 unseen.extend(without_values(&mut manifest, without_secrets)?);
             }

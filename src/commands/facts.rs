@@ -20,11 +20,13 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let (inventory, names) = args.targets.load(&context.project()?, &[])?;
     let fleet = args.targets.fleet(names.len())?;
-    let settings = names.iter().filter_map(|name| {
-        inventory.servers.get(name).map(|server| (name.clone(), server.ssh.clone()))
-    });
+    let mut servers = Vec::new();
+    for name in names {
+        let settings = args.targets.settings(&inventory, &name)?;
+        servers.push((name, settings));
+    }
     let mut failures: Vec<(String, Error)> = Vec::new();
-    runtime()?.block_on(fleet.facts(settings.collect(), |server, news| match news {
+    runtime()?.block_on(fleet.facts(servers, |server, news| match news {
         News::Event(Event::Started { facts }) => report::print(&text(server, &facts, context)),
         News::Failed(error) => {
             failures.push((server.to_owned(), error));

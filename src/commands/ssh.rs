@@ -26,11 +26,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
             .hint("name one of them")
             .into());
     };
-    let Some(server) = inventory.servers.get(name) else {
-        return Err(Error::input(format!("unknown server `{name}`")).into());
-    };
+    let settings = args.targets.settings(&inventory, name)?;
     let transport = args.targets.transport(1)?;
-    let mut ssh = transport.ssh(Login { server: name, settings: &server.ssh })?;
+    let mut ssh = transport.ssh(Login { server: name, settings: &settings })?;
     ssh.args(&args.command);
     // Only returns if ssh cannot be started.
     Err(ssh_missing(&ssh.exec()).into())
