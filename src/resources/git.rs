@@ -40,6 +40,9 @@ pub struct Git {
     /// `user:password` for a repository over https. It reaches git through its environment.
     #[serde(default)]
     pub credential: Option<Secret>,
+    /// Folders in the work tree that belong to something else: changes in them do not count.
+    #[serde(default)]
+    pub exclude: Vec<String>,
     /// Throws away what was changed in the work tree.
     #[serde(default)]
     pub force: bool,
@@ -64,6 +67,14 @@ impl Git {
             .env("GIT_CONFIG_COUNT", "1")
             .env("GIT_CONFIG_KEY_0", "http.extraHeader")
             .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"))
+    }
+
+    /// The command that lists what was changed in the work tree.
+    fn status(&self) -> Query {
+        let status = ["status", "--porcelain", "--untracked-files=no", "--", "."];
+        let mut command = self.command(self.path.as_str(), &status);
+        command.argv.extend(self.exclude.iter().map(|path| format!(":(exclude){path}")));
+        Query::git(command)
     }
 
     fn ask(&self, probe: &dyn Probe, arguments: &[&str]) -> Result<Output> {
@@ -140,7 +151,7 @@ impl Git {
 
     fn update(&self, system: &mut dyn System) -> Result<()> {
         let path = self.path.as_str();
-        let changed = system.query(&Query::git(self.command(path, STATUS)))?;
+        let changed = system.query(&self.status())?;
         if !self.force && !changed.text().is_empty() {
             return Err(Error::failed(format!("`{path}` has changes of its own"))
                 .because(changed.text())
@@ -153,8 +164,6 @@ impl Git {
         self.check_out(path, system)
     }
 }
-
-const STATUS: &[&str] = &["status", "--porcelain", "--untracked-files=no"];
 
 fn is_commit(reference: &str) -> bool {
     (7..=64).contains(&reference.len()) && reference.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -209,7 +218,7 @@ impl Resource for Git {
                 .hint("move the folder away, and apply again"));
         }
         let url = self.ask(probe, &["config", "--get", "remote.origin.url"])?.text();
-        let status = self.ask(probe, STATUS)?;
+        let status = probe.query(&self.status())?;
         let tree = if status.text().is_empty() { "clean" } else { "changed" };
         Ok(Current::Present(
             State::new()

@@ -1,0 +1,12 @@
+<?php
+
+class Migration0001Items
+{
+    public const TABLE = 'items';
+
+    public function migrate(PDO $database): void
+    {
+        $database->exec('CREATE TABLE items (name TEXT)');
+        $database->exec("INSERT INTO items VALUES ('first')");
+    }
+}
