@@ -295,19 +295,39 @@ fn named_by_secret(
     }
 }
 
+/// Each id once. Two roles may ask for the very same thing, a package for example: then the first
+/// stays, with what both ask for around it. Anything else of the same id is a mistake.
+fn unique(
+    linked: Vec<Linked>,
+    mistakes: &mut Diagnostics,
+) -> (Vec<Linked>, BTreeMap<ResourceId, Span>) {
+    let mut places: BTreeMap<ResourceId, Span> = BTreeMap::new();
+    let mut kept: Vec<Linked> = Vec::with_capacity(linked.len());
+    for one in linked {
+        let Some(first) = places.get(&one.resource.id) else {
+            places.insert(one.resource.id.clone(), one.span.clone());
+            kept.push(one);
+            continue;
+        };
+        match kept.iter_mut().find(|known| known.resource.id == one.resource.id) {
+            Some(known) if known.resource.spec == one.resource.spec => {
+                known.requires.extend(one.requires);
+                known.reload.extend(one.reload);
+                known.restart.extend(one.restart);
+            }
+            _ => mistakes.push(
+                Diagnostic::at(&one.span, format!("`{}` is declared twice", one.resource.id))
+                    .label("differently here")
+                    .and(first, "first here"),
+            ),
+        }
+    }
+    (kept, places)
+}
+
 /// Turns the names in links into resources, and refuses two resources of the same id.
 pub(super) fn resolve(linked: Vec<Linked>, mistakes: &mut Diagnostics) -> Vec<Resource> {
-    let mut places: BTreeMap<ResourceId, Span> = BTreeMap::new();
-    for one in &linked {
-        if let Some(first) = places.get(&one.resource.id) {
-            mistakes.push(
-                Diagnostic::at(&one.span, format!("`{}` is declared twice", one.resource.id))
-                    .label("again here")
-                    .and(first, "first here"),
-            );
-        }
-        places.entry(one.resource.id.clone()).or_insert_with(|| one.span.clone());
-    }
+    let (linked, places) = unique(linked, mistakes);
     let services: Vec<ResourceId> = linked
         .iter()
         .filter(|one| one.resource.spec.as_service().is_some())

@@ -155,7 +155,7 @@ impl<'a> Compiler<'a> {
     /// The roles of a server with their parameters checked.
     fn load_roles(&self, server: &Server, mistakes: &mut Diagnostics) -> Vec<(Arc<Role>, Node)> {
         let mut loaded: Vec<(Arc<Role>, Node)> = Vec::new();
-        for use_ in &server.roles {
+        for (position, use_) in server.roles.iter().enumerate() {
             let role = match self.role(&use_.name, &use_.span) {
                 Ok(role) => role,
                 Err(found) => {
@@ -164,8 +164,8 @@ impl<'a> Compiler<'a> {
                 }
             };
             for (required, span) in &role.requires {
-                let earlier = loaded.iter().any(|(role, _)| role.name == *required);
-                if !earlier {
+                let earlier = server.roles.iter().take(position);
+                if !earlier.into_iter().any(|role| role.name == *required) {
                     let message = format!("role `{}` needs `{required}` before it", role.name);
                     mistakes.push(
                         Diagnostic::at(&use_.span, message)

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::manifest::Expect;
-use crate::yaml::{Map, Node, Value, merge, without_nulls};
+use crate::yaml::{Entry, Map, Node, Value, merge, without_nulls};
 
 pub use connection::SshSettings;
 pub use project::Project;
@@ -176,14 +176,19 @@ impl Server {
 }
 
 /// The roles that the layers of `stack` give, weakest first, in the order in which those of
-/// `order` name them. A role that the strongest layer writes as `null` is not applied.
+/// `order`, the server's own file last, name them. A role that the strongest layer writes as `null` is not applied.
 fn roles<'a>(
     order: impl Iterator<Item = &'a Layer>,
     stack: &[&Layer],
     sets: &[Set],
 ) -> Vec<RoleUse> {
+    let layers: Vec<&Layer> = order.collect();
+    // The server's own file comes last, and its order is the one for the roles that it names.
+    let own = layers.last().map(|own| own.roles.as_slice()).unwrap_or_default();
+    let is_own = |role: &Entry| own.iter().any(|entry| entry.key == role.key);
+    let groups = layers.iter().rev().skip(1).rev().flat_map(|layer| &layer.roles);
     let mut roles: Vec<RoleUse> = Vec::new();
-    for named in order.flat_map(|layer| &layer.roles) {
+    for named in groups.filter(|role| !is_own(role)).chain(own) {
         if roles.iter().any(|role| role.name == *named.key) {
             continue;
         }
