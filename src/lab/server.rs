@@ -272,6 +272,7 @@ impl Server {
                 "--register=no",
                 // Docker and firewalls need these.
                 "--capability=all",
+                "--drop-capability=CAP_SYS_TIME",
                 "--system-call-filter=add_key keyctl bpf",
                 "--resolv-conf=off",
                 "--timezone=off",
