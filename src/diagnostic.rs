@@ -72,8 +72,11 @@ impl Span {
         before.filter(|byte| **byte == b'\n').count() + 1
     }
 
-    /// `inventory/rufus.yaml:9`.
+    /// `inventory/rufus.yaml:9`; an option of the command line, which is one line, by name alone.
     pub fn place(&self) -> String {
+        if self.source.name.starts_with("--") {
+            return self.source.name.clone();
+        }
         format!("{}:{}", self.source.name, self.line())
     }
 

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 mod diagnostics;
+mod inventory;
 mod resources;
 mod support;
 mod tidy;
+mod transcript;
 mod transport;
