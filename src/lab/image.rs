@@ -140,6 +140,8 @@ impl Recipe {
         // A server that was just installed has the lists as well; fetching them takes a while.
         arguments.push("--skip=cleanup/apt/lists".to_owned());
         arguments.push(format!("--aptopt={settings}"));
+        // An image that is half built is thrown away: it need not survive a power cut.
+        arguments.push("--dpkgopt=force-unsafe-io".to_owned());
         arguments.extend([self.release.codename(), root, "-"].map(str::to_owned));
         arguments
     }
@@ -147,11 +149,15 @@ impl Recipe {
     fn configure(&self, root: &Path) -> Result<()> {
         let apt = root.join("etc/apt");
         // What mmdebstrap noted of its own options.
-        for leftover in [apt.join("apt.conf.d/99mmdebstrap"), apt.join("sources.list")] {
-            folder::remove_file(&leftover)?;
+        for leftover in
+            ["apt/apt.conf.d/99mmdebstrap", "apt/sources.list", "dpkg/dpkg.cfg.d/99mmdebstrap"]
+        {
+            folder::remove_file(&root.join("etc").join(leftover))?;
         }
         let sources = self.mirror.deb822(self.release, KEYRING);
         folder::write(&apt.join("sources.list.d/debian.sources"), sources, 0o644)?;
+        // Neither need the servers.
+        folder::write(&root.join("etc/dpkg/dpkg.cfg.d/lab"), "force-unsafe-io\n", 0o644)?;
         let settings = format!(
             "APT::Keep-Downloaded-Packages \"true\";\n\
              Binary::apt::APT::Keep-Downloaded-Packages \"true\";\n{}",
@@ -230,6 +236,7 @@ mod tests {
                 "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg",
                 "--skip=cleanup/apt/lists",
                 "--aptopt=/lab/images/.x.apt.conf",
+                "--dpkgopt=force-unsafe-io",
                 "bookworm",
                 "/lab/images/.x",
                 "-",
