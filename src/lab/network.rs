@@ -232,26 +232,29 @@ fn nameserver(line: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn network() -> Network {
-        Network {
-            id: "0a1b2c".to_owned(),
-            range: Range::parse("10.200.4.0/22").unwrap(),
-            mtu: 1400,
-            uplink: Some("eth0".to_owned()),
+    impl Network {
+        /// A network for tests.
+        pub(in crate::lab) fn example() -> Self {
+            Self {
+                id: "0a1b2c".to_owned(),
+                range: Range::parse("10.200.4.0/22").unwrap(),
+                mtu: 1400,
+                uplink: Some("eth0".to_owned()),
+            }
         }
     }
 
     #[test]
     fn names_fit_the_kernel() {
-        assert_eq!(network().bridge(), "infra-0a1b2c");
-        assert_eq!(format!("vb-{}", network().machine(1022)), "vb-i0a1b2c-1022");
+        assert_eq!(Network::example().bridge(), "infra-0a1b2c");
+        assert_eq!(format!("vb-{}", Network::example().machine(1022)), "vb-i0a1b2c-1022");
         assert!("vb-i0a1b2c-1022".len() <= 15);
     }
 
     #[test]
     fn the_table_lets_servers_out_and_nobody_in() {
         assert_eq!(
-            network().ruleset(),
+            Network::example().ruleset(),
             "table ip infra-lab-0a1b2c {}
 delete table ip infra-lab-0a1b2c
 table ip infra-lab-0a1b2c {
@@ -282,7 +285,7 @@ table ip infra-lab-0a1b2c {
     #[test]
     fn reads_tables_and_name_servers() {
         let tables = "table inet filter\ntable ip infra-lab-0a1b2c\n";
-        assert!(has_table(tables, |name| name == network().table()));
+        assert!(has_table(tables, |name| name == Network::example().table()));
         assert!(!has_table(tables, |name| name == "filter"));
         assert_eq!(nameserver("nameserver 192.0.2.53 # office"), Some("192.0.2.53"));
         assert_eq!(nameserver("search example.org"), None);

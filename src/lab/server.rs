@@ -31,6 +31,11 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a machine that starts or ends is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
+/// What a machine may not do although its root may do everything else: these act on the kernel
+/// that it shares with this computer, such as setting the clock or loading modules.
+const WITHHELD: &str = "--drop-capability=CAP_BLOCK_SUSPEND,CAP_MAC_ADMIN,CAP_MAC_OVERRIDE,\
+                        CAP_SYSLOG,CAP_SYS_MODULE,CAP_SYS_RAWIO,CAP_SYS_TIME,CAP_WAKE_ALARM";
+
 /// A server that was brought up; its machine may have ended since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Server {
@@ -272,7 +277,7 @@ impl Server {
                 "--register=no",
                 // Docker and firewalls need these.
                 "--capability=all",
-                "--drop-capability=CAP_SYS_TIME",
+                WITHHELD,
                 "--system-call-filter=add_key keyctl bpf",
                 "--resolv-conf=off",
                 "--timezone=off",
@@ -403,4 +408,57 @@ fn has_ended(process: &Process, within: Duration) -> bool {
         std::thread::sleep(POLL);
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn names_are_host_names() {
+        for name in ["rufus", "web-1", "a.example.org", "X"] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        let long = "a".repeat(64);
+        for name in ["", ".", "..", "a/b", "-a", "a-", "a b", "é", &long] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_machine_may_do_what_stays_inside() {
+        let lab = Folder::new(Path::new("/lab")).unwrap();
+        let server = Server {
+            name: "rufus".to_owned(),
+            release: Release::Debian12,
+            image: "debian-12-00000000".to_owned(),
+            number: 7,
+            address: Ipv4Addr::new(10, 200, 4, 7),
+        };
+        let arguments = server.arguments(&Files::of(&lab, "rufus"), &Network::example(), true);
+        assert_eq!(
+            arguments,
+            [
+                "systemd-nspawn",
+                "--quiet",
+                "--keep-unit",
+                "--register=no",
+                "--capability=all",
+                "--drop-capability=CAP_BLOCK_SUSPEND,CAP_MAC_ADMIN,CAP_MAC_OVERRIDE,CAP_SYSLOG,\
+                 CAP_SYS_MODULE,CAP_SYS_RAWIO,CAP_SYS_TIME,CAP_WAKE_ALARM",
+                "--system-call-filter=add_key keyctl bpf",
+                "--resolv-conf=off",
+                "--timezone=off",
+                "--link-journal=no",
+                "--console=read-only",
+                "--machine=i0a1b2c-7",
+                "--hostname=rufus",
+                "--network-bridge=infra-0a1b2c",
+                "--directory=/lab/servers/rufus/root",
+                "--boot",
+            ]
+        );
+    }
 }
