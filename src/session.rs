@@ -87,6 +87,30 @@ impl Targets {
         server.map(|server| server.ssh.clone()).ok_or_else(unknown)
     }
 
+    /// The secrets of the project: the real ones, or the lab's.
+    pub fn store(&self, project: &Project, context: &Context) -> Store {
+        Store::open(&project.root, self.lab, &context.identity)
+    }
+
+    /// How a server is reached, with the password for sudo if the inventory knows it.
+    ///
+    /// # Errors
+    /// If it is not up in the lab; if the password cannot be evaluated.
+    pub fn login(
+        &self,
+        compiler: &Compiler<'_>,
+        inventory: &Inventory,
+        store: &Store,
+        name: &str,
+    ) -> anyhow::Result<SshSettings> {
+        let mut settings = self.settings(inventory, name)?;
+        // Without an identity a person is asked, not a placeholder tried.
+        if !self.lab && store.has_identity() {
+            settings.sudo_password = compiler.sudo_password(name)?;
+        }
+        Ok(settings)
+    }
+
     /// What a server of the lab runs, which its real counterpart need not; `None` outside.
     fn lab_os(&self, name: &str) -> Result<Option<&'static str>> {
         if !self.lab {
@@ -130,7 +154,7 @@ impl Selection {
         let store = if without_secrets {
             Store::placeholders()
         } else {
-            Store::open(&project.root, self.targets.lab, &context.identity)
+            self.targets.store(&project, context)
         };
         let compiler = Compiler::new(&project, &inventory, &store);
         let mut servers = Vec::new();
@@ -146,16 +170,12 @@ impl Selection {
                 }
             };
             narrow(&mut manifest, &self.only, &self.skip)?;
-            let mut ssh = self.targets.settings(&inventory, name)?;
+            let ssh = self.targets.login(&compiler, &inventory, &store, name)?;
             if os.is_some() {
                 // The machine that the lab is on says nothing about the server's own size.
                 manifest.expect = Expect { os: os.map(str::to_owned), ..Expect::default() };
             }
-            if store.has_identity() {
-                if os.is_none() {
-                    ssh.sudo_password = compiler.sudo_password(name)?;
-                }
-            } else {
+            if !store.has_identity() {
                 unseen.extend(without_values(&mut manifest, without_secrets)?);
             }
             servers.push(Server { ssh, manifest: Arc::new(manifest) });

@@ -1,6 +1,7 @@
 //! `infra facts`: what servers are.
 
 use crate::cli::Context;
+use crate::compile::Compiler;
 use crate::error::Error;
 use crate::events::Event;
 use crate::exit_code::ExitCode;
@@ -18,11 +19,14 @@ pub struct Args {
 
 /// Asks every server and prints the facts; those that do not answer come last.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let (inventory, names) = args.targets.load(&context.project()?, &[])?;
+    let project = context.project()?;
+    let (inventory, names) = args.targets.load(&project, &[])?;
+    let store = args.targets.store(&project, context);
+    let compiler = Compiler::new(&project, &inventory, &store);
     let fleet = args.targets.fleet(names.len())?;
     let mut servers = Vec::new();
     for name in names {
-        let settings = args.targets.settings(&inventory, &name)?;
+        let settings = args.targets.login(&compiler, &inventory, &store, &name)?;
         servers.push((name, settings));
     }
     let mut failures: Vec<(String, Error)> = Vec::new();

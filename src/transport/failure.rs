@@ -172,7 +172,7 @@ pub(super) fn of_start(server: &str, settings: &SshSettings, stderr: &str, end: 
 pub(super) fn no_sudo_password(server: &str, settings: &SshSettings) -> Error {
     let login = settings.user.as_deref().unwrap_or("the login user");
     Error::new(Kind::Unreachable, format!("sudo on `{server}` asks for the password of `{login}`"))
-        .hint("run at a terminal, set `ssh.sudo_password`, or let sudo ask for none")
+        .hint("run at a terminal, set `ssh.sudo.password`, or let sudo ask for none")
 }
 
 /// sudo did not take the password.

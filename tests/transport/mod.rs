@@ -233,7 +233,7 @@ fn sudo_that_cannot_ask() {
     assert_eq!(
         failure(&sshd, &sshd.settings()),
         "sudo on `rufus` asks for the password of `root`\n\
-         hint: run at a terminal, set `ssh.sudo_password`, or let sudo ask for none"
+         hint: run at a terminal, set `ssh.sudo.password`, or let sudo ask for none"
     );
 }
 
