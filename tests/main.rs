@@ -5,6 +5,8 @@
 mod diagnostics;
 mod inventory;
 mod resources;
+mod run;
+mod sshd;
 mod support;
 mod tidy;
 mod transcript;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::difference::Mask;
 use super::human::word;
 use super::totals::{Counts, Totals};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::events::{Event, Outcome};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::Change;
@@ -98,11 +98,22 @@ pub(super) fn failure(server: &str, error: &Error) -> Value {
 
 fn error_object(error: &Error) -> Value {
     json!({
-        "kind": format!("{:?}", error.kind).to_lowercase(),
+        "kind": kind(error.kind),
         "message": error.message,
         "causes": error.causes,
         "hint": error.hint,
     })
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Input => "input",
+        Kind::Failed => "failed",
+        Kind::ToolMissing => "tool_missing",
+        Kind::Unreachable => "unreachable",
+        Kind::Locked => "locked",
+        Kind::Interrupted => "interrupted",
+    }
 }
 
 /// The closing object of a check.

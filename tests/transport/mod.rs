@@ -1,7 +1,5 @@
 //! Connections to a real sshd: the agent starts and answers, and every way to fail says so.
 
-mod sshd;
-
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +11,7 @@ use infra::secret::Secret;
 use infra::transport::{Ask, Login, Passwords, Transport};
 use infra::wire::Request;
 
-use sshd::{Setup, Sshd};
+use crate::sshd::{Setup, Sshd};
 
 /// Connects to `rufus`, asks for the facts, and waits for the end.
 fn facts_with(folder: &Path, settings: &SshSettings, ask: Option<Ask>) -> Result<Facts, Error> {

@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 use infra::inventory::connection::SshSettings;
 
 /// A running sshd; dropped, it and all its sessions are gone.
-pub(super) struct Sshd {
+pub(crate) struct Sshd {
     process: Child,
-    pub(super) folder: tempfile::TempDir,
-    pub(super) port: u16,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) port: u16,
 }
 
 /// How the server differs from a plain one.
 #[derive(Default)]
-pub(super) struct Setup<'a> {
+pub(crate) struct Setup<'a> {
     /// Size of the file system that holds the agent, as mount's `size=`.
-    pub(super) disk: Option<&'a str>,
+    pub(crate) disk: Option<&'a str>,
     /// Shell code that runs before what the client asks for.
-    pub(super) before: Option<&'a str>,
+    pub(crate) before: Option<&'a str>,
     /// Programs that are found before those of the system: name and script.
-    pub(super) programs: &'a [(&'a str, &'a str)],
+    pub(crate) programs: &'a [(&'a str, &'a str)],
 }
 
 impl Sshd {
-    pub(super) fn start(setup: &Setup<'_>) -> Self {
+    pub(crate) fn start(setup: &Setup<'_>) -> Self {
         let folder = tempfile::Builder::new().prefix("infra-sshd").tempdir_in("/tmp").unwrap();
         let path = folder.path();
         for name in ["host", "other_host", "client", "other_client"] {
@@ -80,7 +80,7 @@ impl Sshd {
     }
 
     /// Settings with which the login works.
-    pub(super) fn settings(&self) -> SshSettings {
+    pub(crate) fn settings(&self) -> SshSettings {
         SshSettings {
             host: "127.0.0.1".to_owned(),
             user: Some("root".to_owned()),
@@ -92,12 +92,12 @@ impl Sshd {
         }
     }
 
-    pub(super) fn public_key(&self, name: &str) -> String {
+    pub(crate) fn public_key(&self, name: &str) -> String {
         let line = fs::read_to_string(self.file(&format!("{name}.pub"))).unwrap();
         line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
     }
 
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -120,7 +120,7 @@ impl Drop for Sshd {
 }
 
 /// An ssh configuration without the machine's own.
-pub(super) fn empty_config(folder: &Path) -> PathBuf {
+pub(crate) fn empty_config(folder: &Path) -> PathBuf {
     let path = folder.join("ssh_config");
     fs::write(&path, "").unwrap();
     path
