@@ -30,6 +30,7 @@ mod http_check;
 mod locale;
 mod mount;
 pub mod package;
+mod port_check;
 mod postgresql;
 mod postgresql_database;
 mod postgresql_extension;
@@ -270,6 +271,7 @@ registry! {
     "locale" => locale::Locale,
     "mount" => mount::Mount,
     "package" => package::Package,
+    "port_check" => port_check::PortCheck,
     "postgresql_database" => postgresql_database::PostgresqlDatabase,
     "postgresql_extension" => postgresql_extension::PostgresqlExtension,
     "postgresql_role" => postgresql_role::PostgresqlRole,

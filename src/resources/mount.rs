@@ -120,15 +120,19 @@ impl Mount {
             // The user's own way to name the device, and to order the checks, is kept.
             (entry.source, entry.passes) = (listed.source, listed.passes);
         }
-        fstab::write(system, &entry, true)?;
-        daemon_reload(system)?;
+        // Mounted before it is listed: an entry that cannot be mounted would stop the next boot.
         if self.live(system)?.is_none() {
-            run_checked(system, &Command::new(["mount", "--", path])).map_err(|error| {
+            let how = ["mount", "-t", &self.fstype, "-o", &self.options, "--"];
+            let mount = Command::new(how).arg(&self.device).arg(path);
+            run_checked(system, &mount).map_err(|error| {
                 error.hint("infra never formats: the file system has to be made by hand once")
             })?;
         } else if change.sets("options") {
-            run_checked(system, &Command::new(["mount", "-o", "remount", "--", path]))?;
+            let options = format!("remount,{}", self.options);
+            run_checked(system, &Command::new(["mount", "-o", &options, "--", path]))?;
         }
+        fstab::write(system, &entry, true)?;
+        daemon_reload(system)?;
         Ok(())
     }
 }
@@ -227,7 +231,11 @@ impl Resource for Mount {
         let table = fstab::read(world).unwrap_or_default();
         let table = fstab::with_entry(&table, &self.entry(), !change.is_remove());
         world.file(fstab::FSTAB, table.as_bytes(), "root", "root", 0o644);
-        if change.is_create() && world.stat(self.path.as_str()).is_ok_and(|stat| stat.is_none()) {
+        let live = world.read(MOUNTS).ok().flatten().unwrap_or_default();
+        let live = String::from_utf8_lossy(&live).into_owned();
+        let live = fstab::with_entry(&live, &self.entry(), !change.is_remove());
+        world.file(MOUNTS, live.as_bytes(), "root", "root", 0o444);
+        if !change.is_remove() && matches!(world.stat(self.path.as_str()), Ok(None)) {
             world.directory(self.path.as_str(), "root", "root", 0o755);
         }
     }

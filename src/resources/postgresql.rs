@@ -39,11 +39,11 @@ pub(super) fn quote_literal(text: &str) -> String {
 /// one, and then never find it again.
 pub(super) fn check_name(what: &str, name: &str) -> Result<(), String> {
     match name {
-        "" => Err(format!("the name of a {what} cannot be empty")),
+        "" => Err(format!("the {what} has an empty name")),
         _ if name.len() > 63 => {
             Err(format!("`{name}` is too long for a {what}: PostgreSQL keeps 63 bytes"))
         }
-        _ if name.contains('\0') => Err(format!("the name of a {what} cannot contain a zero byte")),
+        _ if name.contains('\0') => Err(format!("the name of the {what} contains a zero byte")),
         _ => Ok(()),
     }
 }
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn refuses_names_that_the_server_would_cut() {
         assert_eq!(check_name("role", "flus"), Ok(()));
-        assert_eq!(check_name("role", ""), Err("the name of a role cannot be empty".into()));
+        assert_eq!(check_name("role", ""), Err("the role has an empty name".into()));
         let long = "x".repeat(64);
         assert_eq!(
             check_name("database", &long),

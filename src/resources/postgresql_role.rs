@@ -129,6 +129,9 @@ impl Resource for PostgresqlRole {
 
     fn validate(&self) -> Result<(), String> {
         check_name("role", &self.name)?;
+        if self.name == "postgres" && (!self.superuser || self.state.is_absent()) {
+            return Err("`postgres` stays a superuser: infra itself works as this role".to_owned());
+        }
         if self.connection_limit.is_some_and(|limit| limit < -1) {
             return Err("`connection_limit` is a number of connections, or -1".to_owned());
         }

@@ -3,6 +3,8 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::probe::{Facts, FileKind, GroupEntry, Output, Probe, SqlRow, Stat, Unit, UserEntry};
 use super::query::Query;
@@ -238,6 +240,10 @@ impl Probe for Prediction<'_> {
             return Ok(Vec::new());
         }
         self.real.sql(database, sql, parameters)
+    }
+
+    fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<bool> {
+        self.real.connects(address, timeout)
     }
 
     fn changed(&self, id: &ResourceId) -> bool {

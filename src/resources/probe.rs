@@ -1,6 +1,8 @@
 //! Reading a server. A check receives a [`Probe`] and nothing else, so it cannot write.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,9 @@ pub trait Probe {
     /// server there is an error of the kind `ToolMissing`. `$1`, `$2` … in `sql` stand for
     /// `parameters`, all of them texts.
     fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>>;
+
+    /// Whether something accepts a TCP connection there within `timeout`.
+    fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<bool>;
 
     /// Whether this resource has changed in this run (or will, in a preview), or is still owed
     /// its consequences from an earlier run that was cut.

@@ -1,6 +1,8 @@
 //! A server in memory that answers as a test says and notes what is done to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use infra::error::{Error, Result};
 use infra::manifest::ResourceId;
@@ -22,6 +24,7 @@ pub(crate) struct Fake {
     answers: Vec<Answer>,
     sql: Vec<SqlAnswer>,
     missing: BTreeSet<String>,
+    ports: BTreeSet<SocketAddr>,
     pub(super) changed: BTreeSet<ResourceId>,
     /// Every write, in order, as a line of text.
     operations: Vec<String>,
@@ -82,6 +85,7 @@ impl Fake {
             answers: Vec::new(),
             sql: Vec::new(),
             missing: BTreeSet::new(),
+            ports: BTreeSet::new(),
             changed: BTreeSet::new(),
             operations: Vec::new(),
         };
@@ -111,6 +115,9 @@ impl Fake {
         self.sql.splice(0..0, world.sql.iter().cloned());
         if let Some(missing) = &world.missing {
             self.missing = missing.iter().cloned().collect();
+        }
+        if let Some(ports) = &world.ports {
+            self.ports = ports.iter().copied().collect();
         }
         self.changed.extend(world.changed.iter().filter_map(|id| ResourceId::parse(id)));
     }
@@ -325,6 +332,10 @@ impl Probe for Fake {
         self.sql_answer(database, sql, parameters).map(|answer| answer.rows.clone())
     }
 
+    fn connects(&self, address: SocketAddr, _: Duration) -> Result<bool> {
+        Ok(self.ports.contains(&address))
+    }
+
     fn changed(&self, id: &ResourceId) -> bool {
         self.changed.contains(id)
     }
@@ -356,6 +367,7 @@ impl FakeFile {
             None if full.device => Self::new(FileKind::Other, 0o644, Vec::new(), None),
             None => Self::new(FileKind::File, 0o644, full.content.into_bytes(), None),
         };
+        file.stat.size = full.size.unwrap_or(file.stat.size);
         if let Some(mode) = full.mode {
             file.stat.mode = Mode::parse(&mode).unwrap().0;
         }

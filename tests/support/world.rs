@@ -1,6 +1,7 @@
 //! What a test says about a server: its files, accounts, packages, units and answers.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 
@@ -27,6 +28,8 @@ pub(crate) struct World {
     pub(crate) sql: Vec<SqlAnswer>,
     /// Programs that are not on the server; PostgreSQL is missing as `postgresql`.
     pub(crate) missing: Option<Vec<String>>,
+    /// Addresses with ports that accept connections.
+    pub(crate) ports: Option<Vec<SocketAddr>>,
     /// Resources that have changed earlier in the same run.
     pub(crate) changed: Vec<String>,
     /// What the host is; a Debian 12 if not given.
@@ -52,6 +55,8 @@ pub(crate) struct FullNode {
     pub(crate) symlink: Option<String>,
     /// A device, socket or pipe.
     pub(crate) device: bool,
+    /// A file of this many bytes, whatever it holds.
+    pub(crate) size: Option<u64>,
     pub(crate) mode: Option<String>,
     pub(crate) owner: Option<String>,
     pub(crate) group: Option<String>,

@@ -9,6 +9,7 @@ mod processes;
 mod units;
 
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -126,6 +127,11 @@ impl Probe for Host {
 
     fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
         self.postgres.read(database, sql, parameters)
+    }
+
+    fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<bool> {
+        // Refused, unreachable and silence all mean the same to whoever wants to connect.
+        Ok(TcpStream::connect_timeout(&address, timeout).is_ok())
     }
 
     fn changed(&self, id: &ResourceId) -> bool {
