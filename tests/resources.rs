@@ -54,7 +54,6 @@ use crate::support::{Fake, World};
 
 /// Kinds whose cases are still to be written.
 const UNFINISHED: &[&str] = &["command", "git", "symlink"];
-const UNFINISHED: &[&str] = &["command", "git", "symlink"];
 
 /// Cases that a kind cannot have, with the reason.
 const IMPOSSIBLE: &[(&str, Class, &str)] = &[

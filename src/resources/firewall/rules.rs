@@ -41,8 +41,8 @@ impl Rules {
     /// Changes with any change of the rules; the kernel keeps it as the comment of the first.
     fn mark(&self) -> String {
         let digest = Sha256::digest(format!("{}\n{}", self.policy_word(), self.lines.join("\n")));
-        let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("infra {hex}")
+        let start = digest.iter().take(8).fold(0_u64, |all, byte| all << 8 | u64::from(*byte));
+        format!("infra {start:016x}")
     }
 
     fn policy_word(&self) -> &'static str {
@@ -58,7 +58,8 @@ impl Rules {
         let chain =
             format!("type filter hook input priority filter; policy {};", self.policy_word());
         let lines = [chain, known].into_iter().chain(self.lines.iter().cloned());
-        let lines: String = lines.map(|line| format!("\t\t{line}\n")).collect();
+        let lines: String =
+            lines.flat_map(|line| ["\t\t".to_owned(), line, "\n".to_owned()]).collect();
         format!(
             "#!/usr/sbin/nft -f\n{HEADING}\n\n{NO_TABLE}\n\
              table inet {TABLE} {{\n\tchain input {{\n{lines}\t}}\n}}\n"
