@@ -73,7 +73,9 @@ impl<'a> Run<'a> {
             }
             let width = self.step(index)?;
             for passed in resources.iter().skip(index).take(width) {
-                if let Some(action) = owed.get(&passed.id) {
+                // A service that this step has started has read everything.
+                let is_owed = self.state.owes(&passed.id);
+                if let Some(action) = owed.get(&passed.id).filter(|_| is_owed) {
                     raise(&mut self.due, &passed.id, *action);
                     self.inherited.insert(passed.id.clone());
                 }

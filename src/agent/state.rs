@@ -54,6 +54,11 @@ impl State {
         owed.map(|(service, action)| (service.clone(), *action)).collect()
     }
 
+    /// Whether a reload or restart of `service` has been asked for and has not happened.
+    pub fn owes(&self, service: &ResourceId) -> bool {
+        self.owed_services.contains_key(service)
+    }
+
     /// Resources whose `when_changed` commands have not run.
     pub fn owed_changes(&self) -> impl Iterator<Item = &ResourceId> {
         self.owed_changes.iter()
