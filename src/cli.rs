@@ -66,11 +66,11 @@ impl Context {
     /// # Errors
     /// If there is none.
     pub fn project(&self) -> anyhow::Result<Project> {
-        let folder = match &self.project {
-            Some(folder) => folder.clone(),
-            None => std::env::current_dir()?,
+        let project = match &self.project {
+            Some(folder) => Project::open(folder),
+            None => Project::find(&std::env::current_dir()?),
         };
-        Ok(Project::find(&folder).map_err(Diagnostics::from)?)
+        Ok(project.map_err(Diagnostics::from)?)
     }
 
     /// Whether what is written to standard output may be colored.

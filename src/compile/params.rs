@@ -213,7 +213,12 @@ impl Schema {
             _ => match self.scalar(node) {
                 Ok(value) => value,
                 Err(message) => {
-                    mistakes.push(Diagnostic::at(&node.span, format!("`{name}` {message}")));
+                    let mistake = Diagnostic::at(&node.span, format!("`{name}` {message}"));
+                    let is_boolean = matches!(self.kind, Kind::Boolean);
+                    mistakes.push(match node.boolean_hint().filter(|_| is_boolean) {
+                        Some(hint) => mistake.hint(hint),
+                        None => mistake,
+                    });
                     node.value.clone()
                 }
             },

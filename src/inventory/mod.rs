@@ -54,8 +54,8 @@ pub struct Server {
     pub groups: Vec<String>,
     /// Free values, unevaluated; a map.
     pub vars: Node,
-    /// Its roles in the order in which they are applied: those of groups before its own, each
-    /// where it is first named.
+    /// Its roles in the order in which they are applied: those that only groups bring
+    /// before its own.
     pub roles: Vec<RoleUse>,
     /// Where the server begins.
     pub span: Span,
@@ -151,7 +151,7 @@ impl Server {
         sets: &[Set],
     ) -> Self {
         let stack: Vec<&Layer> = weaker.iter().copied().chain([own]).chain(lab).collect();
-        let order = weaker.iter().copied().chain(lab).chain([own]);
+        let groups = weaker.iter().copied().chain(lab);
         let merged = |part: fn(&Layer) -> Option<&Node>| {
             let empty = Node { span: own.span.clone(), value: Value::Map(Map::default().into()) };
             let parts = stack.iter().copied().filter_map(part);
@@ -169,26 +169,25 @@ impl Server {
             sudo_password,
             groups: own.groups.iter().map(|(group, _)| group.clone()).collect(),
             vars: merged(|layer| layer.vars.as_ref()),
-            roles: roles(order, &stack, sets),
+            roles: roles(groups, own, &stack, sets),
             span: own.span.clone(),
         }
     }
 }
 
-/// The roles that the layers of `stack` give, weakest first, in the order in which those of
-/// `order`, the server's own file last, name them. A role that the strongest layer writes as `null` is not applied.
+/// The roles that the layers of `stack` give, weakest first. Those that only `groups` bring come
+/// before those of the server's `own` file, whose order stays as written. A role that the
+/// strongest layer writes as `null` is not applied.
 fn roles<'a>(
-    order: impl Iterator<Item = &'a Layer>,
+    groups: impl Iterator<Item = &'a Layer>,
+    own: &'a Layer,
     stack: &[&Layer],
     sets: &[Set],
 ) -> Vec<RoleUse> {
-    let layers: Vec<&Layer> = order.collect();
-    // The server's own file comes last, and its order is the one for the roles that it names.
-    let own = layers.last().map(|own| own.roles.as_slice()).unwrap_or_default();
-    let is_own = |role: &Entry| own.iter().any(|entry| entry.key == role.key);
-    let groups = layers.iter().rev().skip(1).rev().flat_map(|layer| &layer.roles);
+    let is_own = |role: &Entry| own.roles.iter().any(|entry| entry.key == role.key);
+    let brought = groups.flat_map(|layer| &layer.roles).filter(|role| !is_own(role));
     let mut roles: Vec<RoleUse> = Vec::new();
-    for named in groups.filter(|role| !is_own(role)).chain(own) {
+    for named in brought.chain(&own.roles) {
         if roles.iter().any(|role| role.name == *named.key) {
             continue;
         }

@@ -18,11 +18,23 @@ impl Project {
     /// # Errors
     /// Says that there is none.
     pub fn find(folder: &Path) -> Result<Self, Diagnostic> {
-        let found = folder.ancestors().find(|folder| folder.join("inventory").is_dir());
+        let found = folder.ancestors().find(|folder| is_project(folder));
         found.map(|root| Self { root: root.to_owned() }).ok_or_else(|| {
             Diagnostic::nowhere(format!("no project in `{}` or above it", folder.display()))
                 .hint("a project is a folder that holds `inventory/`; name it with `--project`")
         })
+    }
+
+    /// The project in `folder` and nowhere else: who names a folder does not mean another.
+    ///
+    /// # Errors
+    /// Says that it is none.
+    pub fn open(folder: &Path) -> Result<Self, Diagnostic> {
+        if is_project(folder) {
+            return Ok(Self { root: folder.to_owned() });
+        }
+        let message = format!("`{}` is not a project", folder.display());
+        Err(Diagnostic::nowhere(message).hint("a project is a folder that holds `inventory/`"))
     }
 
     /// The text at `path`, relative to the project; `None` if nothing is there.
@@ -98,6 +110,37 @@ impl Project {
     }
 }
 
+/// Whether `folder` holds an inventory, and not just anything of that name.
+fn is_project(folder: &Path) -> bool {
+    let inventory = folder.join("inventory");
+    let Ok(entries) = std::fs::read_dir(&inventory) else { return false };
+    let is_yaml = |path: PathBuf| path.extension().is_some_and(|ending| ending == "yaml");
+    inventory.join("groups").is_dir() || entries.flatten().any(|entry| is_yaml(entry.path()))
+}
+
 fn unreadable(path: &str, error: &std::io::Error) -> Diagnostic {
-    Diagnostic::nowhere(format!("cannot read `{path}`")).because(error)
+    let mistake = Diagnostic::nowhere(format!("cannot read `{path}`"));
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => mistake.because("it is not UTF-8 text"),
+        _ => mistake.because(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_found_from_below_and_opened_only_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("src/inventory/deep");
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::write(folder.path().join("src/inventory/mod.rs"), "").unwrap();
+        std::fs::create_dir(folder.path().join("inventory")).unwrap();
+        std::fs::write(folder.path().join("inventory/rufus.yaml"), "roles: {}\n").unwrap();
+        // `src/inventory/` holds no YAML: it is no inventory.
+        assert_eq!(Project::find(&below).unwrap().root, folder.path());
+        assert!(Project::open(&below).is_err());
+        assert!(Project::open(folder.path()).is_ok());
+    }
 }

@@ -48,7 +48,8 @@ impl FieldError {
     /// "wants a list, found a text".
     pub(super) fn wrong_kind(node: &Node, wanted: &str) -> Self {
         let message = format!("wants {wanted}, found {}", node.described());
-        Self::new(Problem::Kind, message).or_at(&node.span)
+        let hint = node.boolean_hint().filter(|_| wanted.contains("`true`"));
+        Self { hint, ..Self::new(Problem::Kind, message) }.or_at(&node.span)
     }
 
     /// Names the field, unless the message names a nearer one.

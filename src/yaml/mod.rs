@@ -140,6 +140,17 @@ impl Node {
         self.is_null() && !self.span.range.is_empty()
     }
 
+    /// What to write instead of a word that YAML 1.1 took for a boolean, if it is one.
+    pub fn boolean_hint(&self) -> Option<String> {
+        let word = self.as_str()?;
+        let meant = match word.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "true" => true,
+            "no" | "off" | "false" => false,
+            _ => return None,
+        };
+        Some(format!("write `{meant}`: `{}` is a text", self.span.text()))
+    }
+
     /// The mistake that it is of another kind: "`what` wants a list, found a text `x`".
     pub fn wrong_kind(&self, what: &str, wanted: &str) -> Diagnostic {
         let message = format!("`{what}` wants {wanted}, found {}", self.described());
