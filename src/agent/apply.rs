@@ -352,6 +352,13 @@ impl<'a> Run<'a> {
         let Some(service) = resource.and_then(|resource| resource.spec.as_service()) else {
             return Ok(());
         };
+        // A run that failed before it made the unit has nothing to reload.
+        let units = resource.map(|resource| resource.spec.units()).unwrap_or_default();
+        for unit in &units {
+            if !self.system.unit(unit)?.exists() {
+                return self.state.settle_service(self.system, id);
+            }
+        }
         let refused =
             service.validate_command().and_then(|command| validate(self.system, &command).err());
         if let Some(error) = refused {

@@ -30,6 +30,8 @@ use state::State;
 /// Serves one laptop: reads requests from `input` and writes events to `output` until the
 /// input ends. Never fails: what goes wrong is an event.
 pub fn serve(input: impl Read + Send + 'static, output: impl Write + 'static) {
+    // What programs make is readable as anywhere on Debian; infra itself sets every mode.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let stop = Arc::new(AtomicBool::new(false));
     let mut output: Box<dyn Write> = Box::new(output);
     if output.write_all(wire::PREAMBLE).and_then(|()| output.flush()).is_err() {
