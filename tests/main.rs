@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod compile;
 mod diagnostics;
 mod inventory;
 mod resources;
