@@ -6,6 +6,7 @@ mod compile;
 mod agent;
 mod diagnostics;
 mod inventory;
+mod lab;
 mod resources;
 mod run;
 mod sshd;
