@@ -1,6 +1,7 @@
 //! Sends events to the laptop, with every known secret masked in their texts.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +10,12 @@ use crate::events::{Event, Outcome};
 use crate::manifest::ResourceId;
 use crate::resources::Progress;
 use crate::secret::Scrubber;
-
-/// Takes one event; an error means that nobody listens any more.
-pub type Sink = dyn FnMut(&Event) -> std::io::Result<()>;
+use crate::wire;
 
 /// Where events go. Clones write to the same place.
 #[derive(Clone)]
 pub(super) struct Emitter {
-    sink: Rc<RefCell<Box<Sink>>>,
+    out: Rc<RefCell<Box<dyn Write>>>,
     scrubber: Rc<RefCell<Scrubber>>,
     current: Rc<RefCell<Option<ResourceId>>>,
     /// Set when the laptop cannot be reached any more: the run stops at the next resource.
@@ -24,10 +23,10 @@ pub(super) struct Emitter {
 }
 
 impl Emitter {
-    /// An emitter that hands events to `sink` and sets `stop` when that fails.
-    pub(super) fn new(sink: Box<Sink>, stop: Arc<AtomicBool>) -> Self {
+    /// An emitter that writes frames to `out` and sets `stop` when that fails.
+    pub(super) fn new(out: Box<dyn Write>, stop: Arc<AtomicBool>) -> Self {
         Self {
-            sink: Rc::new(RefCell::new(sink)),
+            out: Rc::new(RefCell::new(out)),
             scrubber: Rc::default(),
             current: Rc::default(),
             stop,
@@ -42,7 +41,7 @@ impl Emitter {
     /// Sends one event.
     pub(super) fn emit(&self, event: Event) {
         let event = self.masked(event);
-        if (self.sink.borrow_mut())(&event).is_err() {
+        if wire::write_frame(&mut *self.out.borrow_mut(), &event).is_err() {
             self.stop.store(true, Ordering::Relaxed);
         }
     }

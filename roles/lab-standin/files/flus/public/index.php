@@ -3,11 +3,32 @@
 require __DIR__ . '/../src/app.php';
 
 $app = new App(dirname(__DIR__));
+setup_locale();
 $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
-if (!in_array($path, ['/', '/login', '/about'], true)) {
-    http_response_code(404);
-    exit("not found\n");
-}
+
+// As in the real ones: under any other name than APP_HOST, nobody stays logged in.
+session_set_cookie_params(['domain' => $app->env['APP_HOST'], 'secure' => true, 'httponly' => true]);
+session_name('standin');
+
 header('Content-Type: text/plain; charset=utf-8');
-$kind = $app->isPostgresql() ? 'PostgreSQL' : 'SQLite';
-echo "{$app->env['APP_HOST']} {$app->version}, {$kind} with {$app->count()} items\n";
+header("Content-Security-Policy: default-src 'self'");
+switch ($path) {
+    case '/':
+        header('Location: /login', true, 302);
+        break;
+    case '/login':
+        session_start();
+        echo "{$app->env['APP_HOST']}: log in\n";
+        break;
+    case '/about':
+    case '/tarifs':
+        $kind = $app->isPostgresql() ? 'PostgreSQL' : 'SQLite';
+        echo "{$app->env['APP_HOST']} {$app->version}, {$kind} with {$app->count()} items\n";
+        break;
+    case '/dummy-subscriber':
+        echo $_GET['hub_challenge'] ?? '', "\n";
+        break;
+    default:
+        http_response_code(404);
+        echo "not found\n";
+}
