@@ -148,6 +148,7 @@ impl Diagnostic {
     pub fn render(&self, colored: bool) -> String {
         let renderer = if colored { Renderer::styled() } else { Renderer::plain() };
         let mut group = Group::with_title(Level::ERROR.primary_title(&self.message));
+        let labels: Vec<String> = self.places.iter().map(|place| shown(&place.label)).collect();
         let mut sources: Vec<&Arc<Source>> = Vec::new();
         for place in &self.places {
             if !sources.contains(&&place.span.source) {
@@ -155,13 +156,13 @@ impl Diagnostic {
             }
         }
         for source in sources {
-            let here = self.places.iter().enumerate();
-            let here = here.filter(|(_, place)| place.span.source == *source);
-            let annotations = here.map(|(index, place)| {
+            let here = self.places.iter().zip(&labels).enumerate();
+            let here = here.filter(|(_, (place, _))| place.span.source == *source);
+            let annotations = here.map(|(index, (place, label))| {
                 let kind =
                     if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
                 let annotation = kind.span(place.span.marked());
-                if place.label.is_empty() { annotation } else { annotation.label(&place.label) }
+                if label.is_empty() { annotation } else { annotation.label(label) }
             });
             let snippet = Snippet::source(&source.text).path(&source.name);
             group = group.element(snippet.annotations(annotations));
@@ -169,11 +170,11 @@ impl Diagnostic {
         let mut text = renderer.render(&[group]);
         for cause in &self.causes {
             text.push_str("\ncaused by: ");
-            text.push_str(cause);
+            text.push_str(&shown(cause));
         }
         if let Some(hint) = &self.hint {
             text.push_str("\nhint: ");
-            text.push_str(hint);
+            text.push_str(&shown(hint));
         }
         text
     }
@@ -236,6 +237,20 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// `text` without anything that a terminal would obey. The renderer cleans messages and source
+/// lines, and nothing else.
+fn shown(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => clean.push(character),
+            _ if character.is_control() => clean.extend(character.escape_default()),
+            _ => clean.push(character),
+        }
+    }
+    clean
+}
+
 /// The name in `known` that a person may have meant by `given`.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (given.chars().count() / 3).max(1);
@@ -292,6 +307,25 @@ error: unknown parameter `worker_conections` of role `nginx`
 hint: did you mean `worker_connections`?"
         );
         assert_eq!(span.place(), "inventory/rufus.yaml:9");
+    }
+
+    #[test]
+    fn marks_whole_characters_of_the_first_line() {
+        let source = Source::new("a.yaml", "é: 1\nb: 2\n");
+        assert_eq!(Span::new(&source, 1..6).text(), "é: 1\n");
+        assert_eq!(Span::new(&source, 99..100).text(), "");
+        let text = Diagnostic::at(&Span::new(&source, 0..10), "wrong").render(false);
+        assert_eq!(text, "error: wrong\n --> a.yaml:1:1\n  |\n1 | é: 1\n  | ^^^^");
+    }
+
+    #[test]
+    fn nothing_drives_the_terminal() {
+        let source = Source::new("a.yaml", "a: \u{1b}[2J\n");
+        let mistake = Diagnostic::at(&Span::new(&source, 0..1), "no `\u{1b}[2J`")
+            .label("\u{1b}[2J")
+            .because("\u{1b}[2J")
+            .hint("\u{1b}[2J");
+        assert!(!mistake.render(false).contains('\u{1b}'), "{}", mistake.render(false));
     }
 
     #[test]

@@ -119,13 +119,13 @@ impl Targets {
         Ok(Some(self.lab_folder.open()?.os(name)?.name()))
     }
 
-    /// Connections to as many servers.
-    pub fn fleet(&self, servers: usize) -> Result<Fleet> {
-        Ok(Fleet::new(self.transport(servers)?, usize::from(self.jobs)))
+    /// Connections to servers.
+    pub fn fleet(&self) -> Result<Fleet> {
+        Ok(Fleet::new(self.transport()?, usize::from(self.jobs)))
     }
 
-    /// The way to as many servers.
-    pub fn transport(&self, servers: usize) -> Result<Transport> {
+    /// The way to servers.
+    pub fn transport(&self) -> Result<Transport> {
         let session_folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         // A program that was replaced while it runs has no path any more.
         let relay = std::env::current_exe().ok().filter(|path| path.is_file());
@@ -133,7 +133,7 @@ impl Targets {
             let ask: Ask = Box::new(|question| rpassword::prompt_password(question));
             ask
         });
-        Transport::new(session_folder.as_deref(), Passwords::new(ask), servers, relay)
+        Transport::new(session_folder.as_deref(), Passwords::new(ask), relay)
     }
 }
 
@@ -190,7 +190,7 @@ impl Selection {
             report.event(&server, &Event::Warning { message })?;
         }
         let options = RunOptions { partial, ..options };
-        Ok(Session { report, fleet: self.targets.fleet(servers.len())?, servers, options })
+        Ok(Session { report, fleet: self.targets.fleet()?, servers, options })
     }
 }
 

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod compile;
+mod agent;
 mod diagnostics;
 mod inventory;
+mod lab;
 mod resources;
 mod run;
 mod sshd;

@@ -1,7 +1,6 @@
 //! Sends events to the laptop, with every known secret masked in their texts.
 
 use std::cell::RefCell;
-use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +9,14 @@ use crate::events::{Event, Outcome};
 use crate::manifest::ResourceId;
 use crate::resources::Progress;
 use crate::secret::Scrubber;
-use crate::wire;
+
+/// Takes one event; an error means that nobody listens any more.
+pub type Sink = dyn FnMut(&Event) -> std::io::Result<()>;
 
 /// Where events go. Clones write to the same place.
 #[derive(Clone)]
 pub(super) struct Emitter {
-    out: Rc<RefCell<Box<dyn Write>>>,
+    sink: Rc<RefCell<Box<Sink>>>,
     scrubber: Rc<RefCell<Scrubber>>,
     current: Rc<RefCell<Option<ResourceId>>>,
     /// Set when the laptop cannot be reached any more: the run stops at the next resource.
@@ -23,10 +24,10 @@ pub(super) struct Emitter {
 }
 
 impl Emitter {
-    /// An emitter that writes frames to `out` and sets `stop` when that fails.
-    pub(super) fn new(out: Box<dyn Write>, stop: Arc<AtomicBool>) -> Self {
+    /// An emitter that hands events to `sink` and sets `stop` when that fails.
+    pub(super) fn new(sink: Box<Sink>, stop: Arc<AtomicBool>) -> Self {
         Self {
-            out: Rc::new(RefCell::new(out)),
+            sink: Rc::new(RefCell::new(sink)),
             scrubber: Rc::default(),
             current: Rc::default(),
             stop,
@@ -41,7 +42,7 @@ impl Emitter {
     /// Sends one event.
     pub(super) fn emit(&self, event: Event) {
         let event = self.masked(event);
-        if wire::write_frame(&mut *self.out.borrow_mut(), &event).is_err() {
+        if (self.sink.borrow_mut())(&event).is_err() {
             self.stop.store(true, Ordering::Relaxed);
         }
     }

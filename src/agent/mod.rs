@@ -22,6 +22,7 @@ use crate::secret::Scrubber;
 use crate::wire::{self, Request, RunOptions};
 
 use emitter::Emitter;
+pub use emitter::Sink;
 use host::Host;
 use plan::Plan;
 use requests::Requests;
@@ -37,7 +38,8 @@ pub fn serve(input: impl Read + Send + 'static, output: impl Write + 'static) {
     if output.write_all(wire::PREAMBLE).and_then(|()| output.flush()).is_err() {
         return;
     }
-    let emitter = Emitter::new(output, Arc::clone(&stop));
+    let sink = move |event: &Event| wire::write_frame(&mut output, event);
+    let emitter = Emitter::new(Box::new(sink), Arc::clone(&stop));
     let requests = Requests::start(input, Arc::clone(&stop));
     let mut host = Host::new(Box::new(emitter.clone()), stop);
     emitter.emit(Event::Started { facts: host.facts().clone() });
@@ -89,6 +91,17 @@ fn apply(
             .hint("look at the new plan and apply again"));
     }
     apply::Run::new(manifest, host, &mut state, emitter).all()
+}
+
+/// Applies a manifest to any system, without a plan before it: what [`serve`] does after the
+/// laptop has confirmed the plan. Returns an error if the run cannot go on.
+pub fn apply_manifest(manifest: &Manifest, system: &mut dyn System, sink: Box<Sink>) -> Result<()> {
+    let emitter = Emitter::new(sink, Arc::default());
+    emitter.scrub(Scrubber::new(manifest.secrets.values()));
+    let mut state = State::load(system)?;
+    let owed: Vec<_> = state.owed_changes().cloned().collect();
+    owed.iter().for_each(|id| system.mark_changed(id));
+    apply::Run::new(manifest, system, &mut state, &emitter).all()
 }
 
 fn first_difference(manifest: &Manifest, shown: &Plan, found: &Plan) -> Option<String> {

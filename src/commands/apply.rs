@@ -117,7 +117,10 @@ async fn second_interrupt(stop: &watch::Sender<bool>) {
 
 /// `user@machine`, for the history and the lock.
 fn who() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    let named = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let user = named
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{user}@{machine}")
 }

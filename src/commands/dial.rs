@@ -28,6 +28,9 @@ pub struct Args {
 /// Carries bytes between ssh and the host.
 pub fn run(args: &Args, _context: &Context) -> anyhow::Result<ExitCode> {
     let timeout = Duration::from_secs(args.timeout);
+    // The connection outlives the run, and a Ctrl-C that is meant for the run must not end it.
+    // This fails only for the leader of a process group, which ssh does not make of us.
+    let _own_session = rustix::process::setsid();
     let output = crate::report::terminal::raw_output()?;
     let done = dial::dial(&args.host, args.port, timeout, io::stdin(), output);
     if let (Err(error), Some(log)) = (&done, &args.log) {

@@ -63,8 +63,9 @@ fn list() -> String {
     for kind in KINDS {
         let description = schema(kind).map(|schema| description(schema.as_value()));
         let description = description.unwrap_or_default();
-        let first = description.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-        text.push_str(&hanging(&format!("{kind:width$}  "), &first));
+        let description = description.replace('\n', " ");
+        let first = description.split(". ").next().unwrap_or_default().trim_end_matches('.');
+        text.push_str(&hanging(&format!("{kind:width$}  "), first));
     }
     text.push_str("\n`infra doc KIND` says everything about one.\n");
     text
@@ -95,7 +96,7 @@ fn page(kind: &str, schema: &Value) -> String {
             facts.push(format!("`- {kind}: VALUE` sets it"));
         }
         facts.retain(|fact| !fact.is_empty());
-        text.push_str(&format!("  {name}  ({})\n", facts.join(", ")));
+        text.extend(["  ", name, "  (", &facts.join(", "), ")\n"]);
         text.push_str(&hanging(
             "      ",
             &description(field).replace("\n\n", " ").replace('\n', " "),

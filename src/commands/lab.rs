@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::cli::Context;
 use crate::error::{Context as _, Error};
 use crate::exit_code::ExitCode;
+use crate::inventory::{ALL, Inventory};
 use crate::lab::{self, Keep, Lab, Release, Wanted};
 use crate::report::{self, Format};
 
@@ -58,10 +59,11 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct UpArgs {
-    /// The servers' names.
-    #[arg(required = true, value_name = "SERVER")]
+    /// Servers, groups or patterns of the inventory, or other names for empty servers [default:
+    /// all of the inventory].
+    #[arg(value_name = "SERVER")]
     servers: Vec<String>,
-    /// What they run [default: debian-12].
+    /// What they run [default: what the inventory expects, or debian-12].
     #[arg(long, value_name = "RELEASE")]
     os: Option<Release>,
     /// Install the Debian packages that this machine lacks to run the lab.
@@ -98,18 +100,53 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         }
         Command::Ssh(args) => return Err(ssh(&lab, args)?.into()),
         Command::Status => status(&lab, context.output)?,
-        Command::Up(args) => up(&lab, args)?,
+        Command::Up(args) => up(&lab, args, context)?,
     }
     Ok(ExitCode::Done)
 }
 
-fn up(lab: &Lab, args: &UpArgs) -> anyhow::Result<()> {
+fn up(lab: &Lab, args: &UpArgs, context: &Context) -> anyhow::Result<()> {
+    let wanted = wanted(&args.servers, args.os, context)?;
     if args.install {
         Lab::install_requirements(&report::note)?;
     }
-    let wanted: Vec<_> =
-        args.servers.iter().map(|name| Wanted { name: name.clone(), release: args.os }).collect();
     Ok(lab.up(&wanted, &report::note)?)
+}
+
+/// The servers that `names` stand for, running what the inventory expects of the real ones. A name
+/// that the inventory does not have is a server to try something on.
+fn wanted(
+    names: &[String],
+    release: Option<Release>,
+    context: &Context,
+) -> anyhow::Result<Vec<Wanted>> {
+    let project = match context.project() {
+        Ok(project) => project,
+        // Without a project there are only servers to try something on.
+        Err(_) if !names.is_empty() && context.project.is_none() => {
+            return Ok(names.iter().map(|name| Wanted { name: name.clone(), release }).collect());
+        }
+        Err(error) => return Err(error),
+    };
+    let inventory = Inventory::load(&project, true, &[])?;
+    let all = [ALL.to_owned()];
+    let mut wanted = Vec::new();
+    for name in if names.is_empty() { &all } else { names } {
+        let servers = inventory.select(std::slice::from_ref(name)).unwrap_or_default();
+        if servers.is_empty() {
+            report::note(&format!("`{name}` is not in the inventory: an empty server"));
+            wanted.push(Wanted { name: name.clone(), release });
+        }
+        for name in servers {
+            let os = inventory.servers.get(&name).and_then(|server| server.expect.os.as_deref());
+            let release = match (release, os) {
+                (None, Some(os)) => Some(Release::named(os)?),
+                (release, _) => release,
+            };
+            wanted.push(Wanted { name, release });
+        }
+    }
+    Ok(wanted)
 }
 
 fn status(lab: &Lab, format: Format) -> anyhow::Result<()> {

@@ -27,7 +27,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
             .into());
     };
     let settings = args.targets.settings(&inventory, name)?;
-    let transport = args.targets.transport(1)?;
+    let transport = args.targets.transport()?;
     let mut ssh = transport.ssh(Login { server: name, settings: &settings })?;
     ssh.args(&args.command);
     // Only returns if ssh cannot be started.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value};
 
+use super::explain::{explain, undefined};
 use super::filters;
-use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::diagnostic::{Diagnostic, Span};
 use crate::inventory::Project;
 
 /// Steps after which an expression or template is stopped: an endless loop is a mistake.
@@ -103,105 +104,19 @@ pub(super) fn has_expression(text: &str) -> bool {
 
 /// What is between the braces of a text that may be one whole expression.
 fn whole(text: &str) -> Option<&str> {
-    text.trim().strip_prefix("{{")?.strip_suffix("}}")
+    text.strip_prefix("{{")?.strip_suffix("}}")
 }
 
-/// Where a template includes another from: its own folder first, then `templates/`.
+/// Where a template includes another from: the templates of its role first, then the project's.
 fn find(project: &Project, name: &str, parent: &str) -> String {
-    let own = parent.rsplit_once('/').map(|(folder, _)| format!("{folder}/{name}"));
-    match own {
-        Some(path) if project.root.join(&path).is_file() => path,
-        _ => format!("templates/{name}"),
-    }
-}
-
-/// The mistake of an expression that is nothing at all.
-fn undefined(text: &str, span: &Span) -> Diagnostic {
-    let name = text.trim();
-    let start = span.text().find(name).map(|offset| span.range.start + offset);
-    let place = start.map(|start| Span::new(&span.source, start..start + name.len()));
-    Diagnostic::at(&place.unwrap_or_else(|| span.clone()), format!("`{name}` is not defined"))
-}
-
-/// A mistake in an expression or template as a diagnostic. Values are never shown: they may be
-/// secrets.
-fn explain(error: &minijinja::Error, text: &str, span: &Span) -> Diagnostic {
-    let error = innermost(error);
-    let place = place(error, text, span);
-    let what = place.text().trim().to_owned();
-    let what = if what.is_empty() || what.contains('\n') || what.len() > 80 {
-        "this".to_owned()
-    } else {
-        format!("`{}`", what.trim_start_matches("{{").trim_end_matches("}}").trim())
-    };
-    let message = match error.kind() {
-        Kind::UndefinedError => format!("{what} is not defined"),
-        Kind::TemplateNotFound => format!("template not found: {}", detail(error)),
-        Kind::SyntaxError => format!("syntax error: {}", detail(error)),
-        Kind::UnknownFilter | Kind::UnknownTest | Kind::UnknownFunction | Kind::UnknownMethod => {
-            detail(error)
-        }
-        Kind::OutOfFuel => "this takes too long to evaluate".to_owned(),
-        _ => format!("{what} cannot be evaluated: {}", detail(error)),
-    };
-    let mistake = Diagnostic::at(&place, message);
-    match error.kind() {
-        Kind::UnknownFilter => mistake.suggest(
-            what.trim_matches('`').rsplit('|').next().unwrap_or_default().trim(),
-            filters::NAMES.iter().copied(),
-        ),
-        _ => mistake,
-    }
-}
-
-fn detail(error: &minijinja::Error) -> String {
-    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
-}
-
-/// The error that a chain of includes and imports began with.
-fn innermost(error: &minijinja::Error) -> &minijinja::Error {
-    let mut error = error;
-    while let Some(source) = std::error::Error::source(error) {
-        match source.downcast_ref::<minijinja::Error>() {
-            Some(inner) => error = inner,
-            None => break,
+    let mut parts = parent.splitn(4, '/');
+    if let (Some("roles"), Some(role)) = (parts.next(), parts.next()) {
+        let own = format!("roles/{role}/templates/{name}");
+        if project.root.join(&own).is_file() {
+            return own;
         }
     }
-    error
-}
-
-/// The bytes the mistake is about: in the template if there is one, else in the YAML file if the
-/// text stands there as it is, else the whole value.
-fn place(error: &minijinja::Error, text: &str, span: &Span) -> Span {
-    let range = error.range().or_else(|| line_range(error));
-    let name = error.name().unwrap_or_default();
-    if let (false, Some(source)) =
-        (name.is_empty() || name == "<expression>", error.template_source())
-    {
-        let source = Source::new(name, source);
-        return Span::new(&source, range.unwrap_or(0..0));
-    }
-    let start = span.text().find(text).map(|offset| span.range.start + offset);
-    match (start, range) {
-        (Some(start), Some(range)) if range.end <= text.len() => {
-            Span::new(&span.source, start + range.start..start + range.end)
-        }
-        _ => span.clone(),
-    }
-}
-
-/// The line of an error that has no exact range.
-fn line_range(error: &minijinja::Error) -> Option<std::ops::Range<usize>> {
-    let source = error.template_source()?;
-    let number = error.line()?.checked_sub(1)?;
-    let mut start = 0;
-    for (index, line) in source.split_inclusive('\n').enumerate() {
-        if index == number {
-            return Some(start..start + line.trim_end().len());
-        }
-        start += line.len();
-    }
-    None
+    format!("templates/{name}")
 }
 
 /// A shared engine.

@@ -16,17 +16,14 @@ use crate::manifest::{Resource, ResourceId};
 use crate::resources::{Spec, primary_field};
 use crate::yaml::{self, Entry, Map, Node};
 
-/// Fields that become arguments of a program, or are shown by one: no secret may be in them.
-const ARGUMENTS: &[(&str, &[&str])] = &[
-    (
-        "command",
-        &["name", "run", "unless", "only_if", "creates", "refuse_if", "refuse_message", "cwd"],
-    ),
-    ("cron", &["command", "name"]),
-    ("git", &["repository", "ref", "path"]),
-    ("http_check", &["url"]),
-    ("service", &["validate"]),
-    ("systemd_unit", &["content", "unit", "service", "timer", "install"]),
+/// The only fields that may hold secrets. All others end in arguments of programs, in files that
+/// everybody can read, or in reports.
+const CONFIDENTIAL: &[(&str, &[&str])] = &[
+    ("command", &["env", "stdin"]),
+    ("file", &["content", "template"]),
+    ("git", &["credential"]),
+    ("postgresql_role", &["password"]),
+    ("user", &["password_hash"]),
 ];
 
 /// A resource whose links to others are still names.
@@ -97,7 +94,6 @@ impl Expansion<'_> {
             Body::Resource(entry) => {
                 let spec = self.spec(entry, &scope)?;
                 used.extend(scope.secrets().take_used());
-                named_by_secret(&spec, &used, &scope, &entry.value.span)?;
                 self.linked.push(Linked {
                     requires: links(item.requires.as_ref(), "requires", &scope)?,
                     reload: links(item.reload.as_ref(), "reload", &scope)?,
@@ -130,15 +126,15 @@ impl Expansion<'_> {
             }
             _ => return Err(Box::new(entry.value.wrong_kind(kind, "a map of fields"))),
         };
-        let arguments = ARGUMENTS.iter().find(|(known, _)| *known == kind);
+        let confidential = CONFIDENTIAL.iter().find(|(known, _)| *known == kind);
+        let confidential = confidential.map(|(_, names)| *names).unwrap_or_default();
         let mut fields = Map::default();
         let mut seen = BTreeSet::new();
         for field in &map.entries {
             let evaluated = self.field(kind, field, scope)?;
             let used = scope.secrets().take_used();
-            let is_argument = arguments.is_some_and(|(_, names)| names.contains(&&*field.key));
-            if is_argument && let Some(name) = used.first() {
-                return Err(Box::new(argument(field, name)));
+            if let (Some(name), false) = (used.first(), confidential.contains(&&*field.key)) {
+                return Err(Box::new(exposed(field, name, kind, confidential)));
             }
             seen.extend(used);
             fields.entries.push(evaluated);
@@ -206,15 +202,24 @@ impl Expansion<'_> {
     }
 }
 
-/// Evaluates the values of a `let` in order and adds them to the scope.
+/// Evaluates the values of a `let` in order and adds them to the scope. One that holds a secret is
+/// evaluated again wherever it is used, so that only those who use it count as holding the secret.
 pub(super) fn with_lets(lets: &[Entry], scope: &Arc<Scope>) -> Result<Arc<Scope>, Failure> {
     let mut scope = Arc::clone(scope);
     for entry in lets {
+        let before = scope.secrets().take_used();
         let value = match entry.value.as_str() {
             Some(text) => scope.text(text, &entry.value)?,
             None => scope.lazy(&entry.value),
         };
-        scope = scope.with(BTreeMap::from([(entry.key.to_string(), Local::Value(value))]));
+        let holds_secret = !scope.secrets().take_used().is_empty();
+        scope.secrets().remember(before);
+        let local = if holds_secret {
+            Local::Node(entry.value.clone(), Arc::clone(&scope))
+        } else {
+            Local::Value(value)
+        };
+        scope = scope.with(BTreeMap::from([(entry.key.to_string(), local)]));
     }
     Ok(scope)
 }
@@ -267,31 +272,17 @@ fn links(
     Ok(names)
 }
 
-fn argument(field: &Entry, secret: &str) -> Diagnostic {
+/// The mistake of a secret where others can read it.
+fn exposed(field: &Entry, secret: &str, kind: &str, confidential: &[&str]) -> Diagnostic {
     let message = format!("the secret `{secret}` may not be in `{}`", field.key);
-    Diagnostic::at(&field.value.span, message)
-        .because("arguments of programs and unit files can be read by everybody on the server")
-        .hint("pass it in `env`, in `stdin` or in a file")
-}
-
-/// Refuses a secret in what a resource is called: names are shown everywhere.
-fn named_by_secret(
-    spec: &Spec,
-    used: &BTreeSet<String>,
-    scope: &Scope,
-    span: &Span,
-) -> Result<(), Failure> {
-    let id = spec.id().to_string();
-    let held = used.iter().find(|name| {
-        let secret = scope.secrets().get(name);
-        secret.is_some_and(|secret| !secret.expose().is_empty() && id.contains(secret.expose()))
-    });
-    match held {
-        Some(name) => {
-            let message = format!("the secret `{name}` may not be in the name of a resource");
-            Err(Box::new(Diagnostic::at(span, message).because("names are shown in every report")))
-        }
-        None => Ok(()),
+    let mistake = Diagnostic::at(&field.value.span, message).because(
+        "arguments of programs, names and most files can be read by everybody on the server",
+    );
+    let names: Vec<String> = confidential.iter().map(|name| format!("`{name}`")).collect();
+    match kind {
+        "command" | "git" => mistake.hint(format!("pass it in {}", names.join(" or "))),
+        "cron" | "systemd_unit" => mistake.hint("put it into a `file` that only its user can read"),
+        _ => mistake,
     }
 }
 
@@ -315,11 +306,15 @@ fn unique(
                 known.reload.extend(one.reload);
                 known.restart.extend(one.restart);
             }
-            _ => mistakes.push(
-                Diagnostic::at(&one.span, format!("`{}` is declared twice", one.resource.id))
-                    .label("differently here")
-                    .and(first, "first here"),
-            ),
+            _ => {
+                let message = format!("`{}` is declared twice", one.resource.id);
+                let mistake = Diagnostic::at(&one.span, message);
+                mistakes.push(if *first == one.span {
+                    mistake.label("differently in two rounds of a `for_each`")
+                } else {
+                    mistake.label("differently here").and(first, "first here")
+                });
+            }
         }
     }
     (kept, places)

@@ -2,6 +2,7 @@
 
 mod engine;
 mod expand;
+mod explain;
 mod filters;
 mod params;
 mod peers;
@@ -44,8 +45,9 @@ impl<'a> Compiler<'a> {
     pub fn new(project: &'a Project, inventory: &'a Inventory, store: &'a Store) -> Self {
         let engine = Arc::new(Engine::new(project));
         let groups = inventory.groups.iter();
-        let groups = groups.map(|(name, group)| (name, Value::from(group.servers.clone())));
-        let groups = groups.collect();
+        let groups = Value::from_pairs(
+            groups.map(|(name, group)| (name.as_str(), Value::from(group.servers.clone()))),
+        );
         let servers = inventory.servers.iter();
         let peers = servers.map(|(name, server)| (name.clone(), peer(server, inventory.lab)));
         let peers = Arc::new(peers.collect());

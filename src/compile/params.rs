@@ -91,7 +91,7 @@ impl Fields {
             Value::Null => &empty,
             _ => {
                 mistakes.push(given.wrong_kind(what.trim_matches('`'), "a map"));
-                &empty
+                return given.clone();
             }
         };
         for entry in &map.entries {
@@ -229,7 +229,7 @@ impl Schema {
     /// A struct in a map is told as missing something where its key is.
     fn check_inside(&self, entry: &Entry, mistakes: &mut Diagnostics) -> Node {
         match &self.kind {
-            Kind::Struct(fields) => {
+            Kind::Struct(fields) if !entry.value.as_str().is_some_and(has_expression) => {
                 let what = format!("`{}`", entry.key);
                 fields.check(&entry.value, &what, &entry.key_span, mistakes)
             }
@@ -392,7 +392,10 @@ fn pattern(node: &Node, mistakes: &mut Diagnostics) -> Option<Regex> {
     match Regex::new(node.scalar().unwrap_or_default()) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            mistakes.push(Diagnostic::at(&node.span, "`pattern` is not a pattern").because(error));
+            // The crate draws its own snippet above the reason.
+            let reason = error.to_string();
+            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            mistakes.push(Diagnostic::at(&node.span, "`pattern` is not a pattern").because(reason));
             None
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
@@ -50,6 +50,10 @@ const CERTIFICATES: &str = "/usr/local/share/ca-certificates";
 /// Counted up when the code below makes another image of the same settings.
 const VERSION: u32 = 1;
 
+/// After how many days an image is built anew: its package lists name files that the archive
+/// removes in time.
+const DAYS: u64 = 14;
+
 /// How long mmdebstrap may take over a slow line.
 const BUILD_TIMEOUT: Duration = Duration::from_mins(20);
 
@@ -61,6 +65,8 @@ pub(super) struct Recipe {
     apt_settings: String,
     /// Name and content.
     certificates: Vec<(String, Vec<u8>)>,
+    /// Counts up every [`DAYS`] days.
+    period: u64,
 }
 
 impl Recipe {
@@ -79,12 +85,19 @@ impl Recipe {
             }
         }
         let mirror = Mirror::of_this_machine();
-        Ok(Self { release, mirror, apt_settings: sources::fetch_settings()?, certificates })
+        let apt_settings = sources::fetch_settings()?;
+        // A clock before 1970 has no period, and works.
+        let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let period = age.as_secs() / (DAYS * 24 * 60 * 60);
+        Ok(Self { release, mirror, apt_settings, certificates, period })
     }
 
     /// The image's name: another recipe has another one.
     pub(super) fn name(&self) -> String {
-        let recipe = format!("{VERSION}\n{self:?}\n{PACKAGES:?}\n{MASKED:?}");
+        let Self { release: _, mirror, apt_settings, certificates, period } = self;
+        let recipe = format!(
+            "{VERSION} {period}\n{mirror:?}\n{apt_settings}\n{certificates:?}\n{PACKAGES:?}\n{MASKED:?}"
+        );
         let mut digits = format!("{:x}", Sha256::digest(recipe));
         digits.truncate(8);
         format!("{}-{digits}", self.release)
@@ -195,7 +208,7 @@ impl Recipe {
     }
 }
 
-/// Removes what no server needs: images of earlier recipes, and those half built.
+/// Removes the images that are not among `keep`, and those half built.
 ///
 /// # Errors
 /// When something cannot be removed.
@@ -218,6 +231,7 @@ mod tests {
             mirror: Mirror::of_this_machine(),
             apt_settings: "Acquire::Retries \"3\";\n".to_owned(),
             certificates: Vec::new(),
+            period: 1400,
         }
     }
 
@@ -251,5 +265,7 @@ mod tests {
         assert!(first.name().starts_with("debian-12-"), "{}", first.name());
         second.certificates.push(("office.crt".to_owned(), b"x".to_vec()));
         assert_ne!(first.name(), second.name());
+        let later = Recipe { period: first.period + 1, ..recipe() };
+        assert_ne!(first.name(), later.name());
     }
 }

@@ -8,6 +8,7 @@ mod cgroup;
 mod folder;
 mod image;
 mod login;
+mod machine;
 mod network;
 mod packages;
 mod process;
@@ -114,6 +115,7 @@ impl Lab {
             booted.push(server);
         }
         self.write_logins()?;
+        self.clean()?;
         drop(lock);
         for server in booted {
             server.wait_until_up(&self.folder, notice)?;
@@ -122,11 +124,22 @@ impl Lab {
         Ok(())
     }
 
+    /// Removes images of earlier recipes that no server is made of any more.
+    fn clean(&self) -> Result<()> {
+        let mut keep: Vec<String> =
+            Server::all(&self.folder)?.into_iter().map(|server| server.image).collect();
+        for release in Release::ALL {
+            keep.push(Recipe::new(release)?.name());
+        }
+        image::clean(&self.folder, &keep)
+    }
+
     /// The server `wanted`, with its files.
     fn ensure(&self, wanted: &Wanted, network: &Network, notice: &dyn Fn(&str)) -> Result<Server> {
         let name = &wanted.name;
         if let Some(server) = Server::find(&self.folder, name)? {
             return match wanted.release {
+                // Its files were made for the other release.
                 Some(release) if release != server.release => {
                     Err(Error::input(format!("`{name}` is up in the lab with {}", server.release))
                         .hint(format!("run `infra lab down {name}` first")))

@@ -63,6 +63,9 @@ impl Report {
         self.progress.event(name, event);
         let Some(server) = self.servers.get_mut(name) else { return Ok(()) };
         server.totals.add(event);
+        if matches!(event, Event::Aborted { .. }) {
+            server.totals.skip_rest(server.manifest.resources.len());
+        }
         let text = match self.format {
             Format::Json => {
                 let id = match event {

@@ -96,6 +96,13 @@ impl Totals {
         }
     }
 
+    /// The run ended early: what was not reached of `all` resources was skipped.
+    pub(super) fn skip_rest(&mut self, all: usize) {
+        if self.is_applying {
+            self.applied.skipped += all.saturating_sub(self.applied.all());
+        }
+    }
+
     /// From now on only what the apply meets counts as a failure: it checks everything again.
     fn begin(&mut self) {
         if !self.is_applying {

@@ -88,15 +88,15 @@ impl Store {
 
     /// What `server` may read: `all`, its groups, and its own file, the later ones stronger.
     pub fn for_server(&self, server: &str, groups: &[String]) -> Secrets {
-        let Some(shelf) = &self.shelf else { return Secrets::placeholders() };
-        let names: Vec<&str> = if shelf.lab {
+        let Some(files) = &self.shelf else { return Secrets::placeholders() };
+        let names: Vec<&str> = if files.lab {
             vec![LAB_FILE]
         } else {
             let groups = groups.iter().map(String::as_str);
             std::iter::once("all").chain(groups).chain(std::iter::once(server)).collect()
         };
         let names = names.into_iter().map(str::to_owned).collect();
-        Secrets::in_files(Files { shelf: Arc::clone(shelf), names })
+        Secrets::in_files(Files { shelf: Arc::clone(files), names })
     }
 }
 

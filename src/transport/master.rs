@@ -45,10 +45,8 @@ pub(super) struct Master<'a> {
 pub(super) enum Person<'a> {
     /// Nobody: there is no terminal.
     Absent,
-    /// Somebody whom no other connection asks at the same time.
-    Present,
-    /// Somebody who is asked by one connection after the other, and only where needed.
-    Shared(&'a tokio::sync::Mutex<()>),
+    /// Somebody, who is asked by one connection after the other, and only where needed.
+    Present(&'a tokio::sync::Mutex<()>),
 }
 
 impl<'a> Master<'a> {
@@ -89,9 +87,8 @@ impl<'a> Master<'a> {
     }
 
     async fn launch(&self, person: Person<'_>) -> Result<()> {
-        let may_ask = matches!(person, Person::Present);
-        let Err((error, log)) = self.log_in(may_ask).await else { return Ok(()) };
-        let Person::Shared(turn) = person else { return Err(error) };
+        let Err((error, log)) = self.log_in(false).await else { return Ok(()) };
+        let Person::Present(turn) = person else { return Err(error) };
         if !failure::needs_person(&log) {
             return Err(error);
         }
@@ -131,6 +128,11 @@ impl<'a> Master<'a> {
         // ssh asks on the terminal itself; its standard error is inherited for what hardware
         // keys want to be touched for.
         ssh.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        if !may_ask {
+            // What ssh starts to reach a jump host stays in its process group for as long as the
+            // connection lives: a Ctrl-C that is meant for one run must not end it.
+            ssh.process_group(0);
+        }
         let limit = if may_ask { PATIENCE } else { LOGIN };
         match timeout(limit, ssh.status()).await {
             Ok(Ok(status)) => Ok(Some(status.success())),

@@ -50,13 +50,12 @@ pub struct Transport {
     /// Our own program, if ssh may reach servers through it.
     relay: Option<PathBuf>,
     passwords: Passwords,
-    /// Whose turn it is to ask the person at the terminal; `None` while only one server is asked.
-    turn: Option<Mutex<()>>,
+    /// Whose turn it is to ask the person at the terminal.
+    turn: Mutex<()>,
 }
 
 impl Transport {
-    /// `session_folder` is the value of `XDG_RUNTIME_DIR`; `servers` is how many will be connected
-    /// to; `relay` is the path of `infra` itself, through whose `dial` ssh connects faster where
+    /// `session_folder` is the value of `XDG_RUNTIME_DIR`; `relay` is the path of `infra` itself, through whose `dial` ssh connects faster where
     /// the user's configuration names no proxy.
     ///
     /// # Errors
@@ -64,14 +63,13 @@ impl Transport {
     pub fn new(
         session_folder: Option<&Path>,
         passwords: Passwords,
-        servers: usize,
         relay: Option<PathBuf>,
     ) -> Result<Self> {
         Ok(Self {
             folder: RuntimeFolder::open(session_folder)?,
             relay,
             passwords,
-            turn: (servers > 1).then(|| Mutex::new(())),
+            turn: Mutex::new(()),
         })
     }
 
@@ -117,11 +115,8 @@ impl Transport {
     async fn open(&self, login: Login<'_>) -> Result<Child<Arc<Session>>> {
         let Login { server, settings } = login;
         let master = Master::new(server, settings, &self.folder, self.relay.as_deref());
-        let person = match (self.passwords.can_ask(), &self.turn) {
-            (false, _) => Person::Absent,
-            (true, None) => Person::Present,
-            (true, Some(turn)) => Person::Shared(turn),
-        };
+        let person =
+            if self.passwords.can_ask() { Person::Present(&self.turn) } else { Person::Absent };
         match timeout(OPENING, channel(&master)).await {
             Ok(Ok(child)) => return Ok(child),
             Ok(Err(_)) => {}

@@ -1,9 +1,11 @@
 //! `infra diff` and `infra apply` as a user runs them, on a real sshd: output and exit codes.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use assert_cmd::Command;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::sshd::{Setup, Sshd};
@@ -57,19 +59,18 @@ impl Project {
     }
 
     fn infra_with(&self, arguments: &[&str], name: &str, value: &str) -> (i32, String, String) {
-        let output = Command::cargo_bin("infra")
-            .unwrap()
-            .args(arguments)
-            .current_dir(&self.folder)
-            .env("XDG_RUNTIME_DIR", self.sshd.folder.path())
-            .env("HOME", self.sshd.folder.path())
-            .env_remove("INFRA_IDENTITY")
-            .env_remove("INFRA_IDENTITY_FILE")
-            .env(name, value)
-            .output()
-            .unwrap();
+        let output = self.command(arguments).env(name, value).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_infra"));
+        command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
+        command.env("XDG_RUNTIME_DIR", self.sshd.folder.path());
+        command.env("HOME", self.sshd.folder.path());
+        command.env_remove("INFRA_IDENTITY").env_remove("INFRA_IDENTITY_FILE");
+        command
     }
 }
 
@@ -237,6 +238,28 @@ fn only_some_resources() {
     let (code, _, error) = project.infra(&["diff", "rufus", "--skip", "dmo"]);
     assert_eq!(error, "error: `rufus` has no role or resource `dmo`\nhint: did you mean `demo`?\n");
     assert_eq!(code, 1);
+}
+
+#[test]
+fn ctrl_c_ends_after_the_resource_in_hand() {
+    let project = Project::new();
+    write(
+        &project.folder.join("roles/demo/role.yaml"),
+        "description: slow\nresources:\n\
+         - command: { run: [sh, -c, 'sleep 2; echo > /var/lib/a'], creates: /var/lib/a }\n\
+         - command: { run: [touch, /var/lib/b], creates: /var/lib/b }\n",
+    );
+    let mut infra = project.command(&["apply", "rufus", "--yes", "--output", "json"]);
+    let mut process = infra.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("\"applying\"")).unwrap();
+    let pid = Pid::from_child(&process);
+    rustix::process::kill_process(pid, Signal::INT).unwrap();
+    let rest: Vec<String> = lines.collect();
+    let done = rest.iter().find(|line| line.contains("apply_totals")).unwrap();
+    let done: Value = serde_json::from_str(done).unwrap();
+    assert_eq!((&done["changed"], &done["skipped"]), (&1.into(), &1.into()));
+    assert_eq!(process.wait().unwrap().code(), Some(130));
 }
 
 #[test]

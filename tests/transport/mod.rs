@@ -17,7 +17,7 @@ use crate::sshd::{Setup, Sshd};
 fn facts_with(folder: &Path, settings: &SshSettings, ask: Option<Ask>) -> Result<Facts, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let transport = Transport::new(Some(folder), Passwords::new(ask), 1, relay())?;
+        let transport = Transport::new(Some(folder), Passwords::new(ask), Some(relay()))?;
         let mut link = transport.connect(Login { server: "rufus", settings }).await?;
         link.send(&Request::Facts).await?;
         let Event::Started { facts } = link.receive().await? else { panic!("no facts") };
@@ -27,8 +27,8 @@ fn facts_with(folder: &Path, settings: &SshSettings, ask: Option<Ask>) -> Result
 }
 
 /// The program whose `dial` ssh connects through.
-fn relay() -> Option<PathBuf> {
-    Some(PathBuf::from(env!("CARGO_BIN_EXE_infra")))
+fn relay() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_infra"))
 }
 
 fn facts(sshd: &Sshd, settings: &SshSettings) -> Result<Facts, Error> {

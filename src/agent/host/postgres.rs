@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ use crate::resources::probe::SqlRow;
 
 /// Where Debian's clusters have their sockets.
 const SOCKETS: &str = "/run/postgresql";
+
+/// Where Debian's clusters have their configuration, by version and name.
+const CLUSTERS: &str = "/etc/postgresql";
 
 /// How long the socket and the handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -254,8 +258,24 @@ fn explain(what: &str, error: &postgres::Error) -> Error {
 }
 
 fn not_answering() -> Error {
-    Error::new(Kind::ToolMissing, format!("PostgreSQL does not answer on `{SOCKETS}`"))
-        .hint("declare the package `postgresql` and its service before this resource")
+    let hint = match stopped_cluster(Path::new(CLUSTERS)) {
+        Some(unit) => format!("its cluster is stopped: declare `service: {unit}` before this"),
+        None => "declare the package `postgresql` and its service before this resource".to_owned(),
+    };
+    Error::new(Kind::ToolMissing, format!("PostgreSQL does not answer on `{SOCKETS}`")).hint(hint)
+}
+
+/// The unit of the newest cluster that is configured. `postgresql.service` itself counts as
+/// active while all of its clusters are stopped.
+fn stopped_cluster(folder: &Path) -> Option<String> {
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    let versions = names(folder).into_iter().filter_map(|name| name.parse::<u32>().ok());
+    let version = versions.max()?;
+    let cluster = names(&folder.join(version.to_string())).into_iter().min()?;
+    Some(format!("postgresql@{version}-{cluster}"))
 }
 
 /// The running cluster of the highest version, as the lock files beside the sockets tell.
@@ -308,11 +328,13 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_sockets_does_not_answer() {
-        assert_eq!(
-            not_answering().to_string(),
-            "PostgreSQL does not answer on `/run/postgresql`\n\
-             hint: declare the package `postgresql` and its service before this resource"
-        );
+    fn names_the_unit_of_the_newest_stopped_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(stopped_cluster(folder.path()), None);
+        for cluster in ["9/main", "15/main", "15/archive", "old/main"] {
+            std::fs::create_dir_all(folder.path().join(cluster)).unwrap();
+        }
+        let unit = stopped_cluster(folder.path());
+        assert_eq!(unit.as_deref(), Some("postgresql@15-archive"));
     }
 }

@@ -1,0 +1,131 @@
+//! What minijinja says about an expression or a template, as a diagnostic at its place.
+
+use std::ops::Range;
+
+use minijinja::ErrorKind as Kind;
+
+use super::filters;
+use crate::diagnostic::{Diagnostic, Source, Span};
+
+/// The mistake of an expression that is nothing at all.
+pub(super) fn undefined(text: &str, span: &Span) -> Diagnostic {
+    let name = text.trim();
+    let place = in_yaml(name, 0..name.len(), span).unwrap_or_else(|| span.clone());
+    Diagnostic::at(&place, format!("`{name}` is not defined"))
+}
+
+/// A mistake in an expression or template as a diagnostic; `text` is the expression, `span` where
+/// it is written or the template is named. Values are never shown: they may be secrets.
+pub(super) fn explain(error: &minijinja::Error, text: &str, span: &Span) -> Diagnostic {
+    let error = innermost(error);
+    let place = place(error, text, span);
+    let what = place.text().trim_start_matches("{{").trim_end_matches("}}").trim();
+    let what = if what.is_empty() || what.contains('\n') || what.len() > 80 {
+        "this".to_owned()
+    } else {
+        format!("`{what}`")
+    };
+    match error.kind() {
+        Kind::UndefinedError => Diagnostic::at(&place, format!("{what} is not defined")),
+        Kind::TemplateNotFound => {
+            let detail = detail(error);
+            let name = detail.split('\'').nth(1).unwrap_or(&detail);
+            Diagnostic::at(&place, format!("template `{name}` is not there"))
+                .hint("templates are looked for in the role's `templates/`, then in the project's")
+        }
+        Kind::SyntaxError => Diagnostic::at(&place, format!("syntax error: {}", detail(error))),
+        Kind::UnknownFilter => {
+            let name = what.trim_matches('`').rsplit('|').next().unwrap_or_default().trim();
+            Diagnostic::at(&place, format!("unknown filter `{name}`"))
+                .suggest(name, filters::NAMES.iter().copied())
+        }
+        Kind::UnknownTest | Kind::UnknownFunction | Kind::UnknownMethod => {
+            Diagnostic::at(&place, detail(error))
+        }
+        Kind::OutOfFuel => Diagnostic::at(&place, "this takes too long to evaluate"),
+        _ => Diagnostic::at(&place, format!("{what} cannot be evaluated: {}", detail(error))),
+    }
+}
+
+fn detail(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+}
+
+/// The error that a chain of includes and imports began with.
+fn innermost(error: &minijinja::Error) -> &minijinja::Error {
+    let mut error = error;
+    while let Some(source) = std::error::Error::source(error) {
+        match source.downcast_ref::<minijinja::Error>() {
+            Some(inner) => error = inner,
+            None => break,
+        }
+    }
+    error
+}
+
+/// The bytes the mistake is about: in the template if there is one, else in the YAML file if they
+/// can be found there, else the whole value.
+fn place(error: &minijinja::Error, text: &str, span: &Span) -> Span {
+    let is_undefined = error.kind() == Kind::UndefinedError;
+    let name = error.name().unwrap_or_default();
+    if let (false, Some(source)) =
+        (name.is_empty() || name == "<expression>", error.template_source())
+    {
+        let range = error.range().map(|range| widened(source, range, is_undefined));
+        let range = range.or_else(|| line_range(source, error.line()?)).unwrap_or(0..0);
+        return Span::new(&Source::new(name, source), range);
+    }
+    let range = error.range().map(|range| widened(text, range, is_undefined));
+    let range = range.or_else(|| line_range(text, error.line()?));
+    range.and_then(|range| in_yaml(text, range, span)).unwrap_or_else(|| span.clone())
+}
+
+/// minijinja marks only the last step of `a.b.c`, and the filter instead of what it is given.
+fn widened(source: &str, range: Range<usize>, is_undefined: bool) -> Range<usize> {
+    let marked = source.get(range.clone()).unwrap_or_default();
+    let before = source.get(..range.start).unwrap_or_default();
+    if marked.starts_with(['.', '[']) {
+        return path_start(before)..range.end;
+    }
+    if let (true, Some(given)) = (is_undefined, before.trim_end().strip_suffix('|')) {
+        let given = given.trim_end();
+        let start = path_start(given);
+        if start < given.len() {
+            return start..given.len();
+        }
+    }
+    range
+}
+
+/// Where the name begins that `text` ends with.
+fn path_start(text: &str) -> usize {
+    let in_path = |c: char| c.is_alphanumeric() || "_.[]'\"".contains(c);
+    text.trim_end_matches(in_path).len()
+}
+
+/// The place of a part of a text in the YAML file. There the text may look different: a block of
+/// lines is indented, a quoted text may hold escapes. Then the same words are looked for.
+fn in_yaml(text: &str, range: Range<usize>, span: &Span) -> Option<Span> {
+    let written = span.text();
+    let words = text.get(range.clone())?;
+    let start = if let Some(start) = written.find(text) {
+        start + range.start
+    } else {
+        let earlier = text.get(..range.start)?.matches(words).count();
+        written.match_indices(words).nth(earlier).filter(|_| !words.is_empty())?.0
+    };
+    let start = span.range.start + start;
+    Some(Span::new(&span.source, start..start + words.len()))
+}
+
+/// The bytes of a line, from 1.
+fn line_range(source: &str, number: usize) -> Option<Range<usize>> {
+    let mut start = 0;
+    for (index, line) in source.split_inclusive('\n').enumerate() {
+        if index + 1 == number {
+            return Some(start..start + line.trim_end().len());
+        }
+        start += line.len();
+    }
+    None
+}

@@ -1,0 +1,195 @@
+//! The agent's loop, by its cases: `tests/agent/<case>.yaml`.
+//!
+//! ```yaml
+//! world: { … }          # as in tests/resources.rs
+//! roles:                # in order; the links are ids
+//!   web:
+//!     - file: { path: /etc/a, content: x }
+//!       reload: ["service:nginx"]
+//!     - service: nginx
+//! events:               # every event but progress, as text; written anew by `UPDATE=1`
+//!   - file:/etc/a changed
+//! files: { /etc/a: x }  # what is there afterwards; null: nothing
+//! again: ok             # a second run changes nothing; leave it out where that is not so
+//! ```
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use infra::agent;
+use infra::events::{Event, Outcome, ServiceAction};
+use infra::manifest::{Expect, Manifest, Resource, ResourceId};
+use infra::resources::{Change, Probe, Spec, primary_field};
+use serde::Deserialize;
+use serde_yaml::Value as Yaml;
+
+use crate::support::{Fake, World};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    #[serde(default)]
+    world: World,
+    roles: serde_yaml::Mapping,
+    #[serde(default)]
+    events: Vec<String>,
+    #[serde(default)]
+    files: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    again: Option<String>,
+}
+
+#[test]
+fn every_case_holds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agent");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no case");
+    let mut wrong = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let case: Case = serde_yaml::from_str(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let found = run(&case);
+        if found.events != case.events && std::env::var_os("UPDATE").is_some() {
+            rewrite(&path, &text, &found.events);
+        } else if found.events != case.events {
+            let events = found.events.join("\n  - ");
+            wrong.push(format!("{}: found the events\n  - {events}", path.display()));
+        }
+        wrong.extend(found.mistakes.iter().map(|what| format!("{}: {what}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+struct Found {
+    events: Vec<String>,
+    mistakes: Vec<String>,
+}
+
+fn run(case: &Case) -> Found {
+    let manifest = manifest(&case.roles);
+    let mut fake = Fake::new(&case.world);
+    let events = apply(&manifest, &mut fake);
+    let mut mistakes = Vec::new();
+    for (path, wanted) in &case.files {
+        let found = fake.read(path).unwrap();
+        let found = found.map(|content| String::from_utf8_lossy(&content).into_owned());
+        if found != *wanted {
+            mistakes.push(format!("`{path}` holds {found:?}, not {wanted:?}"));
+        }
+    }
+    if case.again.is_some() {
+        let second = apply(&manifest, &mut fake);
+        if !second.iter().all(|event| event.ends_with(" ok")) {
+            mistakes.push(format!("a second run: {}", second.join("; ")));
+        }
+    }
+    Found { events, mistakes }
+}
+
+fn apply(manifest: &Manifest, fake: &mut Fake) -> Vec<String> {
+    let events = Rc::new(RefCell::new(Vec::new()));
+    let sink = {
+        let events = Rc::clone(&events);
+        move |event: &Event| {
+            events.borrow_mut().extend(described(event));
+            Ok(())
+        }
+    };
+    let result = agent::apply_manifest(manifest, fake, Box::new(sink));
+    let mut events = events.take();
+    events.extend(result.err().map(|error| format!("aborted: {}", error.message)));
+    events
+}
+
+fn described(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Applied { id, outcome } => format!("{id} {}", outcome_text(outcome)),
+        Event::ServiceDone { id, action, error } => {
+            let action = match action {
+                ServiceAction::Reload => "reloaded",
+                ServiceAction::Restart => "restarted",
+            };
+            match error {
+                None => format!("{id} {action}"),
+                Some(error) => format!("{id} not {action}: {}", error.message),
+            }
+        }
+        Event::RolledBack { id, error: None } => format!("{id} put back"),
+        Event::RolledBack { id, error: Some(error) } => {
+            format!("{id} not put back: {}", error.message)
+        }
+        _ => return None,
+    })
+}
+
+fn outcome_text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Ok => "ok".to_owned(),
+        Outcome::Changed(Change::Create(_)) => "created".to_owned(),
+        Outcome::Changed(Change::Update(_)) => "changed".to_owned(),
+        Outcome::Changed(Change::Remove) => "removed".to_owned(),
+        Outcome::Skipped { because } => format!("skipped after {because}"),
+        Outcome::Failed(error) => format!("failed: {}", error.message),
+        other => format!("{other:?}"),
+    }
+}
+
+fn manifest(roles: &serde_yaml::Mapping) -> Manifest {
+    let mut resources = Vec::new();
+    for (role, list) in roles {
+        for entry in list.as_sequence().unwrap() {
+            resources.push(resource(role.as_str().unwrap(), entry.as_mapping().unwrap()));
+        }
+    }
+    Manifest {
+        server: "test".to_owned(),
+        expect: Expect::default(),
+        resources,
+        secrets: BTreeMap::new(),
+    }
+}
+
+fn resource(role: &str, entry: &serde_yaml::Mapping) -> Resource {
+    let links = |key: &str| -> Vec<ResourceId> {
+        let list = entry.get(key).and_then(Yaml::as_sequence);
+        let names = list.into_iter().flatten().filter_map(Yaml::as_str);
+        names.map(|name| ResourceId::parse(name).unwrap()).collect()
+    };
+    let is_link = |key: &&Yaml| {
+        ["reload", "restart", "requires"].iter().any(|name| key.as_str() == Some(name))
+    };
+    let kind = entry.keys().find(|key| !is_link(key)).and_then(Yaml::as_str).unwrap();
+    let fields = entry.get(kind).unwrap().clone();
+    let fields = if fields.is_mapping() {
+        fields
+    } else {
+        let primary = primary_field(kind).unwrap();
+        Yaml::Mapping([(Yaml::from(primary), fields)].into_iter().collect())
+    };
+    let spec = Spec::deserialize_kind(kind, fields).unwrap().unwrap();
+    Resource {
+        id: spec.id(),
+        role: role.to_owned(),
+        place: "role.yaml:1".to_owned(),
+        spec,
+        requires: links("requires"),
+        reload: links("reload"),
+        restart: links("restart"),
+        secrets: Vec::new(),
+    }
+}
+
+/// Writes the events found in place of the expected ones.
+fn rewrite(path: &Path, text: &str, events: &[String]) {
+    let head = text.split("\nevents:").next().unwrap_or_default().trim_end();
+    let tail = text.split("\nfiles:").nth(1).map(|tail| format!("files:{tail}"));
+    let tail = tail.or_else(|| text.contains("\nagain:").then(|| "again: ok\n".to_owned()));
+    let list = serde_yaml::to_string(events).unwrap();
+    let list: String = list.lines().map(|line| format!("  {line}\n")).collect();
+    std::fs::write(path, format!("{head}\nevents:\n{list}{}", tail.unwrap_or_default())).unwrap();
+}

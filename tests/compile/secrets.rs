@@ -1,0 +1,248 @@
+//! Secrets that the real `age` has encrypted, and a canary that must show up nowhere.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use infra::compile::Compiler;
+use infra::inventory::{Inventory, Project};
+use infra::manifest::Manifest;
+use infra::secrets::{IdentitySource, Store};
+
+const CANARY: &str = "canary-7Jq2 vX9!";
+
+/// Runs a program; that it is missing is a failure, not a reason to skip.
+fn run(program: &str, arguments: &[&str], folder: &Path) {
+    let output = Command::new(program).args(arguments).current_dir(folder).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run `{program}`: {error}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn write(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// A project whose one server writes a secret into a file, plain and encoded.
+fn project() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root, "inventory/web.yaml", "groups: [blue]\nroles: { app: {} }\n");
+    write(root, "inventory/groups/blue.yaml", "description: blue ones\n");
+    write(
+        root,
+        "roles/app/role.yaml",
+        "resources:\n\
+         \x20 - file: { path: /etc/app.env, template: app.env.j2 }\n\
+         \x20 - file: { path: /etc/app.auth, content: \"{{ secrets.smtp.password | b64encode }}\" }\n\
+         \x20 - file: { path: /etc/plain, content: nothing }\n",
+    );
+    write(
+        root,
+        "roles/app/templates/app.env.j2",
+        "PASSWORD={{ secrets.smtp.password | env_quote }}\nHOST={{ secrets.smtp.host }}\n",
+    );
+    let text = format!("smtp:\n  password: \"{CANARY}\"\n  host: from-all\n");
+    write(root, "plain/all.yaml", &text);
+    write(root, "plain/blue.yaml", "smtp: { host: from-blue }\n");
+    folder
+}
+
+/// Encrypts the project's secrets with `age` to the recipients in `arguments`.
+fn encrypt(root: &Path, arguments: &[&str]) {
+    fs::create_dir_all(root.join("secrets")).unwrap();
+    for name in ["all", "blue"] {
+        let (output, input) = (format!("secrets/{name}.yaml.age"), format!("plain/{name}.yaml"));
+        let mut all = vec!["--armor", "--output", &output];
+        all.extend(arguments);
+        all.push(&input);
+        run("age", &all, root);
+    }
+}
+
+fn compile(root: &Path, source: &IdentitySource) -> Result<Manifest, String> {
+    let project = Project { root: root.to_owned() };
+    let inventory = Inventory::load(&project, false, &[]).unwrap();
+    let store = Store::open(root, false, source);
+    let compiler = Compiler::new(&project, &inventory, &store);
+    compiler.compile("web", None).map_err(|mistakes| mistakes.render(false))
+}
+
+fn file(path: &Path) -> IdentitySource {
+    IdentitySource { file: Some(path.to_owned()), ..IdentitySource::default() }
+}
+
+fn content(manifest: &Manifest, path: &str) -> String {
+    let id = format!("file:{path}");
+    let resource = manifest.resources.iter().find(|resource| resource.id.to_string() == id);
+    let spec = serde_json::to_value(&resource.unwrap().spec).unwrap();
+    spec["File"]["content"].as_str().unwrap().to_owned()
+}
+
+fn assert_opened(manifest: &Manifest) {
+    let expected = format!("PASSWORD='{CANARY}'\nHOST=from-blue\n");
+    assert_eq!(content(manifest, "/etc/app.env"), expected);
+    let used: Vec<_> = manifest.resources.iter().map(|resource| resource.secrets.join()).collect();
+    assert_eq!(used, ["smtp.host smtp.password", "smtp.password", ""]);
+    let kept: Vec<_> = manifest.secrets.keys().map(String::as_str).collect();
+    assert_eq!(kept, ["smtp.host", "smtp.password"]);
+}
+
+trait Join {
+    fn join(&self) -> String;
+}
+
+impl Join for Vec<String> {
+    fn join(&self) -> String {
+        self.as_slice().join(" ")
+    }
+}
+
+#[test]
+fn age_identities_open_what_age_encrypted() {
+    let folder = project();
+    let root = folder.path();
+    run("age-keygen", &["--output", "identity.txt"], root);
+    let identity = fs::read_to_string(root.join("identity.txt")).unwrap();
+    let recipient = identity.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+    encrypt(root, &["--recipient", recipient]);
+    let named = compile(root, &file(&root.join("identity.txt"))).unwrap();
+    assert_opened(&named);
+    let text = IdentitySource { text: Some(identity), ..IdentitySource::default() };
+    assert_eq!(compile(root, &text).unwrap(), named);
+    let usual = vec![root.join("missing.txt"), root.join("identity.txt")];
+    let usual = IdentitySource { usual, ..IdentitySource::default() };
+    assert_eq!(compile(root, &usual).unwrap(), named);
+}
+
+#[test]
+fn ssh_keys_open_what_age_encrypted() {
+    for (kind, bits) in [("ed25519", "256"), ("rsa", "3072")] {
+        let folder = project();
+        let root = folder.path();
+        let arguments = ["-q", "-t", kind, "-b", bits, "-N", "", "-C", "", "-f", "key"];
+        run("ssh-keygen", &arguments, root);
+        encrypt(root, &["--recipients-file", "key.pub"]);
+        assert_opened(&compile(root, &file(&root.join("key"))).unwrap());
+    }
+}
+
+#[test]
+fn the_passphrase_of_a_key_is_asked_once() {
+    let folder = project();
+    let root = folder.path();
+    let arguments = ["-q", "-t", "ed25519", "-N", "sesame", "-C", "", "-f", "key"];
+    run("ssh-keygen", &arguments, root);
+    encrypt(root, &["--recipients-file", "key.pub"]);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let mut source = file(&root.join("key"));
+    source.ask = Some(Arc::new(move |question| {
+        count.fetch_add(1, Ordering::Relaxed);
+        assert!(question.is_ascii(), "{question}");
+        Some("sesame".to_owned())
+    }));
+    assert_opened(&compile(root, &source).unwrap());
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn another_identity_opens_nothing() {
+    let folder = project();
+    let root = folder.path();
+    for name in ["mine.txt", "yours.txt"] {
+        run("age-keygen", &["--output", name], root);
+    }
+    let yours = fs::read_to_string(root.join("yours.txt")).unwrap();
+    let recipient = yours.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+    encrypt(root, &["--recipient", recipient]);
+    let mistake = compile(root, &file(&root.join("mine.txt"))).unwrap_err();
+    let expected = format!(
+        "error: cannot open `secrets/all.yaml.age`\n\
+         caused by: it is not encrypted to `{}`\n\
+         hint: ask somebody who can open it to add you to `secrets/recipients.yaml`",
+        root.join("mine.txt").display()
+    );
+    assert_eq!(mistake, expected);
+    // A command that needs no values goes on with placeholders.
+    let project = Project { root: root.to_owned() };
+    let inventory = Inventory::load(&project, false, &[]).unwrap();
+    let store = Store::open_leniently(root, false, &file(&root.join("mine.txt")));
+    let manifest = Compiler::new(&project, &inventory, &store).compile("web", None).unwrap();
+    assert!(store.used_placeholders());
+    assert!(content(&manifest, "/etc/app.env").contains("(secret smtp.password)"));
+}
+
+#[test]
+fn without_any_identity_placeholders_stand_in() {
+    let folder = project();
+    let manifest = compile(folder.path(), &IdentitySource::default()).unwrap();
+    assert_eq!(
+        content(&manifest, "/etc/app.env"),
+        "PASSWORD='(secret smtp.password)'\nHOST=(secret smtp.host)\n"
+    );
+    assert_eq!(manifest.resources[0].secrets, ["smtp.host", "smtp.password"]);
+    assert!(manifest.resources[2].secrets.is_empty());
+}
+
+#[test]
+fn files_that_nobody_needs_stay_closed() {
+    let folder = project();
+    let root = folder.path();
+    write(root, "secrets/all.yaml.age", "this is no age file\n");
+    write(root, "inventory/web.yaml", "roles: { plain: {} }\n");
+    write(root, "roles/plain/role.yaml", "resources:\n  - package: nginx\n");
+    run("age-keygen", &["--output", "identity.txt"], root);
+    assert_eq!(compile(root, &file(&root.join("identity.txt"))).unwrap().resources.len(), 1);
+}
+
+/// Everything that is shown about a project in which mistakes hold a secret's value.
+#[test]
+fn a_secret_shows_up_nowhere() {
+    let folder = project();
+    let root = folder.path();
+    run("age-keygen", &["--output", "identity.txt"], root);
+    let identity = fs::read_to_string(root.join("identity.txt")).unwrap();
+    let recipient = identity.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+    encrypt(root, &["--recipient", recipient]);
+    let source = file(&root.join("identity.txt"));
+    let manifest = compile(root, &source).unwrap();
+    assert!(!format!("{manifest:?}").contains(CANARY));
+
+    for args in [vec!["render", "web"], vec!["render", "web", "--output", "json"], vec!["check"]] {
+        let output = assert_cmd::Command::cargo_bin("infra")
+            .unwrap()
+            .args(["--project", root.to_str().unwrap()])
+            .args(["--identity", root.join("identity.txt").to_str().unwrap()])
+            .args(&args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains(CANARY) && !text.contains("Y2FuYXJ5"), "{args:?}: {text}");
+        assert!(args[0] == "check" || text.contains("nothing"), "{args:?}: {text}");
+    }
+
+    let wrong = [
+        "params: { n: { type: integer, default: \"{{ secrets.smtp.password }}\" } }",
+        "params: { e: { type: enum, values: [a], default: \"{{ secrets.smtp.password }}\" } }",
+        "resources: [ file: { path: /x, content: a, mode: \"{{ secrets.smtp.password }}\" } ]",
+        "resources: [ file: { path: /x, content: a, state: \"{{ secrets.smtp.password }}\" } ]",
+        "resources: [ file: { path: \"/{{ secrets.smtp.password }}\", content: a } ]",
+        "resources: [ file: { path: /x, content: \"{{ secrets.smtp.password | int }}\" } ]",
+        "resources: [ file: { path: /x, content: \"{{ secrets.smtp.password + 1 }}\" } ]",
+        "resources: [ file: { path: /x, template: \"{{ secrets.smtp.password }}\" } ]",
+        "resources: [ { for_each: secrets.smtp.password, package: a } ]",
+        "resources: [ { package: a, reload: \"{{ secrets.smtp.password }}\" } ]",
+        "resources: [ { package: a, requires: \"{{ secrets.smtp.password }}\" } ]",
+        "assert: [ { that: false, message: \"no {{ secrets.smtp.password }}\" } ]",
+    ];
+    for role in wrong {
+        write(root, "roles/app/role.yaml", role);
+        let text = compile(root, &source).map(|_| ()).unwrap_err();
+        assert!(text.starts_with("error: ") && !text.contains("7Jq2"), "{role}: {text}");
+    }
+}

@@ -1,0 +1,180 @@
+//! The lab for real: servers of every release come up, work, and leave nothing.
+//!
+//! Needs root and what `infra lab up --install` installs; elsewhere it fails and says so. Images
+//! stay in `target/tmp/lab` for the next run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+
+/// A lab of its own, whose servers end with it.
+struct Lab {
+    folder: PathBuf,
+}
+
+impl Lab {
+    fn new(name: &str) -> Self {
+        let lab = Self { folder: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name) };
+        // What a run that was killed has left.
+        lab.run(&["down"]);
+        lab
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        Command::new(cargo_bin("infra"))
+            .args(["lab", "--lab-dir"])
+            .arg(&self.folder)
+            .args(arguments)
+            .current_dir("/")
+            .output()
+            .unwrap()
+    }
+
+    /// Runs `infra lab`, which must succeed, and returns its standard output.
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "infra lab {}: {}\n{complaint}\nThis test needs a machine that can run the lab: root \
+             on Linux, and the packages that `infra lab up --install` installs.",
+            arguments.join(" "),
+            output.status
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command on a server; it may fail.
+    fn ssh(&self, server: &str, command: &str) -> String {
+        String::from_utf8(self.output(&["ssh", server, command]).stdout).unwrap()
+    }
+
+    fn status(&self) -> Vec<Value> {
+        let text = self.run(&["status", "--output", "json"]);
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // A test that fails shall not leave machines behind; it has its own failure to show.
+        self.output(&["down"]);
+    }
+}
+
+/// The bridge between this machine and a server.
+fn bridge(address: &str) -> String {
+    let output = Command::new("ip").args(["-json", "route", "get", address]).output().unwrap();
+    let routes: Value = serde_json::from_slice(&output.stdout).unwrap();
+    routes[0]["dev"].as_str().unwrap().to_owned()
+}
+
+/// The names of what a lab may leave on this machine, as far as they hold `id`.
+fn leftovers(id: &str, folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let tables = Command::new("nft").args(["list", "tables"]).output().unwrap();
+    found.extend(String::from_utf8(tables.stdout).unwrap().lines().map(str::to_owned));
+    for place in
+        ["/sys/class/net", "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"]
+    {
+        for entry in std::fs::read_dir(place).into_iter().flatten() {
+            found.push(entry.unwrap().path().display().to_string());
+        }
+    }
+    found.retain(|name| name.contains(id));
+    let folder = folder.to_str().unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    found.extend(mounts.lines().filter(|line| line.contains(folder)).map(str::to_owned));
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let line = std::fs::read(entry.unwrap().path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains("systemd-nspawn") && line.contains(folder) {
+            found.push(line);
+        }
+    }
+    found
+}
+
+#[test]
+fn servers_come_up_work_and_leave_nothing() {
+    let lab = Lab::new("lab");
+    lab.run(&["up", "bookworm", "--os", "debian-12"]);
+    lab.run(&["up", "trixie", "--os", "debian-13"]);
+    let status = lab.status();
+    let names: Vec<_> = status.iter().map(|server| server["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["bookworm", "trixie"]);
+    let id = bridge(status[0]["address"].as_str().unwrap()).split_off("infra-".len());
+    assert_ne!(leftovers(&id, &lab.folder), Vec::<String>::new());
+
+    for (server, version) in [("bookworm", "12"), ("trixie", "13")] {
+        works(&lab, server, version);
+    }
+    // Machines see each other, and each only its own processes.
+    let address = status[1]["address"].as_str().unwrap();
+    assert_eq!(
+        lab.ssh("bookworm", &format!("curl -sS telnet://{address}:22 </dev/null | head -c 8")),
+        "SSH-2.0-"
+    );
+    lab.run(&["ssh", "trixie", "systemctl", "stop", "dbus.socket", "dbus.service"]);
+    assert_eq!(lab.ssh("bookworm", "systemctl is-active dbus.service"), "active\n");
+
+    survives_a_second_up_and_an_end(&lab);
+
+    lab.run(&["down", "bookworm"]);
+    assert_eq!(lab.status().len(), 1);
+    lab.run(&["down"]);
+    assert_eq!(lab.status(), Vec::<Value>::new());
+    assert_eq!(leftovers(&id, &lab.folder), Vec::<String>::new());
+}
+
+fn works(lab: &Lab, server: &str, version: &str) {
+    assert_eq!(lab.ssh(server, "systemctl is-system-running"), "running\n");
+    assert_eq!(lab.ssh(server, "hostname"), format!("{server}\n"));
+    assert_eq!(lab.ssh(server, ". /etc/os-release; echo $VERSION_ID"), format!("{version}\n"));
+    lab.run(&[
+        "ssh",
+        server,
+        "apt-get update -q && apt-get install -qy --no-install-recommends nftables",
+    ]);
+    let ruleset = "nft add table inet probe && nft list tables";
+    assert_eq!(lab.ssh(server, ruleset), "table inet probe\n", "its own, and not this machine's");
+    // The kernel is shared: what acts on all of it is refused.
+    for command in ["date -s now", "swapon /dev/null", "echo 1 > /proc/sys/vm/swappiness"] {
+        assert!(!lab.output(&["ssh", server, command]).status.success(), "{server}: {command}");
+    }
+}
+
+fn survives_a_second_up_and_an_end(lab: &Lab) {
+    let before = lab.status();
+    lab.run(&["up", "bookworm"]);
+    assert_eq!(lab.status(), before);
+    let refused = lab.output(&["up", "bookworm", "--os", "debian-13"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(refused.stderr).unwrap(),
+        "error: `bookworm` is up in the lab with debian-12\n\
+         hint: run `infra lab down bookworm` first\n"
+    );
+    // Its files are still there after its machine has ended.
+    lab.run(&[
+        "ssh",
+        "bookworm",
+        "touch /root/kept && (sleep 0.2; systemctl poweroff) >/dev/null 2>&1 &",
+    ]);
+    let ended = || lab.status()[0]["pid"].is_null();
+    for _ in 0..200 {
+        if ended() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(ended(), "the machine does not power off");
+    assert_eq!(
+        String::from_utf8(lab.output(&["ssh", "bookworm", "true"]).stderr).unwrap(),
+        "error: `bookworm` is not up in the lab\nhint: run `infra lab up bookworm`\n"
+    );
+    lab.run(&["up", "bookworm"]);
+    assert_eq!(lab.ssh("bookworm", "ls /root/kept"), "/root/kept\n");
+}
