@@ -7,6 +7,7 @@ mod agent;
 mod diagnostics;
 mod inventory;
 mod lab;
+mod prediction;
 mod resources;
 mod run;
 mod sshd;

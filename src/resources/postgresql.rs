@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
-use super::probe::Probe;
-use crate::error::{Error, Result};
+use super::probe::{Probe, SqlRow};
+use crate::error::{Error, Kind, Result};
 
 /// The database that is always there, to ask and change what belongs to the whole cluster.
 pub(super) const MAINTENANCE_DATABASE: &str = "postgres";
@@ -45,6 +45,20 @@ pub(super) fn check_name(what: &str, name: &str) -> Result<(), String> {
         }
         _ if name.contains('\0') => Err(format!("the name of the {what} contains a zero byte")),
         _ => Ok(()),
+    }
+}
+
+/// Rows of a question; `None` where the server is stopped and an earlier resource of a preview
+/// will start it.
+pub(super) fn rows(
+    probe: &dyn Probe,
+    database: &str,
+    sql: &str,
+    parameters: &[&str],
+) -> Result<Option<Vec<SqlRow>>> {
+    match probe.sql(database, sql, parameters) {
+        Err(error) if error.kind == Kind::ToolMissing && probe.will_start("postgresql") => Ok(None),
+        rows => rows.map(Some),
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::Presence;
-use super::postgresql::{MAINTENANCE_DATABASE, check_name, quote_identifier, quote_literal};
+use super::postgresql::{MAINTENANCE_DATABASE, check_name, quote_identifier, quote_literal, rows};
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::state::{Change, Current, State};
@@ -104,7 +104,9 @@ impl Resource for PostgresqlDatabase {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let rows = probe.sql(MAINTENANCE_DATABASE, QUESTION, &[&self.name])?;
+        let Some(rows) = rows(probe, MAINTENANCE_DATABASE, QUESTION, &[&self.name])? else {
+            return Ok(Current::Unknown);
+        };
         let Some(owner) = rows.into_iter().flatten().next() else { return Ok(Current::Absent) };
         Ok(Current::Present(State::new().with("owner", owner.unwrap_or_default())))
     }

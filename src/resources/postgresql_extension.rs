@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::Presence;
-use super::postgresql::{check_name, quote_identifier};
+use super::postgresql::{check_name, quote_identifier, rows};
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::state::{Change, Current, State};
@@ -56,7 +56,9 @@ impl Resource for PostgresqlExtension {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let rows = probe.sql(&self.database, QUESTION, &[&self.name])?;
+        let Some(rows) = rows(probe, &self.database, QUESTION, &[&self.name])? else {
+            return Ok(Current::Unknown);
+        };
         let Some(schema) = rows.into_iter().flatten().next() else { return Ok(Current::Absent) };
         Ok(Current::Present(State::new().with("schema", schema.unwrap_or_default())))
     }

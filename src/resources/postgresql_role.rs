@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::Resource;
 use super::fields::{Presence, yes};
 use super::postgresql::{
-    MAINTENANCE_DATABASE, check_name, quote_identifier, quote_literal, verifier, verifies,
+    MAINTENANCE_DATABASE, check_name, quote_identifier, quote_literal, rows, verifier, verifies,
 };
 use super::prediction::Prediction;
 use super::probe::Probe;
@@ -155,7 +155,9 @@ impl Resource for PostgresqlRole {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let rows = probe.sql(MAINTENANCE_DATABASE, QUESTION, &[&self.name])?;
+        let Some(rows) = rows(probe, MAINTENANCE_DATABASE, QUESTION, &[&self.name])? else {
+            return Ok(Current::Unknown);
+        };
         let Some(row) = rows.into_iter().next() else { return Ok(Current::Absent) };
         let [login, createdb, superuser, createrole, limit, password, groups] = row.as_slice()
         else {

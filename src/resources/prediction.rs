@@ -21,8 +21,6 @@ pub struct Prediction<'a> {
     packages: BTreeMap<String, Option<String>>,
     units: BTreeMap<String, Unit>,
     databases: BTreeSet<String>,
-    /// PostgreSQL is stopped and will be started: what it holds cannot be asked yet.
-    starts_postgresql: bool,
     changed: BTreeSet<ResourceId>,
     /// The first resource that will change something which nobody can predict in full.
     brings_more: RefCell<Option<ResourceId>>,
@@ -46,7 +44,6 @@ impl<'a> Prediction<'a> {
             packages: BTreeMap::new(),
             units: BTreeMap::new(),
             databases: BTreeSet::new(),
-            starts_postgresql: false,
             changed: BTreeSet::new(),
             brings_more: RefCell::new(None),
         }
@@ -93,7 +90,6 @@ impl<'a> Prediction<'a> {
 
     /// A unit will be like this.
     pub fn unit_state(&mut self, name: &str, unit: Unit) {
-        self.starts_postgresql |= name.starts_with("postgresql") && unit.is_active();
         self.units.insert(name.to_owned(), unit);
     }
 
@@ -132,6 +128,17 @@ impl<'a> Prediction<'a> {
         self.files.insert(path.to_owned(), PredictedFile::There { stat, content, link });
     }
 
+    /// The units with this beginning that are there, stopped, and will be started.
+    fn started<'b>(&'b self, prefix: &'b str) -> impl Iterator<Item = &'b str> {
+        let is_stopped = |name: &str| {
+            let unit = self.real.unit(name).unwrap_or_default();
+            unit.exists() && !unit.is_active()
+        };
+        let units = self.units.iter().filter(move |(name, _)| name.starts_with(prefix));
+        let active = units.filter(|(_, unit)| unit.is_active()).map(|(name, _)| name.as_str());
+        active.filter(move |name| is_stopped(name))
+    }
+
     /// What is predicted for `path`, or for a folder above it that will be gone. The folder may
     /// be made anew by a later resource, so the nearest word wins.
     fn predicted(&self, path: &str) -> Option<&PredictedFile> {
@@ -148,6 +155,11 @@ impl<'a> Prediction<'a> {
         }
         None
     }
+}
+
+/// The resource that starts a unit.
+fn service_id(unit: &str) -> ResourceId {
+    ResourceId::new("service", unit.strip_suffix(".service").unwrap_or(unit))
 }
 
 impl Probe for Prediction<'_> {
@@ -251,10 +263,15 @@ impl Probe for Prediction<'_> {
     }
 
     fn is_preview_of_more(&self) -> bool {
-        self.brings_more.borrow().is_some() || self.starts_postgresql
+        self.brings_more.borrow().is_some()
     }
 
     fn first_unpredictable(&self) -> Option<ResourceId> {
-        self.brings_more.borrow().clone()
+        let started = || self.started("").next().map(service_id);
+        self.brings_more.borrow().clone().or_else(started)
+    }
+
+    fn will_start(&self, prefix: &str) -> bool {
+        self.started(prefix).next().is_some()
     }
 }

@@ -66,6 +66,12 @@ pub trait Probe {
         false
     }
 
+    /// Whether a unit with this beginning is there, stopped, and will be started by an earlier
+    /// resource of a preview: what it holds cannot be asked yet.
+    fn will_start(&self, _prefix: &str) -> bool {
+        false
+    }
+
     /// The first resource of a preview that brings what nobody can list before.
     fn first_unpredictable(&self) -> Option<ResourceId> {
         None
