@@ -138,7 +138,7 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
             ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn ", "async fn ", "pub async fn "]
                 .iter()
                 .any(|prefix| code.starts_with(prefix));
-        if !is_function || code.ends_with(';') {
+        if !is_function || code.ends_with([';', '}']) {
             continue;
         }
         let end = format!("{}}}", " ".repeat(line.len() - code.len()));

@@ -110,7 +110,7 @@ impl Command {
             return Ok(Some(false));
         }
         if let Some(path) = &self.creates
-            && probe.stat(path.as_str())?.is_some()
+            && probe.exists(path.as_str())?
         {
             return Ok(Some(false));
         }
@@ -143,8 +143,14 @@ impl Command {
 
     fn refuse(&self, probe: &dyn Probe) -> Result<()> {
         let Some(argv) = &self.refuse_if else { return Ok(()) };
-        if self.succeeds(argv, probe)? != Some(true) {
-            return Ok(());
+        match self.succeeds(argv, probe)? {
+            Some(true) => {}
+            // A guard against harm that cannot be asked is no permission.
+            None if !probe.is_preview_of_more() => {
+                let program = argv.0.first().map_or("", String::as_str);
+                return Err(Error::tool_missing(program));
+            }
+            Some(false) | None => return Ok(()),
         }
         let message = self.refuse_message.clone();
         Err(Error::failed(message.unwrap_or_else(|| "running it would do harm".to_owned()))
@@ -221,7 +227,7 @@ impl Resource for Command {
 
     fn predict(&self, _change: &Change, world: &mut Prediction<'_>) {
         if let Some(path) = &self.creates {
-            world.file(path.as_str(), b"", "root", "root", 0o644);
+            world.made(path.as_str());
         }
         if let Some(path) = &self.stamp {
             world.file(path.as_str(), self.stamp_content().as_bytes(), "root", "root", 0o644);

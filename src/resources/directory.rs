@@ -62,20 +62,25 @@ impl Resource for Directory {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        match probe.stat(self.path.as_str())? {
-            None => Ok(Current::Absent),
-            Some(stat) if stat.kind == FileKind::Directory => Ok(Current::Present(
-                State::new()
-                    .with("owner", stat.owner)
-                    .with("group", stat.group)
-                    .with("mode", Mode(stat.mode).to_string()),
-            )),
-            Some(stat) => Err(Error::failed(format!(
-                "`{}` is a {}, not a directory",
-                self.path,
-                stat.kind.noun()
-            ))),
+        let path = self.path.as_str();
+        let Some(stat) = probe.stat(path)? else { return Ok(Current::Absent) };
+        if stat.kind != FileKind::Directory {
+            let message = format!("`{path}` is a {}, not a directory", stat.kind.noun());
+            return Err(Error::failed(message));
         }
+        if self.state.is_absent()
+            && !self.recursive
+            && probe.list(path)?.is_some_and(|names| !names.is_empty())
+        {
+            return Err(Error::failed(format!("`{path}` is not empty"))
+                .hint("move away what it holds, or let it go as well with `recursive: true`"));
+        }
+        Ok(Current::Present(
+            State::new()
+                .with("owner", stat.owner)
+                .with("group", stat.group)
+                .with("mode", Mode(stat.mode).to_string()),
+        ))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {

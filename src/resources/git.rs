@@ -54,6 +54,8 @@ pub struct Git {
 /// A clone of a large repository over a slow line takes its time.
 const TIMEOUT_SECONDS: u32 = 1800;
 
+const UP_TO_DATE: &str = "up to date";
+
 impl Git {
     fn command(&self, folder: &str, arguments: &[&str]) -> Command {
         let arguments = ["git", "-C", folder].into_iter().chain(arguments.iter().copied());
@@ -69,10 +71,12 @@ impl Git {
             .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"))
     }
 
-    /// The command that lists what was changed in the work tree.
+    /// The command that lists what was changed in the work tree. Submodules are looked at on
+    /// their own: one that was not moved yet is no change of the user's.
     fn status(&self) -> Query {
-        let status = ["status", "--porcelain", "--untracked-files=no", "--", "."];
+        let status = ["status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"];
         let mut command = self.command(self.path.as_str(), &status);
+        command.argv.extend(["--".to_owned(), ".".to_owned()]);
         command.argv.extend(self.exclude.iter().map(|path| format!(":(exclude){path}")));
         Query::git(command)
     }
@@ -105,6 +109,27 @@ impl Git {
         }
         let newest = remote.text();
         Ok(if newest.starts_with(&head) { self.reference.clone() } else { short })
+    }
+
+    /// Whether the submodules are where the work tree wants them. A checkout does not move them.
+    fn submodules(&self, probe: &dyn Probe) -> Result<&'static str> {
+        if !probe.exists(&format!("{}/.gitmodules", self.path))? {
+            return Ok(UP_TO_DATE);
+        }
+        let status = self.ask(probe, &["submodule", "status", "--recursive"])?;
+        let is_right = status.success()
+            && String::from_utf8_lossy(&status.stdout).lines().all(|line| line.starts_with(' '));
+        Ok(if is_right { UP_TO_DATE } else { "outdated" })
+    }
+
+    /// Refuses a work tree of somebody else, in which git would refuse to work.
+    fn check_owner(&self, owner: &str) -> Result<()> {
+        if owner == self.user {
+            return Ok(());
+        }
+        let message = format!("`{}` belongs to `{owner}`, not to `{}`", self.path, self.user);
+        Err(Error::failed(message)
+            .hint(format!("say `user: {owner}`, or move the folder away and apply again")))
     }
 
     fn check_out(&self, folder: &str, system: &mut dyn System) -> Result<()> {
@@ -151,12 +176,6 @@ impl Git {
 
     fn update(&self, system: &mut dyn System) -> Result<()> {
         let path = self.path.as_str();
-        let changed = system.query(&self.status())?;
-        if !self.force && !changed.text().is_empty() {
-            return Err(Error::failed(format!("`{path}` has changes of its own"))
-                .because(changed.text())
-                .hint("save them, or throw them away with `force: true`"));
-        }
         let set_url = ["remote", "set-url", "origin", "--", &self.repository];
         run_checked(system, &self.command(path, &set_url))?;
         let fetch = ["fetch", "--quiet", "--tags", "--force", "--prune", "origin"];
@@ -196,19 +215,17 @@ impl Resource for Git {
             State::new()
                 .with("repository", self.repository.as_str())
                 .with("ref", self.reference.as_str())
+                .with_some("submodules", self.submodules.then_some(UP_TO_DATE))
                 .with("work tree", "clean")
         })
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let path = self.path.as_str();
-        match probe.stat(path)?.map(|stat| stat.kind) {
-            None => return Ok(Current::Absent),
-            Some(FileKind::Directory) => {}
-            Some(kind) => {
-                let message = format!("`{path}` is a {}, not a work tree", kind.noun());
-                return Err(Error::failed(message));
-            }
+        let Some(stat) = probe.stat(path)? else { return Ok(Current::Absent) };
+        if stat.kind != FileKind::Directory {
+            let message = format!("`{path}` is a {}, not a work tree", stat.kind.noun());
+            return Err(Error::failed(message));
         }
         if self.state.is_absent() {
             return Ok(Current::Present(State::new()));
@@ -217,14 +234,21 @@ impl Resource for Git {
             return Err(Error::failed(format!("`{path}` is not a work tree of git"))
                 .hint("move the folder away, and apply again"));
         }
+        self.check_owner(&stat.owner)?;
         let url = self.ask(probe, &["config", "--get", "remote.origin.url"])?.text();
-        let status = probe.query(&self.status())?;
-        let tree = if status.text().is_empty() { "clean" } else { "changed" };
+        let status = probe.query(&self.status())?.text();
+        if !status.is_empty() && !self.force {
+            return Err(Error::failed(format!("`{path}` has changes of its own"))
+                .because(status)
+                .hint("save them, or throw them away with `force: true`"));
+        }
+        let submodules = if self.submodules { Some(self.submodules(probe)?) } else { None };
         Ok(Current::Present(
             State::new()
                 .with("repository", url)
                 .with("ref", self.at(probe)?)
-                .with("work tree", tree),
+                .with_some("submodules", submodules)
+                .with("work tree", if status.is_empty() { "clean" } else { "changed" }),
         ))
     }
 

@@ -16,6 +16,7 @@ pub mod state;
 pub mod system;
 
 mod apt_repository;
+mod archive;
 mod authorized_key;
 mod command;
 mod cron;
@@ -27,6 +28,7 @@ mod git;
 mod group;
 mod hostname;
 mod http_check;
+mod line;
 mod locale;
 mod mount;
 pub mod package;
@@ -258,6 +260,7 @@ macro_rules! registry {
 
 registry! {
     "apt_repository" => apt_repository::AptRepository,
+    "archive" => archive::Archive,
     "authorized_key" => authorized_key::AuthorizedKey,
     "command" => command::Command,
     "cron" => cron::Cron,
@@ -268,6 +271,7 @@ registry! {
     "group" => group::Group,
     "hostname" => hostname::Hostname,
     "http_check" => http_check::HttpCheck,
+    "line" => line::Line,
     "locale" => locale::Locale,
     "mount" => mount::Mount,
     "package" => package::Package,

@@ -16,6 +16,8 @@ use crate::manifest::ResourceId;
 pub struct Prediction<'a> {
     real: &'a dyn Probe,
     files: BTreeMap<String, PredictedFile>,
+    /// Paths that a command will make; nobody knows what they will be.
+    made: BTreeSet<String>,
     users: BTreeMap<String, Option<UserEntry>>,
     groups: BTreeMap<String, Option<GroupEntry>>,
     packages: BTreeMap<String, Option<String>>,
@@ -39,6 +41,7 @@ impl<'a> Prediction<'a> {
         Self {
             real,
             files: BTreeMap::new(),
+            made: BTreeSet::new(),
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
             packages: BTreeMap::new(),
@@ -64,6 +67,11 @@ impl<'a> Prediction<'a> {
     pub fn symlink(&mut self, path: &str, target: &str) {
         let link = Some(target.to_owned());
         self.put(path, FileKind::Symlink, "root", "root", 0o777, target.len() as u64, None, link);
+    }
+
+    /// Something will be at `path`.
+    pub fn made(&mut self, path: &str) {
+        self.made.insert(path.to_owned());
     }
 
     /// Nothing will be at `path`, nor below it.
@@ -175,6 +183,10 @@ impl Probe for Prediction<'_> {
         }
     }
 
+    fn exists(&self, path: &str) -> Result<bool> {
+        Ok(self.made.contains(path) || self.stat(path)?.is_some())
+    }
+
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         match self.predicted(path) {
             Some(PredictedFile::Gone) => Ok(None),
@@ -234,12 +246,14 @@ impl Probe for Prediction<'_> {
     }
 
     fn query(&self, query: &Query) -> Result<Output> {
+        // What is not there will come with something earlier: by name, or in a package or clone.
+        let more = self.is_preview_of_more();
         let cwd_is_to_come = query.command().cwd.as_deref().is_some_and(|cwd| {
-            self.predicted(cwd).is_some() && matches!(self.real.stat(cwd), Ok(None))
+            (more || self.predicted(cwd).is_some()) && matches!(self.real.stat(cwd), Ok(None))
         });
-        let user = query.command().user.as_deref();
-        let user_is_to_come = user.is_some_and(|user| self.users.contains_key(user))
-            && user.is_some_and(|user| matches!(self.real.user(user), Ok(None)));
+        let user_is_to_come = query.command().user.as_deref().is_some_and(|user| {
+            (more || self.users.contains_key(user)) && matches!(self.real.user(user), Ok(None))
+        });
         if cwd_is_to_come || user_is_to_come {
             return Err(Error::tool_missing(query.command().program()));
         }

@@ -19,6 +19,11 @@ pub trait Probe {
     /// What is at `path`, without following a symlink at its end; `None` if nothing is.
     fn stat(&self, path: &str) -> Result<Option<Stat>>;
 
+    /// Whether anything is at `path`; a dangling symlink counts.
+    fn exists(&self, path: &str) -> Result<bool> {
+        Ok(self.stat(path)?.is_some())
+    }
+
     /// The content of the regular file at `path` (a symlink is followed); `None` if there is none.
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
 

@@ -66,6 +66,12 @@ impl Resource for Symlink {
             }
             // Something else there is not the link that should go.
             Some(_) if self.state.is_absent() => Ok(Current::Absent),
+            Some(FileKind::Directory)
+                if self.force && probe.list(path)?.is_some_and(|names| !names.is_empty()) =>
+            {
+                Err(Error::failed(format!("`{path}` is a directory that is not empty"))
+                    .hint("move away what it holds"))
+            }
             Some(kind) if self.force => {
                 let what = format!("a {}", kind.noun());
                 Ok(Current::Present(State::new().with("target", what)))

@@ -1,5 +1,6 @@
 //! A server in memory that answers as a test says and notes what is done to it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(crate) struct Fake {
     missing: BTreeSet<String>,
     ports: BTreeSet<SocketAddr>,
     pub(super) changed: BTreeSet<ResourceId>,
+    /// How often a program or PostgreSQL was asked by a check.
+    questions: Cell<usize>,
     /// Every write, in order, as a line of text.
     operations: Vec<String>,
 }
@@ -87,6 +90,7 @@ impl Fake {
             missing: BTreeSet::new(),
             ports: BTreeSet::new(),
             changed: BTreeSet::new(),
+            questions: Cell::new(0),
             operations: Vec::new(),
         };
         let root = UserEntry { group: "root".into(), home: "/root".into(), ..Default::default() };
@@ -125,6 +129,11 @@ impl Fake {
     /// The writes since the last call.
     pub(crate) fn take_operations(&mut self) -> Vec<String> {
         std::mem::take(&mut self.operations)
+    }
+
+    /// How often a program or PostgreSQL was asked by a check.
+    pub(crate) fn questions(&self) -> usize {
+        self.questions.get()
     }
 
     fn put_with_parents(&mut self, path: &str, file: FakeFile) {
@@ -321,6 +330,7 @@ impl Probe for Fake {
     }
 
     fn query(&self, query: &Query) -> Result<Output> {
+        self.questions.update(|count| count + 1);
         let command = query.command();
         let answer = self.answer(command)?.ok_or_else(|| {
             Error::failed(format!("the case has no answer to `{}`", command.display()))
@@ -329,6 +339,7 @@ impl Probe for Fake {
     }
 
     fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
+        self.questions.update(|count| count + 1);
         self.sql_answer(database, sql, parameters).map(|answer| answer.rows.clone())
     }
 

@@ -8,6 +8,9 @@ mod postgres;
 mod processes;
 mod units;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
