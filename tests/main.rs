@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
-mod compile;
 mod agent;
+mod compile;
 mod diagnostics;
 mod inventory;
 mod lab;
 mod prediction;
 mod resources;
+mod rufus;
 mod run;
 mod sshd;
 mod support;

@@ -1,0 +1,168 @@
+//! The main job, for real: Rufus from a bare Debian to four sites that answer, on every release.
+//!
+//! Needs a machine that can run the lab (see `tests/lab.rs`); elsewhere it fails and says so.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+
+/// A lab with Rufus in it, which ends with the test.
+struct Rufus {
+    folder: PathBuf,
+    address: String,
+}
+
+impl Rufus {
+    fn up(os: &str) -> Self {
+        // The images are shared with the other tests of the lab: the folder is the same.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("rufus-{os}"));
+        let mut rufus = Self { folder, address: String::new() };
+        rufus.infra(&["lab", "down"]);
+        let up = rufus.infra(&["lab", "up", "rufus", "--os", os]);
+        assert!(
+            up.status.success(),
+            "{}\nThis test needs a machine that can run the lab: root on Linux, and the packages \
+             that `.ci/prepare` installs.",
+            text(&up.stderr)
+        );
+        let status = rufus.infra(&["lab", "status", "--output", "json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        status["address"].as_str().unwrap().clone_into(&mut rufus.address);
+        rufus
+    }
+
+    fn infra(&self, arguments: &[&str]) -> Output {
+        Command::new(cargo_bin("infra"))
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("INFRA_LAB_DIR", &self.folder)
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap()
+    }
+
+    /// Applies with more arguments; returns the exit code and what was said.
+    fn apply(&self, more: &[&str]) -> (i32, String) {
+        let output = self.infra(&[&["apply", "rufus", "--lab", "--yes"], more].concat());
+        let said = text(&output.stdout) + &text(&output.stderr);
+        (output.status.code().unwrap_or(-1), said)
+    }
+
+    /// Runs a shell line on the server and returns what it prints.
+    fn shell(&self, line: &str) -> String {
+        let output = self.infra(&["lab", "ssh", "rufus", line]);
+        text(&output.stdout).trim_end().to_owned()
+    }
+
+    /// A page, asked from this machine over HTTPS. The certificate is self-signed.
+    fn page(&self, name: &str, path: &str) -> String {
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--insecure", "--max-time", "20", "--resolve"])
+            .arg(format!("{name}:443:{}", self.address))
+            .arg(format!("https://{name}{path}"))
+            .output()
+            .unwrap();
+        text(&output.stdout) + &text(&output.stderr)
+    }
+}
+
+impl Drop for Rufus {
+    fn drop(&mut self) {
+        // A test that fails has its own failure to show.
+        self.infra(&["lab", "down"]);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The lines of a report about what was done, without the plan before it.
+fn lines<'a>(said: &'a str, end: &str) -> Vec<&'a str> {
+    said.lines().filter(|line| line.trim_end().ends_with(end)).collect()
+}
+
+#[test]
+fn from_bare_to_serving_on_debian_12() {
+    serves("debian-12");
+}
+
+#[test]
+fn from_bare_to_serving_on_debian_13() {
+    serves("debian-13");
+}
+
+fn serves(os: &str) {
+    let rufus = Rufus::up(os);
+    let plan = rufus.infra(&["diff", "rufus", "--lab"]);
+    assert_eq!(plan.status.code(), Some(2), "{}", text(&plan.stderr));
+
+    let (code, said) = rufus.apply(&[]);
+    assert_eq!(code, 0, "{said}");
+    let pages = [
+        ("flus.fr", "/about", "flus.fr v1, SQLite with 1 items"),
+        ("flus.io", "/i/", "FreshRSS v1 at https://flus.io, PostgreSQL"),
+        ("demo.flus.fr", "/about", "demo.flus.fr v1, PostgreSQL with 1 items"),
+        ("websub.flus.io", "/about", "websub.flus.io v1, SQLite with 1 items"),
+    ];
+    for (name, path, content) in pages {
+        let page = rufus.page(name, path);
+        assert!(page.contains(content), "https://{name}{path} says {page}");
+    }
+    assert_eq!(rufus.page("flus.fr", "/.env").trim(), "not found");
+
+    let (code, said) = rufus.apply(&[]);
+    assert_eq!((code, lines(&said, "  changed").len()), (0, 0), "{said}");
+    let plan = rufus.infra(&["diff", "rufus", "--lab"]);
+    assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stdout));
+
+    one_parameter(&rufus);
+    releases(&rufus);
+    no_secret_is_lying_about(&rufus);
+}
+
+/// One changed parameter is one changed file and one reload.
+fn one_parameter(rufus: &Rufus) {
+    let more = ["--set", "nginx.worker_connections=2048"];
+    let started = rufus.shell("systemctl show -p ActiveEnterTimestamp nginx php*-fpm");
+    let (code, said) = rufus.apply(&more);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(lines(&said, "  changed"), ["rufus  file:/etc/nginx/nginx.conf  changed"], "{said}");
+    assert_eq!(lines(&said, "  reloaded"), ["rufus  service:nginx  reloaded"], "{said}");
+    assert_eq!(lines(&said, "  restarted"), Vec::<&str>::new(), "{said}");
+    assert_eq!(rufus.shell("systemctl show -p ActiveEnterTimestamp nginx php*-fpm"), started);
+    let (code, said) = rufus.apply(&[]);
+    assert_eq!(code, 0, "{said}");
+}
+
+/// A release goes forward; one that does not answer, or cannot be set up, is never served.
+fn releases(rufus: &Rufus) {
+    let release = |tag: &str| {
+        let set = format!("php-app.apps.\"flus.fr\".ref={tag}");
+        rufus.apply(&["--set", &set])
+    };
+    let (code, said) = release("v2");
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(rufus.page("flus.fr", "/about").trim(), "flus.fr v2, SQLite with 1 items");
+    let current = rufus.shell("readlink /srv/flus.fr/current");
+    for broken in ["v3-broken", "v4-unset"] {
+        let (code, said) = release(broken);
+        assert_eq!(code, 3, "{broken}: {said}");
+        assert_eq!(rufus.shell("readlink /srv/flus.fr/current"), current, "{broken}");
+        assert_eq!(rufus.page("flus.fr", "/about").trim(), "flus.fr v2, SQLite with 1 items");
+    }
+    let (code, said) = release("v2");
+    assert_eq!(code, 0, "{said}");
+}
+
+/// The secrets are where they are needed and nowhere else.
+fn no_secret_is_lying_about(rufus: &Rufus) {
+    let key = rufus.shell("sed -n 's/^APP_FLUS_PRIVATE_KEY=//p' /srv/flus.fr/shared/.env");
+    assert!(key.len() > 8, "the key is not in the file that should hold it");
+    let found = rufus.shell(&format!(
+        "grep -rlF -- '{key}' /etc /var/log /var/lib/infra /tmp /run/infra 2>/dev/null"
+    ));
+    assert_eq!(found, "");
+}
