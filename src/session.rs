@@ -16,6 +16,7 @@ use crate::fleet::{Fleet, News, Server};
 use crate::inventory::{Inventory, Project, SshSettings};
 use crate::manifest::{Expect, Manifest, Resource, ResourceId};
 use crate::report::{self, Report};
+use crate::resources::Spec;
 use crate::secrets::Store;
 use crate::transport::{Ask, Passwords, Transport};
 use crate::wire::RunOptions;
@@ -60,6 +61,8 @@ pub struct Session {
     pub fleet: Fleet,
     servers: Vec<Server>,
     options: RunOptions,
+    /// In the lab, how to look at what the servers do: command lines.
+    pub visits: Vec<String>,
 }
 
 impl Targets {
@@ -190,8 +193,28 @@ impl Selection {
             report.event(&server, &Event::Warning { message })?;
         }
         let options = RunOptions { partial, ..options };
-        Ok(Session { report, fleet: self.targets.fleet()?, servers, options })
+        let visits =
+            if self.targets.lab { servers.iter().flat_map(visits).collect() } else { vec![] };
+        Ok(Session { report, fleet: self.targets.fleet()?, servers, options, visits })
     }
+}
+
+/// Command lines that show what a server of the lab does: each page that its roles check, and the
+/// way in. Its names are in no DNS, so curl is told the address.
+fn visits(server: &Server) -> Vec<String> {
+    let address = &server.ssh.host;
+    let mut lines = Vec::new();
+    for resource in &server.manifest.resources {
+        let Spec::HttpCheck(check) = &resource.spec else { continue };
+        let Some(url) = &check.url else { continue };
+        let Some((scheme, rest)) = url.split_once("://") else { continue };
+        let name = rest.split(['/', ':', '?']).next().unwrap_or_default();
+        let port = if scheme == "https" { 443 } else { 80 };
+        let insecure = if check.insecure { "--insecure " } else { "" };
+        lines.push(format!("curl {insecure}--resolve {name}:{port}:{address} {url}"));
+    }
+    lines.push(format!("infra lab ssh {}", server.manifest.server));
+    lines
 }
 
 /// Takes the resources that hold secrets out of a manifest that was compiled without their

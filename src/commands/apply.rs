@@ -45,6 +45,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     runtime.block_on(session.check())?;
     let changed: Vec<String> = session.report.servers_with_changes();
+    let visits = std::mem::take(&mut session.visits);
     if session.report.has_wrong_input() || changed.is_empty() {
         return Ok(session.report.finish()?);
     }
@@ -55,6 +56,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let at_once = args.serial.map_or(changed.len(), usize::from);
     let is_interrupted = runtime.block_on(apply(&mut session, &changed, at_once))?;
     let code = session.report.finish()?;
+    if !visits.is_empty() && code == ExitCode::Done {
+        report::note(&format!("\nlook at it:\n  {}", visits.join("\n  ")));
+    }
     Ok(if is_interrupted { ExitCode::Interrupted } else { code })
 }
 
