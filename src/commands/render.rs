@@ -18,8 +18,8 @@ pub struct Args {
     input: InputArgs,
 }
 
-/// Prints the manifest with every secret masked. A resource whose content was made from a secret
-/// by a filter cannot be masked by search, so its texts are hidden whole.
+/// Prints the manifest with every secret masked. Where a secret cannot be found because a filter
+/// changed it, the texts of the resource are hidden whole.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let input = Input::load(&args.input, context)?;
     let names = input.inventory.select(std::slice::from_ref(&args.server))?;
@@ -27,12 +27,13 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         let compiler = Compiler::new(&input.project, &input.inventory, &input.store);
         let manifest = compiler.compile(&name, None)?;
         let mut document = serde_json::to_value(&manifest.resources)?;
+        let scrubber = Scrubber::new(manifest.secrets.values());
         if let Some(resources) = document.as_array_mut() {
             for (value, resource) in resources.iter_mut().zip(&manifest.resources) {
                 let secrets = resource.secrets.iter();
                 let secrets: Vec<_> =
                     secrets.filter_map(|name| manifest.secrets.get(name)).collect();
-                mask(value, &secrets);
+                mask(value, &secrets, &scrubber);
             }
         }
         let text = match context.output {
@@ -44,34 +45,67 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// Fields that say what a resource is and not what it holds: never made from a secret that the
-/// compiler lets pass.
-const PLAIN: &[&str] =
-    &["id", "role", "place", "path", "owner", "group", "mode", "state", "secrets"];
+/// Shorter secrets occur in any text by accident and are not searched for.
+const SHORTEST: usize = 4;
 
-/// Masks `secrets` in every text below `value`; those that occur nowhere were transformed, and
-/// then every text may hold one of them.
-fn mask(value: &mut serde_json::Value, secrets: &[&Secret]) {
+/// Fields that say what a resource is and not what it holds: the compiler lets no secret in.
+const PLAIN: &[&str] = &["path", "name", "owner", "group", "mode", "state"];
+
+/// Masks secrets in the fields of a resource. If one of its own `secrets` cannot be found in it,
+/// because it is short or was transformed, every field may hold it and is hidden whole.
+fn mask(resource: &mut serde_json::Value, secrets: &[&Secret], scrubber: &Scrubber) {
     if secrets.is_empty() {
         return;
     }
-    let text = value.to_string();
-    let is_transformed = secrets.iter().any(|secret| {
+    let text = resource.to_string();
+    let is_hidden = secrets.iter().any(|secret| {
         let escaped = serde_json::Value::from(secret.expose()).to_string();
-        !text.contains(escaped.trim_matches('"'))
+        let escaped = &escaped[1..escaped.len() - 1];
+        secret.expose().len() < SHORTEST || !text.contains(escaped)
     });
-    let scrubber = Scrubber::new(secrets.iter().copied());
-    walk(value, &|text| if is_transformed { MASK.to_owned() } else { scrubber.scrub(text) });
+    let change = |text: &str| if is_hidden { MASK.to_owned() } else { scrubber.scrub(text) };
+    let kinds = resource["spec"].as_object_mut().into_iter().flat_map(|spec| spec.values_mut());
+    let fields = kinds.filter_map(serde_json::Value::as_object_mut).flatten();
+    for (name, field) in fields {
+        if !PLAIN.contains(&name.as_str()) {
+            walk(field, &change);
+        }
+    }
 }
 
 fn walk(value: &mut serde_json::Value, change: &dyn Fn(&str) -> String) {
     match value {
         serde_json::Value::String(text) => *text = change(text),
         serde_json::Value::Array(list) => list.iter_mut().for_each(|item| walk(item, change)),
-        serde_json::Value::Object(map) => {
-            let held = map.iter_mut().filter(|(key, _)| !PLAIN.contains(&key.as_str()));
-            held.for_each(|(_, item)| walk(item, change));
-        }
+        serde_json::Value::Object(map) => map.values_mut().for_each(|item| walk(item, change)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(secret: &str, content: &str) -> serde_json::Value {
+        let mut resource = serde_json::json!({
+            "id": "command:a",
+            "spec": { "Command": { "name": "a", "env": { "path": content }, "unless": ["true"] } },
+        });
+        let secret = Secret::new(secret);
+        mask(&mut resource, &[&secret], &Scrubber::new([&secret]));
+        resource["spec"]["Command"].take()
+    }
+
+    #[test]
+    fn masks_what_it_finds_and_hides_the_rest() {
+        let found = serde_json::json!({
+            "name": "a", "env": { "path": "x=(secret)" }, "unless": ["true"],
+        });
+        assert_eq!(masked("hunter2", "x=hunter2"), found);
+        let hidden = serde_json::json!({
+            "name": "a", "env": { "path": "(secret)" }, "unless": ["(secret)"],
+        });
+        assert_eq!(masked("hunter2", "x=aHVudGVyMg=="), hidden);
+        assert_eq!(masked("pw", "x=pw"), hidden);
     }
 }

@@ -1,13 +1,14 @@
 //! The template engine: minijinja, strict, with the filters that configuration files need.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value};
 
-use super::explain::{explain, undefined};
+use super::explain::{explain, undefined, unknown_filter};
+use super::filter_names::filter_names;
 use super::filters;
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::inventory::Project;
 
 /// Steps after which an expression or template is stopped: an endless loop is a mistake.
@@ -16,6 +17,8 @@ const FUEL: u64 = 5_000_000;
 /// minijinja with what a project brings.
 pub(super) struct Engine {
     environment: Environment<'static>,
+    /// Templates that were loaded and not yet looked through.
+    loaded: Arc<Mutex<Vec<Arc<Source>>>>,
 }
 
 /// Why an expression or a template could not be evaluated. What went wrong inside a value that it
@@ -48,13 +51,40 @@ impl Engine {
         });
         filters::add(&mut environment);
         let loader = project.clone();
+        let loaded: Arc<Mutex<Vec<Arc<Source>>>> = Arc::default();
+        let news = Arc::clone(&loaded);
         environment.set_loader(move |name| match loader.source(name) {
-            Ok(source) => Ok(source.map(|source| source.text.clone())),
+            Ok(source) => Ok(source.map(|source| {
+                news.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&source));
+                source.text.clone()
+            })),
             Err(mistake) => Err(minijinja::Error::new(Kind::TemplateNotFound, mistake.message)),
         });
         let finder = project.clone();
         environment.set_path_join_callback(move |name, parent| find(&finder, name, parent).into());
-        Self { environment }
+        Self { environment, loaded }
+    }
+
+    /// Whether there is a filter of this name: asking for it is the only way to know.
+    fn has_filter(&self, name: &str) -> bool {
+        let expression = format!("0|{name}");
+        let result = self.environment.compile_expression(&expression);
+        let result = result.and_then(|expression| expression.eval(()));
+        !result.is_err_and(|error| error.kind() == Kind::UnknownFilter)
+    }
+
+    /// The first unknown filter in the templates that were loaded since the last call.
+    fn unknown_filter(&self) -> Option<Diagnostic> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        for source in std::mem::take(&mut *loaded) {
+            for range in filter_names(&source.text) {
+                let span = Span::new(&source, range);
+                if !self.has_filter(span.text()) {
+                    return Some(unknown_filter(&span));
+                }
+            }
+        }
+        None
     }
 
     /// The value of a bare expression, such as `tls and port == 443`. `span` is where it is
@@ -93,6 +123,9 @@ impl Engine {
         scope: Value,
     ) -> Result<String, Failure> {
         let result = self.environment.get_template(name).and_then(|found| found.render(scope));
+        if let Some(mistake) = self.unknown_filter() {
+            return Err(Box::new(mistake));
+        }
         result.map_err(|error| Box::new(explain(&error, "", span)))
     }
 }

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
+use super::derived::Comparison;
 use super::engine::Failure;
+use super::links::{Linked, links};
 use super::role::{Body, Item, Role};
 use super::scope::{Local, Scope};
-use crate::diagnostic::{Diagnostic, Diagnostics, Span};
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::inventory::Project;
-use crate::manifest::{Resource, ResourceId};
+use crate::manifest::Resource;
 use crate::resources::{Spec, primary_field};
+use crate::secret::{Scrubber, Secret};
+use crate::secrets::Secrets;
 use crate::yaml::{self, Entry, Map, Node};
 
 /// The only fields that may hold secrets. All others end in arguments of programs, in files that
@@ -26,20 +30,13 @@ const CONFIDENTIAL: &[(&str, &[&str])] = &[
     ("user", &["password_hash"]),
 ];
 
-/// A resource whose links to others are still names.
-pub(super) struct Linked {
-    pub(super) resource: Resource,
-    pub(super) span: Span,
-    pub(super) requires: Vec<(String, Span)>,
-    pub(super) reload: Vec<(String, Span)>,
-    pub(super) restart: Vec<(String, Span)>,
-}
-
 /// Expands the resources of one role.
 pub(super) struct Expansion<'a> {
     pub(super) project: &'a Project,
     pub(super) role: &'a Role,
     pub(super) linked: &'a mut Vec<Linked>,
+    /// Values that were made from secrets.
+    pub(super) derived: &'a mut BTreeSet<Secret>,
     pub(super) mistakes: &'a mut Diagnostics,
 }
 
@@ -136,6 +133,7 @@ impl Expansion<'_> {
             if let (Some(name), false) = (used.first(), confidential.contains(&&*field.key)) {
                 return Err(Box::new(exposed(field, name, kind, confidential)));
             }
+            self.derive(kind, field, &evaluated, &used, scope);
             seen.extend(used);
             fields.entries.push(evaluated);
         }
@@ -148,6 +146,33 @@ impl Expansion<'_> {
         let spec = spec.map_err(|error| Box::new(error.into_diagnostic(kind, &span)))?;
         spec.validate().map_err(|message| Box::new(Diagnostic::at(&span, message)))?;
         Ok(spec)
+    }
+
+    /// Notes what a field holds that was made from the secrets it uses.
+    fn derive(
+        &mut self,
+        kind: &str,
+        field: &Entry,
+        evaluated: &Entry,
+        used: &BTreeSet<String>,
+        scope: &Arc<Scope>,
+    ) {
+        if used.is_empty() || scope.secrets().are_placeholders() {
+            return;
+        }
+        let other = scope.secrets().with_others(|| self.field(kind, field, scope));
+        scope.secrets().take_used();
+        let real: Vec<Secret> = used.iter().filter_map(|name| scope.secrets().get(name)).collect();
+        let others: Vec<Secret> = real.iter().map(Secrets::other).collect();
+        // With other values the evaluation may fail; then a report hides the content whole.
+        if let Ok(other) = other {
+            Comparison {
+                real: &Scrubber::new(&real),
+                other: &Scrubber::new(&others),
+                found: self.derived,
+            }
+            .nodes(&evaluated.value, &other.value);
+        }
     }
 
     /// One field, evaluated; `template` and `source` of a file become its `content`.
@@ -252,26 +277,6 @@ fn rounds(node: &Node, scope: &Arc<Scope>) -> Result<Vec<BTreeMap<String, Local>
     Ok(rounds)
 }
 
-/// The names in `requires`, `reload` or `restart`.
-fn links(
-    node: Option<&Node>,
-    what: &str,
-    scope: &Arc<Scope>,
-) -> Result<Vec<(String, Span)>, Failure> {
-    let Some(node) = node else { return Ok(Vec::new()) };
-    let node = scope.evaluate(node)?;
-    let one = std::slice::from_ref(&node);
-    let mut names = Vec::new();
-    for element in node.as_list().unwrap_or(one) {
-        match element.scalar() {
-            Some(name) => names.push((name.to_owned(), element.span.clone())),
-            None if element.is_null() => {}
-            None => return Err(Box::new(element.wrong_kind(what, "a name or a list of names"))),
-        }
-    }
-    Ok(names)
-}
-
 /// The mistake of a secret where others can read it.
 fn exposed(field: &Entry, secret: &str, kind: &str, confidential: &[&str]) -> Diagnostic {
     let message = format!("the secret `{secret}` may not be in `{}`", field.key);
@@ -284,94 +289,4 @@ fn exposed(field: &Entry, secret: &str, kind: &str, confidential: &[&str]) -> Di
         "cron" | "systemd_unit" => mistake.hint("put it into a `file` that only its user can read"),
         _ => mistake,
     }
-}
-
-/// Each id once. Two roles may ask for the very same thing, a package for example: then the first
-/// stays, with what both ask for around it. Anything else of the same id is a mistake.
-fn unique(
-    linked: Vec<Linked>,
-    mistakes: &mut Diagnostics,
-) -> (Vec<Linked>, BTreeMap<ResourceId, Span>) {
-    let mut places: BTreeMap<ResourceId, Span> = BTreeMap::new();
-    let mut kept: Vec<Linked> = Vec::with_capacity(linked.len());
-    for one in linked {
-        let Some(first) = places.get(&one.resource.id) else {
-            places.insert(one.resource.id.clone(), one.span.clone());
-            kept.push(one);
-            continue;
-        };
-        match kept.iter_mut().find(|known| known.resource.id == one.resource.id) {
-            Some(known) if known.resource.spec == one.resource.spec => {
-                known.requires.extend(one.requires);
-                known.reload.extend(one.reload);
-                known.restart.extend(one.restart);
-            }
-            _ => {
-                let message = format!("`{}` is declared twice", one.resource.id);
-                let mistake = Diagnostic::at(&one.span, message);
-                mistakes.push(if *first == one.span {
-                    mistake.label("differently in two rounds of a `for_each`")
-                } else {
-                    mistake.label("differently here").and(first, "first here")
-                });
-            }
-        }
-    }
-    (kept, places)
-}
-
-/// Turns the names in links into resources, and refuses two resources of the same id.
-pub(super) fn resolve(linked: Vec<Linked>, mistakes: &mut Diagnostics) -> Vec<Resource> {
-    let (linked, places) = unique(linked, mistakes);
-    let services: Vec<ResourceId> = linked
-        .iter()
-        .filter(|one| one.resource.spec.as_service().is_some())
-        .map(|one| one.resource.id.clone())
-        .collect();
-    let mut resources = Vec::with_capacity(linked.len());
-    for one in linked {
-        let mut resource = one.resource;
-        for (name, span) in &one.requires {
-            if let Some(id) = ResourceId::parse(name).filter(|id| places.contains_key(id)) {
-                resource.requires.push(id);
-                continue;
-            }
-            let ids: Vec<String> = places.keys().map(ToString::to_string).collect();
-            mistakes.push(
-                Diagnostic::at(span, format!("`{name}` is not a resource of this server"))
-                    .suggest(name, ids.iter().map(String::as_str)),
-            );
-        }
-        for id in resource.spec.runs_after_change_of() {
-            if !places.contains_key(&id) {
-                let ids: Vec<String> = places.keys().map(ToString::to_string).collect();
-                let id = id.to_string();
-                mistakes.push(
-                    Diagnostic::at(&one.span, format!("`{id}` is not a resource of this server"))
-                        .suggest(&id, ids.iter().map(String::as_str)),
-                );
-            }
-        }
-        for (names, links) in
-            [(&one.reload, &mut resource.reload), (&one.restart, &mut resource.restart)]
-        {
-            for (name, span) in names {
-                match service(name, &services) {
-                    Some(id) => links.push(id.clone()),
-                    None => mistakes.push(
-                        Diagnostic::at(span, format!("no resource declares the service `{name}`"))
-                            .suggest(name, services.iter().map(ResourceId::identity)),
-                    ),
-                }
-            }
-        }
-        resources.push(resource);
-    }
-    resources
-}
-
-/// The service that a link means: `nginx`, `nginx.service` or `service:nginx`.
-fn service<'a>(name: &str, services: &'a [ResourceId]) -> Option<&'a ResourceId> {
-    let plain = |text: &str| text.strip_suffix(".service").unwrap_or(text).to_owned();
-    services.iter().find(|id| id.to_string() == name || plain(id.identity()) == plain(name))
 }

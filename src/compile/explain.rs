@@ -34,17 +34,20 @@ pub(super) fn explain(error: &minijinja::Error, text: &str, span: &Span) -> Diag
                 .hint("templates are looked for in the role's `templates/`, then in the project's")
         }
         Kind::SyntaxError => Diagnostic::at(&place, format!("syntax error: {}", detail(error))),
-        Kind::UnknownFilter => {
-            let name = what.trim_matches('`').rsplit('|').next().unwrap_or_default().trim();
-            Diagnostic::at(&place, format!("unknown filter `{name}`"))
-                .suggest(name, filters::NAMES.iter().copied())
-        }
+        Kind::UnknownFilter => unknown_filter(&place),
         Kind::UnknownTest | Kind::UnknownFunction | Kind::UnknownMethod => {
             Diagnostic::at(&place, detail(error))
         }
         Kind::OutOfFuel => Diagnostic::at(&place, "this takes too long to evaluate"),
         _ => Diagnostic::at(&place, format!("{what} cannot be evaluated: {}", detail(error))),
     }
+}
+
+/// The mistake of a filter that does not exist; `place` may begin with what it is given.
+pub(super) fn unknown_filter(place: &Span) -> Diagnostic {
+    let name = place.text().rsplit('|').next().unwrap_or_default().trim();
+    Diagnostic::at(place, format!("unknown filter `{name}`"))
+        .suggest(name, filters::NAMES.iter().copied())
 }
 
 fn detail(error: &minijinja::Error) -> String {

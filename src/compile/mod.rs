@@ -1,9 +1,12 @@
 //! Inventory, roles, templates and secrets become one manifest a server.
 
+mod derived;
 mod engine;
 mod expand;
 mod explain;
+mod filter_names;
 mod filters;
+mod links;
 mod params;
 mod peers;
 mod role;
@@ -123,7 +126,7 @@ impl<'a> Compiler<'a> {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let mut linked = Vec::new();
+        let (mut linked, mut derived) = (Vec::new(), BTreeSet::new());
         for (role, params) in &roles {
             let scope = base.with(locals(params, &base));
             let scope = match with_lets(&role.lets, &scope) {
@@ -139,17 +142,21 @@ impl<'a> Compiler<'a> {
                 project: self.project,
                 role,
                 linked: &mut linked,
+                derived: &mut derived,
                 mistakes: &mut mistakes,
             };
             expansion.items(&role.items, &scope, &ambient);
         }
-        let resources = expand::resolve(linked, &mut mistakes);
+        let resources = links::resolve(linked, &mut mistakes);
         let used: BTreeSet<&String> =
             resources.iter().flat_map(|resource| &resource.secrets).collect();
         let secrets = used.into_iter().filter_map(|name| Some((name.clone(), secrets.get(name)?)));
         let mut expect = server.expect.clone();
         expect.os = os.map(str::to_owned).or(expect.os);
-        let secrets = secrets.collect();
+        // What was made from secrets is masked like them; its names can be no one else's.
+        let derived = derived.into_iter().enumerate();
+        let derived = derived.map(|(index, value)| (format!("(made from secrets {index})"), value));
+        let secrets = secrets.chain(derived).collect();
         let manifest = Manifest { server: server.name.clone(), expect, resources, secrets };
         mistakes.into_result(manifest)
     }

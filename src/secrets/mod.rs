@@ -5,6 +5,7 @@ mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use minijinja::Value;
@@ -29,6 +30,8 @@ pub struct Secrets {
     files: Option<Files>,
     values: OnceLock<Values>,
     used: Arc<Mutex<BTreeSet<String>>>,
+    /// Whether other values stand in for the real ones.
+    is_other: Arc<AtomicBool>,
 }
 
 /// How many secrets there are, not what they are.
@@ -96,6 +99,30 @@ impl Secrets {
         }
     }
 
+    /// Runs `evaluate` with other values of the same length and kind of characters: where its
+    /// result differs from that with the real values, a secret shows.
+    pub fn with_others<T>(&self, evaluate: impl FnOnce() -> T) -> T {
+        self.is_other.store(true, Ordering::Relaxed);
+        let result = evaluate();
+        self.is_other.store(false, Ordering::Relaxed);
+        result
+    }
+
+    /// What stands in for a value in [`Secrets::with_others`].
+    pub fn other(value: &Secret) -> Secret {
+        let turned = |c: char, first: u8, count: u8| {
+            let offset = u32::from(c).saturating_sub(u32::from(first)) + u32::from(count) / 2;
+            char::from_u32(u32::from(first) + offset % u32::from(count)).unwrap_or(c)
+        };
+        let turn = |c: char| match c {
+            'a'..='z' => turned(c, b'a', 26),
+            'A'..='Z' => turned(c, b'A', 26),
+            '0'..='9' => turned(c, b'0', 10),
+            _ => c,
+        };
+        Secret::new(value.expose().chars().map(turn).collect::<String>())
+    }
+
     /// The secrets used since the last call.
     pub fn take_used(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
@@ -112,6 +139,7 @@ impl Secrets {
             values: self.values.get().cloned().flatten(),
             prefix: String::new(),
             used: Arc::clone(&self.used),
+            is_other: Arc::clone(&self.is_other),
         })
     }
 }
@@ -157,6 +185,7 @@ struct Lookup {
     values: Values,
     prefix: String,
     used: Arc<Mutex<BTreeSet<String>>>,
+    is_other: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Lookup {
@@ -168,6 +197,12 @@ impl fmt::Debug for Lookup {
 impl Lookup {
     fn remember(&self, name: &str) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    /// The map under a dotted name.
+    fn below(&self, prefix: String) -> Value {
+        let (used, is_other) = (Arc::clone(&self.used), Arc::clone(&self.is_other));
+        Value::from_object(Self { values: self.values.clone(), prefix, used, is_other })
     }
 
     fn children(&self) -> BTreeSet<String> {
@@ -187,19 +222,18 @@ impl Object for Lookup {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let name = join(&self.prefix, &key.to_string());
         let Some(values) = &self.values else {
-            let used = Arc::clone(&self.used);
-            return Some(Value::from_object(Self { values: None, prefix: name, used }));
+            return Some(self.below(name));
         };
         if let Some(secret) = values.get(&name) {
             self.remember(&name);
+            if self.is_other.load(Ordering::Relaxed) {
+                return Some(Value::from(Secrets::other(secret).expose()));
+            }
             return Some(Value::from(secret.expose()));
         }
         let below = format!("{name}.");
         let nested = values.keys().any(|known| known.starts_with(&below));
-        nested.then(|| {
-            let (values, used) = (self.values.clone(), Arc::clone(&self.used));
-            Value::from_object(Self { values, prefix: name, used })
-        })
+        nested.then(|| self.below(name))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -265,6 +299,18 @@ mod tests {
         let secrets = secrets();
         assert!(!format!("{secrets:?} {:?}", secrets.value()).contains("hunter2"));
         assert_eq!(render(&secrets, "{{ secrets }}"), "(secret)");
+    }
+
+    #[test]
+    fn others_stand_in() {
+        let secrets = secrets();
+        let value = secrets.value();
+        let render = || {
+            let context = minijinja::context! { secrets => value.clone() };
+            minijinja::Environment::new().render_str("{{ secrets.smtp.password }}", context)
+        };
+        assert_eq!(secrets.with_others(render).unwrap(), "uhagre7");
+        assert_eq!(render().unwrap(), "hunter2");
     }
 
     #[test]

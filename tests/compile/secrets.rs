@@ -12,6 +12,7 @@ use infra::manifest::Manifest;
 use infra::secrets::{IdentitySource, Store};
 
 const CANARY: &str = "canary-7Jq2 vX9!";
+const ENCODED: &str = "Y2FuYXJ5LTdKcTIgdlg5IQ==";
 
 /// Runs a program; that it is missing is a failure, not a reason to skip.
 fn run(program: &str, arguments: &[&str], folder: &Path) {
@@ -43,7 +44,8 @@ fn project() -> tempfile::TempDir {
     write(
         root,
         "roles/app/templates/app.env.j2",
-        "PASSWORD={{ secrets.smtp.password | env_quote }}\nHOST={{ secrets.smtp.host }}\n",
+        "PASSWORD={{ secrets.smtp.password | env_quote }}\nHOST={{ secrets.smtp.host }}\n\
+         AUTH=Basic {{ secrets.smtp.password | b64encode }}\n",
     );
     let text = format!("smtp:\n  password: \"{CANARY}\"\n  host: from-all\n");
     write(root, "plain/all.yaml", &text);
@@ -83,12 +85,13 @@ fn content(manifest: &Manifest, path: &str) -> String {
 }
 
 fn assert_opened(manifest: &Manifest) {
-    let expected = format!("PASSWORD='{CANARY}'\nHOST=from-blue\n");
+    let expected = format!("PASSWORD='{CANARY}'\nHOST=from-blue\nAUTH=Basic {ENCODED}\n");
     assert_eq!(content(manifest, "/etc/app.env"), expected);
     let used: Vec<_> = manifest.resources.iter().map(|resource| resource.secrets.join()).collect();
     assert_eq!(used, ["smtp.host smtp.password", "smtp.password", ""]);
     let kept: Vec<_> = manifest.secrets.keys().map(String::as_str).collect();
-    assert_eq!(kept, ["smtp.host", "smtp.password"]);
+    assert_eq!(kept, ["(made from secrets 0)", "smtp.host", "smtp.password"]);
+    assert_eq!(manifest.secrets["(made from secrets 0)"].expose(), ENCODED.trim_matches('='));
 }
 
 trait Join {
@@ -182,7 +185,8 @@ fn without_any_identity_placeholders_stand_in() {
     let manifest = compile(folder.path(), &IdentitySource::default()).unwrap();
     assert_eq!(
         content(&manifest, "/etc/app.env"),
-        "PASSWORD='(secret smtp.password)'\nHOST=(secret smtp.host)\n"
+        "PASSWORD='(secret smtp.password)'\nHOST=(secret smtp.host)\n\
+         AUTH=Basic KHNlY3JldCBzbXRwLnBhc3N3b3JkKQ==\n"
     );
     assert_eq!(manifest.resources[0].secrets, ["smtp.host", "smtp.password"]);
     assert!(manifest.resources[2].secrets.is_empty());
@@ -223,7 +227,7 @@ fn a_secret_shows_up_nowhere() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(!text.contains(CANARY) && !text.contains("Y2FuYXJ5"), "{args:?}: {text}");
-        assert!(args[0] == "check" || text.contains("nothing"), "{args:?}: {text}");
+        assert!(args[0] == "check" || text.contains("HOST=(secret)"), "{args:?}: {text}");
     }
 
     let wrong = [

@@ -1,0 +1,108 @@
+//! Values made from secrets: encoded, hashed, cut. They cannot be found by searching for the
+//! secret, so they are found here: what is evaluated once with the real secrets and once with
+//! others differs exactly where a secret shows.
+
+use std::collections::BTreeSet;
+
+use crate::secret::{Scrubber, Secret};
+use crate::yaml::{Node, Value};
+
+/// Shorter differences are the answer to a question (`yes`, `12`), not a value of their own;
+/// masking them everywhere would make reports unreadable.
+const SHORTEST: usize = 8;
+
+/// The two evaluations of one field.
+pub(super) struct Comparison<'a> {
+    /// Masks the real secrets.
+    pub(super) real: &'a Scrubber,
+    /// Masks those that stood in.
+    pub(super) other: &'a Scrubber,
+    /// What was made from the real ones.
+    pub(super) found: &'a mut BTreeSet<Secret>,
+}
+
+impl Comparison<'_> {
+    /// Compares what a field is with what it is with other secrets.
+    pub(super) fn nodes(&mut self, real: &Node, other: &Node) {
+        match (&real.value, &other.value) {
+            (Value::List(real), Value::List(other)) => {
+                real.iter().zip(other.iter()).for_each(|(real, other)| self.nodes(real, other));
+            }
+            (Value::Map(real), Value::Map(other)) => {
+                for (real, other) in real.entries.iter().zip(&other.entries) {
+                    self.nodes(&real.value, &other.value);
+                }
+            }
+            _ => self.texts(real.scalar().unwrap_or_default(), other.scalar().unwrap_or_default()),
+        }
+    }
+
+    fn texts(&mut self, real: &str, other: &str) {
+        let (real, other) = (self.real.scrub(real), self.other.scrub(other));
+        if real == other {
+            return;
+        }
+        if real.lines().count() == other.lines().count() {
+            real.lines().zip(other.lines()).for_each(|(real, other)| self.lines(real, other));
+        } else {
+            let same: BTreeSet<&str> = other.lines().collect();
+            real.lines().filter(|line| !same.contains(line)).for_each(|line| self.keep(line));
+        }
+    }
+
+    fn lines(&mut self, real: &str, other: &str) {
+        if real == other {
+            return;
+        }
+        let (words, others): (Vec<&str>, Vec<&str>) =
+            (real.split(is_between).collect(), other.split(is_between).collect());
+        if words.len() == others.len() {
+            let pairs = words.iter().zip(&others);
+            pairs.filter(|(word, other)| word != other).for_each(|(word, _)| self.keep(word));
+        } else {
+            self.keep(real);
+        }
+    }
+
+    fn keep(&mut self, text: &str) {
+        let text = text.trim();
+        if text.len() >= SHORTEST {
+            self.found.insert(Secret::new(text));
+        }
+    }
+}
+
+/// What separates words in configuration files, and is in no encoding or hash.
+fn is_between(c: char) -> bool {
+    c.is_whitespace() || "=:,;\"'()[]{}<>".contains(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{Source, Span};
+
+    fn found(real: &str, other: &str) -> Vec<String> {
+        let node = |text: &str| {
+            let span = Span::new(&Source::new("x", text), 0..0);
+            Node { span, value: Value::String(text.into()) }
+        };
+        let (secret, shadow) = (Secret::new("hunter22"), Secret::new("uhagre77"));
+        let mut found = BTreeSet::new();
+        let (real_scrubber, other_scrubber) = (Scrubber::new([&secret]), Scrubber::new([&shadow]));
+        Comparison { real: &real_scrubber, other: &other_scrubber, found: &mut found }
+            .nodes(&node(real), &node(other));
+        found.iter().map(|secret| secret.expose().to_owned()).collect()
+    }
+
+    #[test]
+    fn only_what_was_made_from_a_secret() {
+        assert!(found("a=hunter22 b=1\n", "a=uhagre77 b=1\n").is_empty());
+        assert_eq!(
+            found("a=hunter22\nb=\"aHVudGVyMjI=\" c\n", "a=uhagre77\nb=\"dWhhZ3JlNzc=\" c\n"),
+            ["aHVudGVyMjI"]
+        );
+        assert!(found("length 8 True\n", "length 9 False\n").is_empty());
+        assert_eq!(found("x\nonly with it\n", "x\n"), ["only with it"]);
+    }
+}
