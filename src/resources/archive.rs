@@ -126,22 +126,6 @@ impl Archive {
         }
     }
 
-    fn download(&self, url: &str, file: &str, system: &mut dyn System) -> Result<()> {
-        system.make_directory(DOWNLOADS, &Attributes::new("root", "root", 0o755))?;
-        system.write_file(file, b"", &Attributes::new("root", "root", 0o644))?;
-        // The address may hold a password, so curl reads it from its input.
-        let quiet = ["curl", "--fail", "--location", "--silent", "--show-error"];
-        let limits = ["--connect-timeout", "30", "--retry", "3"];
-        let command = Command::new(quiet.into_iter().chain(limits))
-            .arg("--output")
-            .arg(file)
-            .arg("--config")
-            .arg("-")
-            .stdin(format!("url = \"{url}\"\n"))
-            .timeout_seconds(TIMEOUT_SECONDS);
-        run_checked(system, &command).map(drop)
-    }
-
     fn check_hash(&self, file: &str, system: &mut dyn System) -> Result<()> {
         let sum = Command::new(["sha256sum", "--", file]).timeout_seconds(TIMEOUT_SECONDS);
         let output = run_checked(system, &sum)?.text();
@@ -271,8 +255,7 @@ impl Resource for Archive {
             self.check_hash(&file, system)?;
             return self.place(&file, system);
         };
-        let result = self
-            .download(url, &file, system)
+        let result = download(url, &file, system)
             .and_then(|()| self.check_hash(&file, system))
             .and_then(|()| self.place(&file, system));
         system.remove_file(&file)?;
@@ -292,6 +275,23 @@ impl Resource for Archive {
         world.file(&self.stamp_path(), stamp.text().as_bytes(), "root", "root", 0o644);
         world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
     }
+}
+
+/// Downloads `url` to `file`.
+fn download(url: &str, file: &str, system: &mut dyn System) -> Result<()> {
+    system.make_directory(DOWNLOADS, &Attributes::new("root", "root", 0o755))?;
+    system.write_file(file, b"", &Attributes::new("root", "root", 0o644))?;
+    // The address may hold a password, so curl reads it from its input.
+    let quiet = ["curl", "--fail", "--location", "--silent", "--show-error"];
+    let limits = ["--connect-timeout", "30", "--retry", "3"];
+    let command = Command::new(quiet.into_iter().chain(limits))
+        .arg("--output")
+        .arg(file)
+        .arg("--config")
+        .arg("-")
+        .stdin(format!("url = \"{url}\"\n"))
+        .timeout_seconds(TIMEOUT_SECONDS);
+    run_checked(system, &command).map(drop)
 }
 
 fn is_url(url: &str) -> bool {

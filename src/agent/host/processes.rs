@@ -37,12 +37,13 @@ pub(super) fn run(
     on_line: Option<OnLine<'_>>,
 ) -> Result<Output> {
     let program = command.program();
-    if !is_there(program) {
-        return Err(Error::tool_missing(program));
-    }
-    if let Some(cwd) = command.cwd.as_deref().filter(|cwd| !Path::new(cwd).is_dir()) {
+    let cwd = command.cwd.as_deref().unwrap_or("/");
+    if !Path::new(cwd).is_dir() {
         return Err(Error::failed(format!("cannot run `{}` in `{cwd}`", command.display()))
             .because("the folder is not there"));
+    }
+    if !is_there(program, cwd) {
+        return Err(Error::tool_missing(program));
     }
     let mut child = prepare(command, account, on_line.is_some())
         .spawn()
@@ -61,9 +62,9 @@ pub(super) fn run(
     })
 }
 
-fn is_there(program: &str) -> bool {
+fn is_there(program: &str, cwd: &str) -> bool {
     if program.contains('/') {
-        return Path::new(program).exists();
+        return Path::new(cwd).join(program).exists();
     }
     PATH.split(':').any(|folder| Path::new(folder).join(program).exists())
 }

@@ -160,6 +160,17 @@ fn a_program_runs_as_its_user_with_a_clean_environment() {
 }
 
 #[test]
+fn a_relative_program_is_one_of_its_folder() {
+    let (_folder, path) = folder();
+    fs::write(format!("{path}/cli"), "#!/bin/sh\necho here\n").unwrap();
+    fs::set_permissions(format!("{path}/cli"), fs::Permissions::from_mode(0o755)).unwrap();
+    let output = host().run(&Command::new(["./cli"]).cwd(&path)).unwrap();
+    assert_eq!(output.text(), "here");
+    let error = host().run(&Command::new(["./cli"])).unwrap_err();
+    assert_eq!(error.message, "`./cli` is not on the server");
+}
+
+#[test]
 fn no_process_of_a_group_outlives_its_time() {
     let (_folder, path) = folder();
     let script = "sleep 60 & echo $! > \"$1/child\"; trap '' TERM; sleep 60";
