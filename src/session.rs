@@ -15,10 +15,10 @@ use crate::events::Event;
 use crate::fleet::{Fleet, News, Server};
 use crate::inventory::{Inventory, Project, SshSettings};
 use crate::manifest::{Expect, Manifest, Resource, ResourceId};
-use crate::report::{self, Report};
+use crate::report::{self, ProgressLines, Report};
 use crate::resources::Spec;
 use crate::secrets::Store;
-use crate::transport::{Ask, Passwords, Transport};
+use crate::transport::{Person, Terminal, Transport};
 use crate::wire::RunOptions;
 
 /// The servers that a command is about.
@@ -122,21 +122,31 @@ impl Targets {
         Ok(Some(self.lab_folder.open()?.os(name)?.name()))
     }
 
-    /// Connections to servers.
-    pub fn fleet(&self) -> Result<Fleet> {
-        Ok(Fleet::new(self.transport()?, usize::from(self.jobs)))
+    /// Connections to servers. `lines` make way for questions.
+    pub fn fleet(&self, lines: ProgressLines) -> Result<Fleet> {
+        Ok(Fleet::new(self.transport(lines)?, usize::from(self.jobs)))
     }
 
-    /// The way to servers.
-    pub fn transport(&self) -> Result<Transport> {
+    /// The way to servers. `lines` make way for questions.
+    pub fn transport(&self, lines: ProgressLines) -> Result<Transport> {
         let session_folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         // A program that was replaced while it runs has no path any more.
         let relay = std::env::current_exe().ok().filter(|path| path.is_file());
-        let ask: Option<Ask> = report::terminal::can_ask().then(|| {
-            let ask: Ask = Box::new(|question| rpassword::prompt_password(question));
-            ask
-        });
-        Transport::new(session_folder.as_deref(), Passwords::new(ask), relay)
+        let terminal = report::can_ask().then(|| Arc::new(Prompt(lines)) as Arc<dyn Terminal>);
+        Transport::new(session_folder.as_deref(), Person::new(terminal), relay)
+    }
+}
+
+/// The terminal that ssh and sudo ask at, below which progress is drawn.
+struct Prompt(ProgressLines);
+
+impl Terminal for Prompt {
+    fn ask(&self, question: &str) -> io::Result<String> {
+        rpassword::prompt_password(question)
+    }
+
+    fn is_asking(&self, yes: bool) {
+        self.0.pause(yes);
     }
 }
 
@@ -195,7 +205,8 @@ impl Selection {
         let options = RunOptions { partial, ..options };
         let visits =
             if self.targets.lab { servers.iter().flat_map(visits).collect() } else { vec![] };
-        Ok(Session { report, fleet: self.targets.fleet()?, servers, options, visits })
+        let fleet = self.targets.fleet(report.lines())?;
+        Ok(Session { report, fleet, servers, options, visits })
     }
 }
 

@@ -23,7 +23,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let (inventory, names) = args.targets.load(&project, &[])?;
     let store = args.targets.store(&project, context);
     let compiler = Compiler::new(&project, &inventory, &store);
-    let fleet = args.targets.fleet()?;
+    let fleet = args.targets.fleet(report::ProgressLines::none())?;
     let mut servers = Vec::new();
     for name in names {
         let settings = args.targets.login(&compiler, &inventory, &store, &name)?;

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use crate::cli::Context;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::report::ProgressLines;
 use crate::session::Targets;
 use crate::transport::{Login, ssh_missing};
 
@@ -27,7 +28,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
             .into());
     };
     let settings = args.targets.settings(&inventory, name)?;
-    let transport = args.targets.transport()?;
+    let transport = args.targets.transport(ProgressLines::none())?;
     let mut ssh = transport.ssh(Login { server: name, settings: &settings })?;
     ssh.args(&args.command);
     // Only returns if ssh cannot be started.

@@ -8,5 +8,6 @@ mod run;
 pub mod terminal;
 mod totals;
 
+pub use progress::ProgressLines;
 pub use run::{Report, error_line};
 pub use terminal::{ColorChoice, Format, can_ask, note, print};

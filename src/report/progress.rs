@@ -19,6 +19,35 @@ pub(super) struct Progress {
     all: MultiProgress,
     lines: BTreeMap<String, ProgressBar>,
     width: usize,
+    is_shown: bool,
+}
+
+/// All lines at the bottom of a terminal, as far as others than the report see them.
+#[derive(Clone, Debug)]
+pub struct ProgressLines {
+    all: MultiProgress,
+    is_shown: bool,
+}
+
+impl ProgressLines {
+    /// Where nothing is drawn.
+    pub fn none() -> Self {
+        Self { all: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()), is_shown: false }
+    }
+
+    /// Takes the lines away, or shows them again.
+    pub fn pause(&self, yes: bool) {
+        if !self.is_shown {
+            return;
+        }
+        if yes {
+            // A terminal that cannot be cleared cannot be asked at either.
+            let _ = self.all.clear();
+            self.all.set_draw_target(ProgressDrawTarget::hidden());
+        } else {
+            self.all.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
 }
 
 impl Progress {
@@ -26,7 +55,15 @@ impl Progress {
     pub(super) fn new(is_shown: bool, width: usize) -> Self {
         let target =
             if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { all: MultiProgress::with_draw_target(target), lines: BTreeMap::new(), width }
+        let all = MultiProgress::with_draw_target(target);
+        // Standard error is no terminal, then.
+        let is_shown = !all.is_hidden();
+        Self { all, lines: BTreeMap::new(), width, is_shown }
+    }
+
+    /// The lines as others see them.
+    pub(super) fn lines(&self) -> ProgressLines {
+        ProgressLines { all: self.all.clone(), is_shown: self.is_shown }
     }
 
     /// Runs `write` while the lines are out of the way.
@@ -36,7 +73,7 @@ impl Progress {
 
     /// Says what a server is doing.
     pub(super) fn say(&mut self, server: &str, text: &str) {
-        if self.all.is_hidden() {
+        if !self.is_shown {
             return;
         }
         if !self.lines.contains_key(server) && self.lines.len() < MOST_LINES {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::human::Style;
 use super::json;
-use super::progress::Progress;
+use super::progress::{Progress, ProgressLines};
 use super::terminal::{Format, print};
 use super::totals::Totals;
 use crate::error::{Error, Kind};
@@ -51,6 +51,11 @@ impl Report {
             progress: Progress::new(format == Format::Human, width),
             servers,
         }
+    }
+
+    /// The lines at the bottom of the terminal, for whoever has to ask there.
+    pub fn lines(&self) -> ProgressLines {
+        self.progress.lines()
     }
 
     /// A connection to `server` is being made.

@@ -7,9 +7,10 @@ use openssh::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use super::Login;
 use super::agent::{AGENTS, Agent};
 use super::failure;
-use super::{Login, Passwords};
+use super::person::Person;
 use crate::error::{Error, Kind, Result};
 use crate::wire;
 
@@ -33,7 +34,7 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// The two ends of a channel while the agent starts.
 pub(super) struct Start<'a> {
     pub(super) login: Login<'a>,
-    pub(super) passwords: &'a Passwords,
+    pub(super) person: &'a Person,
     pub(super) stdin: ChildStdin,
     pub(super) stdout: ChildStdout,
     pub(super) stderr: ChildStderr,
@@ -77,7 +78,7 @@ impl Start<'_> {
                     return Err(failure::wrong_sudo_password(server, settings));
                 }
                 Said::Password => {
-                    let password = self.passwords.of(self.login).await?;
+                    let password = self.person.sudo_password(self.login).await?;
                     let line = format!("{}\n", password.expose());
                     self.send(line.as_bytes()).await;
                     passwords_sent += 1;

@@ -1,6 +1,5 @@
 # Runs the agent; receives it first where it is missing. The arguments are this text, so that it
 # can run itself again as root, and the hashes of the agents that may run here.
-umask 077
 script=$1
 shift
 folder=/var/lib/infra/agent
@@ -17,6 +16,8 @@ if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "the login user is not root and there is no sudo"
     LC_ALL=C exec sudo -S -p "infra-sudo-password:" -- sh -c 'eval "$1"' infra "$script" "$@"
 fi
+usual=$(umask)
+umask 077
 mkdir -p "$folder" || fail "cannot create $folder"
 printf '\000infra-upload-1\n%s\n' "$(uname -m)"
 read -r hash bytes || exit 1
@@ -29,4 +30,5 @@ chmod 700 "$new" && mv -f "$new" "$folder/$hash" || fail "cannot store the agent
 ls -t "$folder" | tail -n +3 | while read -r old; do
     rm -f "$folder/$old"
 done
+umask "$usual"
 cd / && exec "$folder/$hash"

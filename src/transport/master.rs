@@ -14,6 +14,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure;
+use super::person::Person;
 use super::runtime_folder::RuntimeFolder;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::inventory::connection::SshSettings;
@@ -40,15 +41,6 @@ pub(super) struct Master<'a> {
     relay: Option<&'a Path>,
 }
 
-/// Who can answer when ssh asks for a passphrase.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Person<'a> {
-    /// Nobody: there is no terminal.
-    Absent,
-    /// Somebody, who is asked by one connection after the other, and only where needed.
-    Present(&'a tokio::sync::Mutex<()>),
-}
-
 impl<'a> Master<'a> {
     pub(super) fn new(
         server: &'a str,
@@ -66,7 +58,7 @@ impl<'a> Master<'a> {
 
     /// Starts the master unless one listens by now. Two masters on one socket would leave one of
     /// them behind for ever, so that only one process at a time gets this far.
-    pub(super) async fn start(&self, person: Person<'_>) -> Result<()> {
+    pub(super) async fn start(&self, person: &Person) -> Result<()> {
         let _lock = self.lock().await?;
         let socket = self.socket();
         if UnixStream::connect(&socket).await.is_ok() {
@@ -86,13 +78,12 @@ impl<'a> Master<'a> {
         remove(&self.socket())
     }
 
-    async fn launch(&self, person: Person<'_>) -> Result<()> {
+    async fn launch(&self, person: &Person) -> Result<()> {
         let Err((error, log)) = self.log_in(false).await else { return Ok(()) };
-        let Person::Present(turn) = person else { return Err(error) };
         if !failure::needs_person(&log) {
             return Err(error);
         }
-        let _turn = turn.lock().await;
+        let Some(_turn) = person.turn().await else { return Err(error) };
         self.log_in(true).await.map_err(|(error, _)| error)
     }
 

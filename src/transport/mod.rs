@@ -11,25 +11,24 @@ mod bootstrap;
 mod failure;
 mod link;
 mod master;
-mod passwords;
+mod person;
 mod runtime_folder;
 
 pub use link::Link;
 pub use master::ssh_missing;
-pub use passwords::{Ask, Passwords};
+pub use person::{Person, Terminal};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use openssh::{Child, Session, Stdio};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind, Result};
 use crate::inventory::connection::SshSettings;
 use bootstrap::Start;
-use master::{Master, Person};
+use master::Master;
 use runtime_folder::RuntimeFolder;
 
 /// How long a living master may take to open a channel.
@@ -49,9 +48,7 @@ pub struct Transport {
     folder: RuntimeFolder,
     /// Our own program, if ssh may reach servers through it.
     relay: Option<PathBuf>,
-    passwords: Passwords,
-    /// Whose turn it is to ask the person at the terminal.
-    turn: Mutex<()>,
+    person: Person,
 }
 
 impl Transport {
@@ -62,15 +59,10 @@ impl Transport {
     /// If there is no safe place for sockets.
     pub fn new(
         session_folder: Option<&Path>,
-        passwords: Passwords,
+        person: Person,
         relay: Option<PathBuf>,
     ) -> Result<Self> {
-        Ok(Self {
-            folder: RuntimeFolder::open(session_folder)?,
-            relay,
-            passwords,
-            turn: Mutex::new(()),
-        })
+        Ok(Self { folder: RuntimeFolder::open(session_folder)?, relay, person })
     }
 
     /// Starts the agent on a server, through a connection that is there or a new one.
@@ -86,7 +78,7 @@ impl Transport {
         };
         let mut start = Start {
             login,
-            passwords: &self.passwords,
+            person: &self.person,
             stdin,
             stdout,
             stderr,
@@ -115,15 +107,13 @@ impl Transport {
     async fn open(&self, login: Login<'_>) -> Result<Child<Arc<Session>>> {
         let Login { server, settings } = login;
         let master = Master::new(server, settings, &self.folder, self.relay.as_deref());
-        let person =
-            if self.passwords.can_ask() { Person::Present(&self.turn) } else { Person::Absent };
         match timeout(OPENING, channel(&master)).await {
             Ok(Ok(child)) => return Ok(child),
             Ok(Err(_)) => {}
             // It lives and does not answer: the network changed under it.
             Err(_) => master.end().await?,
         }
-        master.start(person).await?;
+        master.start(&self.person).await?;
         let unreachable = |cause: String| {
             Error::new(Kind::Unreachable, format!("cannot open a channel to `{server}`"))
                 .because(cause)

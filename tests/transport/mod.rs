@@ -2,22 +2,27 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use infra::error::Error;
 use infra::events::Event;
 use infra::inventory::connection::SshSettings;
 use infra::resources::Facts;
 use infra::secret::Secret;
-use infra::transport::{Ask, Login, Passwords, Transport};
+use infra::transport::{Login, Person, Terminal, Transport};
 use infra::wire::Request;
 
 use crate::sshd::{Setup, Sshd};
 
 /// Connects to `rufus`, asks for the facts, and waits for the end.
-fn facts_with(folder: &Path, settings: &SshSettings, ask: Option<Ask>) -> Result<Facts, Error> {
+fn facts_with(
+    folder: &Path,
+    settings: &SshSettings,
+    terminal: Option<Arc<dyn Terminal>>,
+) -> Result<Facts, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let transport = Transport::new(Some(folder), Passwords::new(ask), Some(relay()))?;
+        let transport = Transport::new(Some(folder), Person::new(terminal), Some(relay()))?;
         let mut link = transport.connect(Login { server: "rufus", settings }).await?;
         link.send(&Request::Facts).await?;
         let Event::Started { facts } = link.receive().await? else { panic!("no facts") };
@@ -213,16 +218,24 @@ const SUDO: (&str, &str) = (
      echo 'sudo: 2 incorrect password attempts' >&2; exit 1",
 );
 
+/// Somebody who knows the password.
+struct Typist;
+
+impl Terminal for Typist {
+    fn ask(&self, question: &str) -> std::io::Result<String> {
+        assert_eq!(question, "sudo password of root on rufus: ");
+        Ok("hunter2".to_owned())
+    }
+
+    fn is_asking(&self, _: bool) {}
+}
+
 #[test]
 fn sudo_gets_the_password() {
     let sshd = Sshd::start(&Setup { programs: &[NOT_ROOT, SUDO], ..Setup::default() });
     let settings = SshSettings { sudo_password: Some(Secret::new("hunter2")), ..sshd.settings() };
     facts(&sshd, &settings).unwrap();
-    let ask: Ask = Box::new(|question| {
-        assert_eq!(question, "sudo password of root on rufus: ");
-        Ok("hunter2".to_owned())
-    });
-    facts_with(sshd.folder.path(), &sshd.settings(), Some(ask)).unwrap();
+    facts_with(sshd.folder.path(), &sshd.settings(), Some(Arc::new(Typist))).unwrap();
 }
 
 #[test]
