@@ -66,6 +66,7 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("quote", |text: Value| shell_quote(&text.to_string()));
     environment.add_filter("env_quote", |text: Value| env_quote(&text.to_string()));
     environment.add_filter("comment", comment);
+    environment.add_filter("urlencode", |text: Value| percent_encode(&text.to_string()));
     environment.add_filter("to_json", |value: Value| to_json(&value, false));
     environment.add_filter("to_nice_json", |value: Value| to_json(&value, true));
     environment.add_filter("to_nice_yaml", |value: Value| {
@@ -125,6 +126,17 @@ fn env_quote(text: &str) -> Result<String, Error> {
         (true, false) => Ok(format!("\"{text}\"")),
         (true, true) => Err(wrong("a value with both kinds of quotes cannot be quoted")),
     }
+}
+
+/// A text as part of a URL. As in Jinja2 a slash stays.
+fn percent_encode(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        byte if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 fn comment(text: &str) -> String {
@@ -221,6 +233,7 @@ mod tests {
             ),
             ("{{ 'a\nb' | comment }}", "# a\n# b"),
             ("{{ {'a': [1]} | to_json }}", "{\"a\":[1]}"),
+            ("{{ 'é /?&=~' | urlencode }}", "%C3%A9%20/%3F%26%3D~"),
         ] {
             assert_eq!(render(template), expected, "{template}");
         }
