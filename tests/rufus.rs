@@ -111,7 +111,7 @@ fn serves(os: &str) {
         let page = rufus.page(name, path);
         assert!(page.contains(content), "https://{name}{path} says {page}");
     }
-    assert_eq!(rufus.page("flus.fr", "/.env").trim(), "not found");
+    assert!(rufus.page("flus.fr", "/.env").contains("404"));
 
     let (code, said) = rufus.apply(&[]);
     assert_eq!((code, lines(&said, "  changed").len()), (0, 0), "{said}");

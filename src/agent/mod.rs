@@ -100,7 +100,9 @@ pub fn apply_manifest(manifest: &Manifest, system: &mut dyn System, sink: Box<Si
     emitter.scrub(Scrubber::new(manifest.secrets.values()));
     let mut state = State::load(system)?;
     let owed: Vec<_> = state.owed_changes().cloned().collect();
-    owed.iter().for_each(|id| system.mark_changed(id));
+    for id in &owed {
+        system.mark_changed(id);
+    }
     apply::Run::new(manifest, system, &mut state, &emitter).all()
 }
 
