@@ -21,8 +21,11 @@ use crate::secrets::Store;
 use crate::transport::{Person, Terminal, Transport};
 use crate::wire::RunOptions;
 
+/// On how many servers is worked at once.
+const JOBS: u16 = 50;
+
 /// The servers that a command is about.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Targets {
     /// Servers, groups, patterns such as `web-*`, or `all`.
     #[arg(required = true, value_name = "TARGET")]
@@ -33,12 +36,12 @@ pub struct Targets {
     #[command(flatten)]
     lab_folder: LabFolder,
     /// Work on at most this many servers at once.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
 }
 
 /// The part of their manifests that a command is about.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Selection {
     #[command(flatten)]
     targets: Targets,
@@ -151,6 +154,12 @@ impl Terminal for Prompt {
 }
 
 impl Selection {
+    /// Everything on these servers of a lab.
+    pub fn in_lab(lab_folder: LabFolder, names: Vec<String>) -> Self {
+        let targets = Targets { names, lab: true, lab_folder, jobs: JOBS };
+        Self { targets, only: Vec::new(), skip: Vec::new(), set: Vec::new() }
+    }
+
     /// Compiles the manifests of the servers and prepares to connect. Without secrets the
     /// resources that hold some are left out.
     ///

@@ -28,6 +28,13 @@ pub struct Args {
     lock_wait: u32,
 }
 
+impl Args {
+    /// Applies to everything selected, without a question.
+    pub fn unattended(selection: Selection) -> Self {
+        Self { selection, yes: true, serial: None, lock_wait: 0 }
+    }
+}
+
 /// Prints the plan, asks, applies it, and prints what happened.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     if !args.yes && !report::terminal::can_ask() {

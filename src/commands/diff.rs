@@ -15,6 +15,13 @@ pub struct Args {
     no_secrets: bool,
 }
 
+impl Args {
+    /// Compares everything selected.
+    pub fn complete(selection: Selection) -> Self {
+        Self { selection, no_secrets: false }
+    }
+}
+
 /// Prints the plan of every server. Changes nothing.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let mut session = args.selection.open(context, RunOptions::default(), args.no_secrets)?;

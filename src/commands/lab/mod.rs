@@ -1,5 +1,7 @@
 //! `infra lab`.
 
+mod test;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -53,6 +55,8 @@ enum Command {
     Ssh(SshArgs),
     /// List the servers that are up
     Status,
+    /// Apply the inventory to empty servers, and prove that nothing is left to do
+    Test(test::Args),
     /// Start servers
     Up(UpArgs),
 }
@@ -100,6 +104,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         }
         Command::Ssh(args) => return Err(ssh(&lab, args)?.into()),
         Command::Status => status(&lab, context.output)?,
+        Command::Test(command) => return test::run(command, &args.folder, &lab, context),
         Command::Up(args) => up(&lab, args, context)?,
     }
     Ok(ExitCode::Done)
