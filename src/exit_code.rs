@@ -46,13 +46,17 @@ impl ExitCode {
         self.max(other)
     }
 
-    /// What an error ends with. An error that names no [`Kind`] comes from reading the project or
-    /// the arguments: wrong input.
+    /// What an error ends with. One that names no [`Kind`] comes from reading the project or the
+    /// arguments, unless the system itself refused something.
     pub fn of_error(error: &anyhow::Error) -> Self {
-        error
-            .chain()
-            .find_map(|cause| cause.downcast_ref::<Error>())
-            .map_or(Self::Input, |error| error.kind.into())
+        if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
+            return error.kind.into();
+        }
+        if error.chain().any(<dyn std::error::Error>::is::<std::io::Error>) {
+            Self::Failed
+        } else {
+            Self::Input
+        }
     }
 }
 
@@ -93,5 +97,7 @@ mod tests {
         let error = anyhow::Error::new(Error::new(Kind::Locked, "`rufus` is locked"));
         assert_eq!(ExitCode::of_error(&error.context("cannot apply")), ExitCode::Locked);
         assert_eq!(ExitCode::of_error(&anyhow::anyhow!("no such server")), ExitCode::Input);
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(ExitCode::of_error(&full.into()), ExitCode::Failed);
     }
 }

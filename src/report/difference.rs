@@ -40,8 +40,8 @@ pub(super) struct ShownField {
 pub(super) struct Mask {
     scrubber: Scrubber,
     own: Vec<Secret>,
-    /// Whether one of its own secrets is nowhere in it as it is: it was encoded or hashed, and
-    /// cannot be found by search.
+    /// Whether one of its own secrets is nowhere in it, neither as it is nor as the compiler
+    /// found it encoded or hashed, so that it cannot be masked by search.
     is_transformed: bool,
 }
 
@@ -52,14 +52,18 @@ impl Mask {
         let own: Vec<Secret> =
             names.iter().filter_map(|name| manifest.secrets.get(name).cloned()).collect();
         let desired = resource.and_then(|resource| resource.spec.desired()).unwrap_or_default();
-        let is_transformed = own.iter().any(|secret| {
-            !desired.fields().any(|(_, value)| match value {
-                Value::Content(bytes) => is_verbatim(secret, &String::from_utf8_lossy(bytes)),
-                Value::Hidden(_) => true,
-                other => is_verbatim(secret, &other.summary()),
+        let scrubber = Scrubber::new(manifest.secrets.values());
+        let texts: Vec<String> = desired
+            .fields()
+            .map(|(_, value)| match value {
+                Value::Content(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                other => other.summary(),
             })
-        });
-        Self { scrubber: Scrubber::new(manifest.secrets.values()), own, is_transformed }
+            .collect();
+        let is_transformed = !own.is_empty()
+            && !desired.fields().any(|(_, value)| matches!(value, Value::Hidden(_)))
+            && !texts.iter().any(|text| scrubber.scrub(text) != *text);
+        Self { scrubber, own, is_transformed }
     }
 
     /// The fields of a change, in order. A removal has none.
@@ -109,7 +113,8 @@ impl Mask {
         if old.contains('\0') || new.contains('\0') {
             return Vec::new();
         }
-        if self.own.iter().any(|secret| !is_verbatim(secret, new)) {
+        let is_found = self.own.iter().all(|secret| is_verbatim(secret, new)) || self.masks(new);
+        if !is_found {
             return vec![HIDDEN_LINE.to_owned()];
         }
         let before_secrets = self.texts_before_secrets(new);
@@ -247,6 +252,22 @@ mod tests {
         assert_eq!(
             diff(&mask(&["hunter2"]), "auth aHVudGVyMQ==\n", "auth aHVudGVyMg==\n"),
             [HIDDEN_LINE]
+        );
+    }
+
+    #[test]
+    fn what_the_compiler_found_made_from_a_secret_is_masked_like_it() {
+        let mut mask = mask(&["hunter2"]);
+        mask.scrubber = Scrubber::new([&Secret::new("aHVudGVyMg==")]);
+        assert_eq!(
+            diff(&mask, "a\nauth aHVudGVyMQ==\n", "A\nauth aHVudGVyMg==\n"),
+            [
+                "@@ -1 +1 @@",
+                "-(hidden: depends on secrets)",
+                "-(hidden: depends on secrets)",
+                "+A",
+                "+auth (secret)"
+            ]
         );
     }
 

@@ -9,8 +9,6 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_tcp_quickack;
-
 use crate::error::{Context, Error, Result};
 
 /// Large enough that bulk transfers are not slowed by the relay.
@@ -35,7 +33,7 @@ pub fn dial(
     });
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let _unsupported = set_tcp_quickack(&stream, true);
+        acknowledge_at_once(&stream);
         match (&stream).read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(length) => {
@@ -52,6 +50,14 @@ pub fn dial(
             }
         }
     }
+}
+
+/// Asks for the next acknowledgement not to be delayed; elsewhere than on Linux it is.
+fn acknowledge_at_once(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _unsupported = rustix::net::sockopt::set_tcp_quickack(stream, true);
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream> {

@@ -60,6 +60,23 @@ fn uploads_the_agent_once() {
 }
 
 #[test]
+fn two_agents_are_kept() {
+    let sshd = Sshd::start(&Setup {
+        before: Some(
+            "cd /var/lib; mkdir -p infra/agent; cd infra/agent\n\
+             for old in 1 2 3; do [ -e ../made ] || touch -d 2020-01-0$old old$old; done\n\
+             touch ../made; ls >\"$(dirname \"$0\")/list\"; cd /",
+        ),
+        ..Setup::default()
+    });
+    facts(&sshd, &sshd.settings()).unwrap();
+    facts(&sshd, &sshd.settings()).unwrap();
+    let list = std::fs::read_to_string(sshd.file("list")).unwrap();
+    let names: Vec<&str> = list.split_whitespace().collect();
+    assert_eq!((names.len(), names[1]), (2, "old3"));
+}
+
+#[test]
 fn one_login_serves_several_runs() {
     let sshd = Sshd::start(&Setup::default());
     let settings = sshd.settings();
