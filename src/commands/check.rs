@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::compile::Compiler;
 use crate::diagnostic::Diagnostics;
 use crate::exit_code::ExitCode;
-use crate::report;
+use crate::report::{self, Format};
 
 use super::input::{Input, InputArgs};
 
@@ -39,6 +39,12 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         report::note("no identity opens the secrets: placeholders stood in for them");
     }
     let plural = if servers == 1 { "server" } else { "servers" };
-    report::print(&format!("{servers} {plural} ok, {resources} resources\n"))?;
+    report::print(&match context.output {
+        Format::Human => format!("{servers} {plural} ok, {resources} resources\n"),
+        Format::Json => {
+            let totals = serde_json::json!({ "servers": servers, "resources": resources });
+            format!("{totals}\n")
+        }
+    })?;
     Ok(ExitCode::Done)
 }

@@ -26,7 +26,9 @@ impl Comparison<'_> {
     pub(super) fn nodes(&mut self, real: &Node, other: &Node) {
         match (&real.value, &other.value) {
             (Value::List(real), Value::List(other)) => {
-                real.iter().zip(other.iter()).for_each(|(real, other)| self.nodes(real, other));
+                for (real, other) in real.iter().zip(other.iter()) {
+                    self.nodes(real, other);
+                }
             }
             (Value::Map(real), Value::Map(other)) => {
                 for (real, other) in real.entries.iter().zip(&other.entries) {
@@ -43,10 +45,14 @@ impl Comparison<'_> {
             return;
         }
         if real.lines().count() == other.lines().count() {
-            real.lines().zip(other.lines()).for_each(|(real, other)| self.lines(real, other));
+            for (real, other) in real.lines().zip(other.lines()) {
+                self.lines(real, other);
+            }
         } else {
             let same: BTreeSet<&str> = other.lines().collect();
-            real.lines().filter(|line| !same.contains(line)).for_each(|line| self.keep(line));
+            for line in real.lines().filter(|line| !same.contains(line)) {
+                self.keep(line);
+            }
         }
     }
 
@@ -57,8 +63,9 @@ impl Comparison<'_> {
         let (words, others): (Vec<&str>, Vec<&str>) =
             (real.split(is_between).collect(), other.split(is_between).collect());
         if words.len() == others.len() {
-            let pairs = words.iter().zip(&others);
-            pairs.filter(|(word, other)| word != other).for_each(|(word, _)| self.keep(word));
+            for (word, _) in words.iter().zip(&others).filter(|(word, other)| word != other) {
+                self.keep(word);
+            }
         } else {
             self.keep(real);
         }

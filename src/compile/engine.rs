@@ -50,10 +50,10 @@ impl Engine {
             minijinja::escape_formatter(out, state, value)
         });
         filters::add(&mut environment);
-        let loader = project.clone();
+        let files = project.clone();
         let loaded: Arc<Mutex<Vec<Arc<Source>>>> = Arc::default();
         let news = Arc::clone(&loaded);
-        environment.set_loader(move |name| match loader.source(name) {
+        environment.set_loader(move |name| match files.source(name) {
             Ok(source) => Ok(source.map(|source| {
                 news.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&source));
                 source.text.clone()

@@ -30,6 +30,9 @@ const CONFIDENTIAL: &[(&str, &[&str])] = &[
     ("user", &["password_hash"]),
 ];
 
+/// The permission bit by which any user may read a file.
+const READABLE_BY_ALL: u32 = 0o004;
+
 /// Expands the resources of one role.
 pub(super) struct Expansion<'a> {
     pub(super) project: &'a Project,
@@ -137,6 +140,7 @@ impl Expansion<'_> {
             seen.extend(used);
             fields.entries.push(evaluated);
         }
+        let secret = seen.first().cloned();
         scope.secrets().remember(seen);
         let span = entry.key_span.clone();
         let node = Node { span: span.clone(), value: yaml::Value::Map(Arc::new(fields)) };
@@ -145,7 +149,15 @@ impl Expansion<'_> {
         };
         let spec = spec.map_err(|error| Box::new(error.into_diagnostic(kind, &span)))?;
         spec.validate().map_err(|message| Box::new(Diagnostic::at(&span, message)))?;
-        Ok(spec)
+        match (&spec, secret) {
+            (Spec::File(file), Some(secret)) if file.mode.0 & READABLE_BY_ALL != 0 => {
+                let message = format!("everybody on the server could read the secret `{secret}`");
+                let mode = map.entry("mode").map_or(&span, |entry| &entry.value.span);
+                let mistake = Diagnostic::at(mode, message);
+                Err(Box::new(mistake.hint("give the file a `mode` such as \"0600\" or \"0640\"")))
+            }
+            _ => Ok(spec),
+        }
     }
 
     /// Notes what a field holds that was made from the secrets it uses.

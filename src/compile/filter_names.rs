@@ -40,7 +40,6 @@ fn scan(template: &str, start: usize, names: &mut Vec<Range<usize>>) -> usize {
         match (quote, byte) {
             (Some(_), b'\\') => position += 1,
             (Some(open), close) if open == close => quote = None,
-            (Some(_), _) => {}
             (None, b'\'' | b'"') => quote = Some(byte),
             (None, b'}' | b'%') if bytes.get(position) == Some(&b'}') => return position + 1,
             (None, b'|') => {
@@ -53,7 +52,7 @@ fn scan(template: &str, start: usize, names: &mut Vec<Range<usize>>) -> usize {
                     names.push(begin..end);
                 }
             }
-            (None, _) => {}
+            _ => {}
         }
     }
     template.len()

@@ -37,8 +37,11 @@ fn project() -> tempfile::TempDir {
         root,
         "roles/app/role.yaml",
         "resources:\n\
-         \x20 - file: { path: /etc/app.env, template: app.env.j2 }\n\
-         \x20 - file: { path: /etc/app.auth, content: \"{{ secrets.smtp.password | b64encode }}\" }\n\
+         \x20 - file: { path: /etc/app.env, template: app.env.j2, mode: \"0600\" }\n\
+         \x20 - file:\n\
+         \x20     path: /etc/app.auth\n\
+         \x20     content: \"{{ secrets.smtp.password | b64encode }}\"\n\
+         \x20     mode: \"0600\"\n\
          \x20 - file: { path: /etc/plain, content: nothing }\n",
     );
     write(
