@@ -148,3 +148,26 @@ fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
     }
     found
 }
+
+#[test]
+fn links_in_the_docs_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut broken = Vec::new();
+    let mut seen = 0;
+    for page in docs.chain([root.join("README.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            seen += 1;
+            if !page.parent().unwrap().join(target).exists() {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(seen > 0, "no link found");
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
