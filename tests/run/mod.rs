@@ -1,5 +1,7 @@
 //! `infra diff` and `infra apply` as a user runs them, on a real sshd: output and exit codes.
 
+mod secrets;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
