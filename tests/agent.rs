@@ -190,6 +190,6 @@ fn rewrite(path: &Path, text: &str, events: &[String]) {
     let tail = text.split("\nfiles:").nth(1).map(|tail| format!("files:{tail}"));
     let tail = tail.or_else(|| text.contains("\nagain:").then(|| "again: ok\n".to_owned()));
     let list = serde_yaml::to_string(events).unwrap();
-    let list: String = list.lines().map(|line| format!("  {line}\n")).collect();
+    let list = list.lines().flat_map(|line| ["  ", line, "\n"]).collect::<String>();
     std::fs::write(path, format!("{head}\nevents:\n{list}{}", tail.unwrap_or_default())).unwrap();
 }
