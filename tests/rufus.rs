@@ -120,6 +120,8 @@ fn serves(os: &str) {
 
     one_parameter(&rufus);
     releases(&rufus);
+    switches_back(&rufus);
+    keeps_what_could_be_dropped(&rufus);
     no_secret_is_lying_about(&rufus);
 }
 
@@ -137,6 +139,9 @@ fn one_parameter(rufus: &Rufus) {
     assert_eq!(code, 0, "{said}");
 }
 
+/// What `releases` leaves; the inventory of the lab says v1.
+const RELEASED: &str = "php-app.apps.\"flus.fr\".ref=v2";
+
 /// A release goes forward; one that does not answer, or cannot be set up, is never served.
 fn releases(rufus: &Rufus) {
     let release = |tag: &str| {
@@ -147,14 +152,50 @@ fn releases(rufus: &Rufus) {
     assert_eq!(code, 0, "{said}");
     assert_eq!(rufus.page("flus.fr", "/about").trim(), "flus.fr v2, SQLite with 1 items");
     let current = rufus.shell("readlink /srv/flus.fr/current");
-    for broken in ["v3-broken", "v4-unset"] {
+    for (broken, complaint) in [
+        ("v3-broken", "answers 500, not 200"),
+        ("v4-unset", "MigrationError: this release cannot be set up"),
+        // Its code does not know the migrations of v2.
+        ("v1", "MigrationError: Migration0002Notes does not exist"),
+    ] {
         let (code, said) = release(broken);
         assert_eq!(code, 3, "{broken}: {said}");
+        assert!(said.contains(complaint), "{broken}: {said}");
         assert_eq!(rufus.shell("readlink /srv/flus.fr/current"), current, "{broken}");
         assert_eq!(rufus.page("flus.fr", "/about").trim(), "flus.fr v2, SQLite with 1 items");
     }
     let (code, said) = release("v2");
     assert_eq!(code, 0, "{said}");
+}
+
+/// What only the web server's answer shows to be broken is served for a moment, then no more.
+fn switches_back(rufus: &Rufus) {
+    let late = "php-app.apps.\"websub.flus.io\"={ref: v3-broken, health: {before_switch: false}}";
+    let (code, said) = rufus.apply(&["--set", RELEASED, "--set", late]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("symlink:/srv/websub.flus.io/current  put back"), "{said}");
+    let page = rufus.page("websub.flus.io", "/about");
+    assert_eq!(page.trim(), "websub.flus.io v1, SQLite with 1 items");
+    assert_eq!(rufus.shell("systemctl is-active websub-flus-io-jobs"), "active");
+}
+
+/// A set-up that would take a full database for a new one, and empty it, is refused.
+fn keeps_what_could_be_dropped(rufus: &Rufus) {
+    for (name, count) in [
+        ("demo.flus.fr", "runuser -u postgres -- psql -d flus_demo -Atc"),
+        ("flus.fr", "sqlite3 /srv/flus.fr/shared/data/db.sqlite"),
+    ] {
+        let file = format!("/srv/{name}/shared/data/migrations_version.txt");
+        rufus.shell(&format!("mv {file} {file}.kept"));
+        let release = format!("php-app.apps.\"{name}\".ref=v4-unset");
+        let (code, said) = rufus.apply(&["--set", RELEASED, "--set", &release]);
+        assert_eq!(code, 3, "{said}");
+        let complaint = format!("{name} is lost, but its database is not empty");
+        assert!(said.contains(&complaint), "{said}");
+        let items = rufus.shell(&format!("cd / && {count} 'SELECT count(*) FROM items'"));
+        assert_eq!(items, "1", "{name}");
+        rufus.shell(&format!("mv {file}.kept {file}"));
+    }
 }
 
 /// The secrets are where they are needed and nowhere else.
