@@ -14,7 +14,7 @@ const NEW_ENCODED: &str = "Y2FuYXJ5LW5ldy04WnI0";
 const ROLE: &str = "\
 description: secrets, plain, encoded and in a command
 resources:
-  - file: { path: /var/lib/app.env, template: app.env.j2 }
+  - file: { path: /var/lib/app.env, template: app.env.j2, mode: \"0600\" }
   - command:
       run: [sh, -c, \"cat; cat /var/lib/app.env; exit 1\"]
       creates: /var/lib/never
