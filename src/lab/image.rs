@@ -84,7 +84,7 @@ impl Recipe {
                 certificates.push((name, content));
             }
         }
-        let mirror = Mirror::of_this_machine();
+        let mirror = Mirror::of_this_machine()?;
         let apt_settings = sources::fetch_settings()?;
         // A clock before 1970 has no period, and works.
         let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -228,7 +228,7 @@ mod tests {
     fn recipe() -> Recipe {
         Recipe {
             release: Release::Debian12,
-            mirror: Mirror::of_this_machine(),
+            mirror: Mirror::of_this_machine().unwrap(),
             apt_settings: "Acquire::Retries \"3\";\n".to_owned(),
             certificates: Vec::new(),
             period: 1400,

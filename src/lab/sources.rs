@@ -6,11 +6,7 @@ use std::path::Path;
 use super::folder;
 use super::program::Program;
 use super::release::Release;
-use crate::error::Result;
-
-/// The archive of Debian where this machine names none, and that of its security team.
-const ARCHIVE: &str = "http://deb.debian.org/debian";
-const SECURITY: &str = "http://deb.debian.org/debian-security";
+use crate::error::{Error, Result};
 
 /// Settings of apt that say how things are fetched, and so hold for the servers as well.
 const FETCH_SETTINGS: &[&str] = &[
@@ -30,7 +26,10 @@ pub(super) struct Mirror {
 
 impl Mirror {
     /// The mirror that this machine's own apt uses.
-    pub(super) fn of_this_machine() -> Self {
+    ///
+    /// # Errors
+    /// If it uses none.
+    pub(super) fn of_this_machine() -> Result<Self> {
         let mut entries = Vec::new();
         let apt = Path::new("/etc/apt");
         let mut paths = vec![apt.join("sources.list")];
@@ -50,25 +49,29 @@ impl Mirror {
     }
 
     /// The first archive that looks like Debian's, and the first that looks like its security
-    /// team's; the machine may run another distribution or another release.
-    fn of(entries: &[(String, String)]) -> Self {
-        let find = |ending: &str, is_suite: &dyn Fn(&str) -> bool, default: &str| {
+    /// team's; the machine may run another release.
+    fn of(entries: &[(String, String)]) -> Result<Self> {
+        let find = |ending: &str, is_suite: &dyn Fn(&str) -> bool| {
             entries
                 .iter()
                 .map(|(uri, suite)| (uri.trim_end_matches('/'), suite))
                 .find(|(uri, suite)| {
                     uri.starts_with("http") && uri.ends_with(ending) && is_suite(suite)
                 })
-                .map_or_else(|| default.to_owned(), |(uri, _)| uri.to_owned())
+                .map(|(uri, _)| uri.to_owned())
         };
         let is_release = |suite: &str| {
             Release::ALL.iter().any(|release| release.codename() == suite) || suite == "stable"
         };
         let is_security = |suite: &str| suite.ends_with("-security");
-        Self {
-            archive: find("/debian", &is_release, ARCHIVE),
-            security: find("/debian-security", &is_security, SECURITY),
-        }
+        let archive = find("/debian", &is_release).ok_or_else(|| {
+            Error::failed("apt on this machine knows no mirror of Debian")
+                .hint("add one to `/etc/apt/sources.list.d/`: the lab's servers use the same")
+        })?;
+        // A mirror has both, side by side.
+        let beside = || format!("{archive}-security");
+        let security = find("/debian-security", &is_security).unwrap_or_else(beside);
+        Ok(Self { archive, security })
     }
 
     /// One line a suite, for mmdebstrap.
@@ -166,7 +169,7 @@ mod tests {
                     Types: deb\nURIs: http://mirror.example/debian-security\n\
                     Suites: bookworm-security\nComponents: main\n\n\
                     Types: deb\nEnabled: no\nURIs: http://other.example/debian\nSuites: trixie\n";
-        let mirror = Mirror::of(&deb822_entries(text));
+        let mirror = Mirror::of(&deb822_entries(text)).unwrap();
         assert_eq!(
             mirror.lines(Release::Debian13),
             "deb http://mirror.example/debian trixie main\n\
@@ -176,16 +179,22 @@ mod tests {
         let text = "# deb http://old.example/debian stable main\n\
                     deb [signed-by=/a.gpg arch=amd64] https://apt.example/tool stable main\n\
                     deb [arch=amd64] https://mirror.example/debian stable main\n";
-        assert_eq!(Mirror::of(&one_line_entries(text)).archive, "https://mirror.example/debian");
+        let mirror = Mirror::of(&one_line_entries(text)).unwrap();
+        assert_eq!(mirror.archive, "https://mirror.example/debian");
     }
 
     #[test]
-    fn falls_back_to_the_archive_of_debian() {
+    fn says_that_there_is_no_mirror() {
         let elsewhere = [("http://archive.example/ubuntu".to_owned(), "noble".to_owned())];
-        let mirror = Mirror::of(&elsewhere);
-        assert_eq!((mirror.archive.as_str(), mirror.security.as_str()), (ARCHIVE, SECURITY));
+        assert_eq!(
+            Mirror::of(&elsewhere).unwrap_err().to_string(),
+            "apt on this machine knows no mirror of Debian\n\
+             hint: add one to `/etc/apt/sources.list.d/`: the lab's servers use the same"
+        );
+        let own = [("http://mirror.example/debian".to_owned(), "bookworm".to_owned())];
+        let mirror = Mirror::of(&own).unwrap();
         assert!(mirror.deb822(Release::Debian12, "/k.gpg").ends_with(
-            "\nURIs: http://deb.debian.org/debian-security\nSuites: bookworm-security\n\
+            "\nURIs: http://mirror.example/debian-security\nSuites: bookworm-security\n\
              Components: main\nSigned-By: /k.gpg\n"
         ));
     }

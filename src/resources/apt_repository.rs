@@ -94,7 +94,7 @@ impl Resource for AptRepository {
     const EXAMPLE: &'static str = "\
 - apt_repository:
     name: backports
-    uris: http://deb.debian.org/debian
+    uris: http://mirror.example/debian
     suites: bookworm-backports
     components: main
     signed_by: /usr/share/keyrings/debian-archive-keyring.gpg
