@@ -14,12 +14,18 @@ pub enum Event {
         /// What the host is.
         facts: Facts,
     },
+    /// What the host remembers of earlier runs; told before anything is checked.
+    Remembered(Memory),
+    /// The last runs, oldest first: the answer to [`Request::History`](crate::wire::Request).
+    History(Vec<RunRecord>),
     /// A resource was looked at, before anything changes.
     Checked {
         /// The resource.
         id: ResourceId,
         /// What would happen to it.
         outcome: Outcome,
+        /// Why, where it is not the inventory that changed.
+        mark: Option<Mark>,
     },
     /// A service that would be reloaded or restarted by the changes of the plan.
     ServiceDue {
@@ -100,8 +106,82 @@ pub enum Outcome {
         /// The resource that failed.
         because: ResourceId,
     },
+    /// No longer declared and left as it is: from now on infra does not look at it any more.
+    Released {
+        /// Why it stays, as a lowercase phrase: "it holds data".
+        because: String,
+    },
     /// Could not be checked or applied.
     Failed(Error),
+}
+
+/// Why a resource would change, where it is not the inventory that changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mark {
+    /// The inventory asks for what was applied last; somebody changed the server since.
+    Drift,
+    /// The inventory changed, and so did the server since the last apply.
+    AlsoDrift,
+    /// No longer declared: it goes.
+    Undeclared,
+    /// No longer declared: what was there before infra comes back.
+    Restored,
+}
+
+/// What a host remembers between runs, as far as a preview is concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Grows with every apply: a plan that was made at another number is stale.
+    pub serial: u64,
+    /// The last apply that ended.
+    pub last_run: Option<RunRecord>,
+    /// An apply that was cut and did not even note its end.
+    pub cut_run: Option<RunRecord>,
+    /// Reloads and restarts that earlier runs asked for and did not reach.
+    pub owed: Vec<(ResourceId, ServiceAction)>,
+    /// Whether the host asks for a reboot (`/run/reboot-required`).
+    pub reboot_needed: bool,
+}
+
+/// One apply, as the host remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Counts the applies on this host.
+    pub serial: u64,
+    /// Who ran it: `user@laptop`.
+    pub who: String,
+    /// The git commit of the project, with `-dirty` if the work tree differed.
+    pub commit: Option<String>,
+    /// Whether it was narrowed by `--only` or `--skip`.
+    pub is_partial: bool,
+    /// When it began, in seconds since 1970.
+    pub started: u64,
+    /// When it ended, likewise; `None` while it runs and after it was cut.
+    pub ended: Option<u64>,
+    /// How it ended.
+    pub end: RunEnd,
+    /// How many resources it created or changed.
+    pub changed: u32,
+    /// How many resources it removed.
+    pub removed: u32,
+    /// How many resources failed.
+    pub failed: u32,
+}
+
+/// How an apply ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    /// It did not say: it still runs, or it was cut.
+    Cut,
+    /// Everything is as declared.
+    Done,
+    /// A resource or a service failed.
+    Failed,
+    /// The user, or the end of the connection, stopped it.
+    Interrupted,
+    /// A change of the way in was undone, because nobody proved that it works.
+    Reverted,
 }
 
 /// What is done to a service whose configuration changed.

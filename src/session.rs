@@ -54,6 +54,10 @@ pub struct Selection {
     /// Set a parameter, stronger than the inventory.
     #[arg(long, value_name = "ROLE.PARAM=VALUE")]
     set: Vec<String>,
+    /// Let what is no longer declared go even if it holds data: databases, home folders, folders
+    /// that are not empty, packages.
+    #[arg(long)]
+    allow_data_loss: bool,
 }
 
 /// Servers with their manifests, and what is needed to work on them.
@@ -157,7 +161,13 @@ impl Selection {
     /// Everything on these servers of a lab.
     pub fn in_lab(lab_folder: LabFolder, names: Vec<String>) -> Self {
         let targets = Targets { names, lab: true, lab_folder, jobs: JOBS };
-        Self { targets, only: Vec::new(), skip: Vec::new(), set: Vec::new() }
+        Self {
+            targets,
+            only: Vec::new(),
+            skip: Vec::new(),
+            set: Vec::new(),
+            allow_data_loss: false,
+        }
     }
 
     /// Compiles the manifests of the servers and prepares to connect. Without secrets the
@@ -206,12 +216,14 @@ impl Selection {
         let manifests = servers.iter().map(|server| Arc::clone(&server.manifest));
         let mut report =
             Report::new(context.output, context.verbose > 0, context.colored(), manifests);
-        let partial = !self.only.is_empty() || !self.skip.is_empty() || !unseen.is_empty();
+        let partial = !self.only.is_empty() || !self.skip.is_empty();
+        let withheld = unseen.iter().map(|(_, id)| id.clone()).collect();
         for (server, id) in unseen {
             let message = format!("`{id}` depends on secrets and is not compared");
             report.event(&server, &Event::Warning { message })?;
         }
-        let options = RunOptions { partial, ..options };
+        let allow_data_loss = self.allow_data_loss;
+        let options = RunOptions { partial, withheld, allow_data_loss, ..options };
         let visits =
             if self.targets.lab { servers.iter().flat_map(visits).collect() } else { vec![] };
         let fleet = self.targets.fleet(report.lines())?;

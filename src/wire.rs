@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ResourceId};
 
 /// What the agent prints first. A login shell may print text of its own before it, so the laptop
 /// skips everything up to these bytes.
@@ -22,6 +22,8 @@ pub const MAX_FRAME_BYTES: usize = 256 * 1024 * 1024;
 pub enum Request {
     /// Report the facts of the host and end.
     Facts,
+    /// Report the runs that the host remembers and end.
+    History,
     /// Compare the server with a manifest and report; the agent then waits for the next request.
     Check {
         /// What the server should be.
@@ -41,6 +43,11 @@ pub struct RunOptions {
     /// Whether the manifest was narrowed by `--only` or `--skip`: what is missing from it is then
     /// not what the user stopped declaring.
     pub partial: bool,
+    /// Resources that are declared but could not be sent, because they hold secrets that nobody
+    /// opened.
+    pub withheld: Vec<ResourceId>,
+    /// Whether what is no longer declared goes even if it holds data.
+    pub allow_data_loss: bool,
     /// How long to wait for another run to end.
     pub lock_wait_seconds: u32,
     /// Who runs it: `user@laptop`.

@@ -66,7 +66,9 @@ impl Emitter {
             other => other,
         };
         match event {
-            Event::Checked { id, outcome: found } => Event::Checked { id, outcome: outcome(found) },
+            Event::Checked { id, outcome: found, mark } => {
+                Event::Checked { id, outcome: outcome(found), mark }
+            }
             Event::Applied { id, outcome: done } => Event::Applied { id, outcome: outcome(done) },
             Event::ServiceDone { id, action, error } => {
                 Event::ServiceDone { id, action, error: error.map(scrub) }

@@ -59,7 +59,11 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
     state.owed_changes().for_each(|id| host.mark_changed(id));
     let foreseen = Plan::foresee(&manifest, host);
     let shown = Plan::make(&manifest, host, &state, foreseen, |resource, outcome| {
-        emitter.emit(Event::Checked { id: resource.id.clone(), outcome: outcome.clone() });
+        emitter.emit(Event::Checked {
+            id: resource.id.clone(),
+            outcome: outcome.clone(),
+            mark: None,
+        });
     });
     for (id, action) in &shown.due {
         emitter.emit(Event::ServiceDue { id: id.clone(), action: *action });

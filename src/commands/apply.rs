@@ -43,10 +43,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
             .into());
     }
     let options = RunOptions {
-        partial: false,
         lock_wait_seconds: args.lock_wait,
         who: who(),
         commit: commit(context),
+        ..RunOptions::default()
     };
     let mut session = args.selection.open(context, options, false)?;
     let runtime = runtime()?;

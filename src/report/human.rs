@@ -4,7 +4,7 @@ use super::difference::{Mask, ShownField};
 use super::terminal::escape;
 use super::totals::Totals;
 use crate::error::Error;
-use crate::events::{Event, Outcome, ServiceAction};
+use crate::events::{Event, Mark, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::Change;
 
@@ -53,6 +53,7 @@ impl Style {
         resource: Option<&Resource>,
         id: &ResourceId,
         outcome: &Outcome,
+        mark: Option<Mark>,
     ) -> String {
         let (tone, symbol, word) = match outcome {
             Outcome::Ok | Outcome::Deferred if !self.verbose => return String::new(),
@@ -61,6 +62,9 @@ impl Style {
             Outcome::Changed(Change::Create(_)) => (Tone::Create, '+', "create".to_owned()),
             Outcome::Changed(Change::Update(_)) => (Tone::Change, '~', "change".to_owned()),
             Outcome::Changed(Change::Remove) => (Tone::Remove, '-', "remove".to_owned()),
+            Outcome::Released { because } => {
+                (Tone::Remove, ' ', format!("no longer managed: {because}"))
+            }
             Outcome::Unknown { after } => {
                 (Tone::Change, '?', format!("change or ok, known after {after}"))
             }
@@ -69,7 +73,8 @@ impl Style {
             }
             Outcome::Failed(error) => (Tone::Failure, '!', format!("failed: {}", error.message)),
         };
-        let text = escape(&format!("{symbol} {id}  {word}"));
+        let why = mark.map(why).unwrap_or_default();
+        let text = escape(&format!("{symbol} {id}  {word}{why}"));
         let mut lines = self.line(&manifest.server, &self.paint(tone, &text));
         if let Outcome::Changed(change) = outcome {
             let fields = Mask::new(manifest, resource).fields(change);
@@ -137,6 +142,7 @@ impl Style {
             Event::Applied { id, outcome } => match outcome {
                 Outcome::Ok if self.verbose => (Tone::Quiet, format!("{id}  ok")),
                 Outcome::Ok | Outcome::Unknown { .. } | Outcome::Deferred => return String::new(),
+                Outcome::Released { .. } => (Tone::Quiet, format!("{id}  no longer managed")),
                 Outcome::Changed(_) => (Tone::Change, format!("{id}  changed")),
                 Outcome::Skipped { .. } if !self.verbose => return String::new(),
                 Outcome::Skipped { because } => {
@@ -168,10 +174,12 @@ impl Style {
     pub(super) fn plan_totals(self, server: &str, totals: &Totals) -> String {
         let plan = totals.plan;
         let mut parts = vec![format!("{} ok", plan.ok)];
+        let drifted = plan.drifted;
         for (count, word) in [
             (plan.create, "to create"),
             (plan.change, "to change"),
             (plan.remove, "to remove"),
+            (plan.released, "no longer managed"),
             (plan.unknown, "known later"),
             (plan.deferred, "to verify"),
             (plan.failed, "failed"),
@@ -180,7 +188,14 @@ impl Style {
                 parts.push(format!("{count} {word}"));
             }
         }
-        self.line(server, &format!("{}: {}", resources(plan.all()), parts.join(", ")))
+        if drifted > 0 {
+            parts.push(format!("{drifted} of them drift"));
+        }
+        let mut line = format!("{}: {}", resources(plan.all()), parts.join(", "));
+        if totals.memory.reboot_needed {
+            line.push_str("; it asks for a reboot");
+        }
+        self.line(server, &line)
     }
 
     /// The closing line of an apply.
@@ -231,6 +246,16 @@ fn escape_line(text: &str) -> String {
 
 fn resources(count: usize) -> String {
     if count == 1 { "1 resource".to_owned() } else { format!("{count} resources") }
+}
+
+/// What is said of a change that is not the inventory's.
+fn why(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Drift => " (drift: changed on the server since the last apply)",
+        Mark::AlsoDrift => " (and changed on the server since the last apply)",
+        Mark::Undeclared => " (no longer declared)",
+        Mark::Restored => " (no longer declared: back as it was before infra)",
+    }
 }
 
 /// What is done to a service, as an order.

@@ -6,7 +6,7 @@ use super::difference::Mask;
 use super::human::word;
 use super::totals::{Counts, Totals};
 use crate::error::{Error, Kind};
-use crate::events::{Event, Outcome};
+use crate::events::{Event, Mark, Outcome};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::Change;
 
@@ -19,8 +19,21 @@ pub(super) fn event(
     let server = &manifest.server;
     Some(match event {
         Event::Started { facts } => json!({"event": "facts", "server": server, "facts": facts}),
-        Event::Checked { id, outcome } => {
-            resource_event("planned", manifest, resource, id, outcome)
+        Event::Remembered(memory) => json!({
+            "event": "remembered", "server": server, "serial": memory.serial,
+            "last_run": memory.last_run, "cut_run": memory.cut_run,
+            "owed": memory.owed.iter().map(|(id, action)| json!({
+                "service": id, "action": word(*action),
+            })).collect::<Vec<_>>(),
+            "reboot_needed": memory.reboot_needed,
+        }),
+        Event::History(runs) => json!({"event": "history", "server": server, "runs": runs}),
+        Event::Checked { id, outcome, mark } => {
+            let mut object = resource_event("planned", manifest, resource, id, outcome);
+            if let Some(mark) = mark {
+                object["mark"] = json!(mark_word(*mark));
+            }
+            object
         }
         Event::ServiceDue { id, action } => json!({
             "event": "service_due", "server": server, "service": id, "action": word(*action),
@@ -69,6 +82,7 @@ fn resource_event(
     let (key, value) = match outcome {
         Outcome::Changed(change) => ("fields", json!(Mask::new(manifest, resource).fields(change))),
         Outcome::Unknown { after } => ("after", json!(after)),
+        Outcome::Released { because } => ("because", json!(because)),
         Outcome::Skipped { because } => ("because", json!(because)),
         Outcome::Failed(error) => ("error", error_object(error)),
         Outcome::Ok | Outcome::Deferred => return object,
@@ -84,10 +98,20 @@ fn outcome_word(event: &str, outcome: &Outcome) -> &'static str {
         Outcome::Changed(Change::Create(_)) => "create",
         Outcome::Changed(Change::Update(_)) => "change",
         Outcome::Changed(Change::Remove) => "remove",
+        Outcome::Released { .. } => "released",
         Outcome::Unknown { .. } => "unknown",
         Outcome::Deferred => "deferred",
         Outcome::Skipped { .. } => "skipped",
         Outcome::Failed(_) => "failed",
+    }
+}
+
+fn mark_word(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Drift => "drift",
+        Mark::AlsoDrift => "also_drift",
+        Mark::Undeclared => "undeclared",
+        Mark::Restored => "restored",
     }
 }
 
@@ -118,10 +142,12 @@ fn kind(kind: Kind) -> &'static str {
 
 /// The closing object of a check.
 pub(super) fn plan_totals(server: &str, totals: &Totals) -> Value {
-    let Counts { ok, create, change, remove, unknown, deferred, failed, .. } = totals.plan;
+    let Counts { ok, create, change, remove, released, drifted, .. } = totals.plan;
+    let Counts { unknown, deferred, failed, .. } = totals.plan;
     json!({
         "event": "plan_totals", "server": server, "resources": totals.plan.all(), "ok": ok,
-        "create": create, "change": change, "remove": remove, "unknown": unknown,
+        "create": create, "change": change, "remove": remove, "released": released,
+        "drifted": drifted, "unknown": unknown,
         "deferred": deferred, "failed": failed, "has_changes": totals.has_changes(),
     })
 }

@@ -118,7 +118,7 @@ impl Report {
     pub fn changes(&self) -> usize {
         let count = |server: &Server| {
             let plan = server.totals.plan;
-            plan.changed() + plan.unknown + server.totals.due.len()
+            plan.changed() + plan.released + plan.unknown + server.totals.due.len()
         };
         self.servers.values().map(count).sum()
     }
@@ -191,9 +191,9 @@ impl Server {
     fn text(&mut self, style: Style, event: &Event) -> String {
         let name = &self.manifest.server;
         match event {
-            Event::Checked { id, outcome } => {
+            Event::Checked { id, outcome, mark } => {
                 let resource = self.resource(id);
-                let lines = style.checked(&self.manifest, resource, id, outcome);
+                let lines = style.checked(&self.manifest, resource, id, outcome, *mark);
                 self.plan.push_str(&lines);
                 String::new()
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Kind};
-use crate::events::{Event, Outcome, ServiceAction};
+use crate::events::{Event, Mark, Memory, Outcome, ServiceAction};
 use crate::exit_code::ExitCode;
 use crate::manifest::ResourceId;
 use crate::resources::Change;
@@ -15,6 +15,8 @@ pub(super) struct Totals {
     pub(super) plan: Counts,
     /// What the apply did, for each resource.
     pub(super) applied: Counts,
+    /// What the host remembers of earlier runs.
+    pub(super) memory: Memory,
     /// Services that the plan would reload or restart.
     pub(super) due: BTreeMap<ResourceId, ServiceAction>,
     /// Whether an apply began.
@@ -34,6 +36,10 @@ pub(super) struct Counts {
     pub(super) change: usize,
     /// To remove.
     pub(super) remove: usize,
+    /// No longer declared, and left as they are.
+    pub(super) released: usize,
+    /// Those of the others that somebody changed on the server.
+    pub(super) drifted: usize,
     /// Known only after another one.
     pub(super) unknown: usize,
     /// Verified only after the changes.
@@ -51,6 +57,7 @@ impl Counts {
             Outcome::Changed(Change::Create(_)) => &mut self.create,
             Outcome::Changed(Change::Update(_)) => &mut self.change,
             Outcome::Changed(Change::Remove) => &mut self.remove,
+            Outcome::Released { .. } => &mut self.released,
             Outcome::Unknown { .. } => &mut self.unknown,
             Outcome::Deferred => &mut self.deferred,
             Outcome::Skipped { .. } => &mut self.skipped,
@@ -61,7 +68,8 @@ impl Counts {
 
     /// All resources.
     pub(super) fn all(&self) -> usize {
-        self.ok + self.changed() + self.unknown + self.deferred + self.skipped + self.failed
+        let known = self.ok + self.changed() + self.released;
+        known + self.unknown + self.deferred + self.skipped + self.failed
     }
 
     /// Those that were or will be changed, in whatever way.
@@ -74,8 +82,11 @@ impl Totals {
     /// Counts an event.
     pub(super) fn add(&mut self, event: &Event) {
         match event {
-            Event::Checked { id, outcome } => {
+            Event::Remembered(memory) => self.memory = memory.clone(),
+            Event::Checked { id, outcome, mark } => {
                 self.plan.add(outcome);
+                let is_drift = matches!(mark, Some(Mark::Drift | Mark::AlsoDrift));
+                self.plan.drifted += usize::from(is_drift);
                 self.note_failure(id, outcome);
             }
             Event::ServiceDue { id, action } => {
@@ -119,7 +130,8 @@ impl Totals {
 
     /// Whether an apply would do anything.
     pub(super) fn has_changes(&self) -> bool {
-        !self.due.is_empty() || self.plan.changed() + self.plan.unknown + self.plan.deferred > 0
+        let plan = self.plan;
+        !self.due.is_empty() || plan.changed() + plan.released + plan.unknown + plan.deferred > 0
     }
 
     /// How a `diff` of this server ends.
