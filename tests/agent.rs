@@ -11,6 +11,13 @@
 //!   - file:/etc/a changed
 //! files: { /etc/a: x }  # what is there afterwards; null: nothing
 //! again: ok             # a second run changes nothing; leave it out where that is not so
+//! later:                # further applies on the same server
+//!   - write: { /etc/a: by hand }   # what somebody does before; null removes
+//!     allow_data_loss: true        # the option
+//!     roles: { … }
+//!     plan: [ "file:/etc/a changed Drift" ]
+//!     events: [ … ]
+//!     files: { … }
 //! ```
 
 use std::cell::RefCell;
@@ -19,9 +26,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use infra::agent;
+use infra::agent::plan::Plan;
+use infra::agent::removal::Removal;
+use infra::agent::state::State;
 use infra::events::{Event, Outcome, ServiceAction};
 use infra::manifest::{Expect, Manifest, Resource, ResourceId};
-use infra::resources::{Change, Probe, Spec, primary_field};
+use infra::resources::{Attributes, Change, Probe, Spec, System, primary_field};
+use infra::wire::RunOptions;
 use serde::Deserialize;
 use serde_yaml::Value as Yaml;
 
@@ -39,6 +50,24 @@ struct Case {
     files: BTreeMap<String, Option<String>>,
     #[serde(default)]
     again: Option<String>,
+    #[serde(default)]
+    later: Vec<Later>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Later {
+    #[serde(default)]
+    write: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    allow_data_loss: bool,
+    roles: serde_yaml::Mapping,
+    #[serde(default)]
+    plan: Vec<String>,
+    #[serde(default)]
+    events: Vec<String>,
+    #[serde(default)]
+    files: BTreeMap<String, Option<String>>,
 }
 
 #[test]
@@ -73,25 +102,75 @@ struct Found {
 fn run(case: &Case) -> Found {
     let manifest = manifest(&case.roles);
     let mut fake = Fake::new(&case.world);
-    let events = apply(&manifest, &mut fake);
+    let options = RunOptions::default();
+    let events = apply(&manifest, &options, &mut fake);
+    let mut mistakes = wrong_files(&case.files, &fake);
+    if case.again.is_some() {
+        let second = apply(&manifest, &options, &mut fake);
+        if !second.iter().all(|event| event.ends_with(" ok")) {
+            mistakes.push(format!("a second run: {}", second.join("; ")));
+        }
+    }
+    for (index, later) in case.later.iter().enumerate() {
+        let found = run_later(later, &mut fake);
+        mistakes.extend(found.into_iter().map(|what| format!("later, {index}: {what}")));
+    }
+    Found { events, mistakes }
+}
+
+fn run_later(later: &Later, fake: &mut Fake) -> Vec<String> {
+    for (path, content) in &later.write {
+        match content {
+            Some(content) => {
+                let attributes = Attributes::new("root", "root", 0o644);
+                fake.write_file(path, content.as_bytes(), &attributes).unwrap();
+            }
+            None => fake.remove_file(path).unwrap(),
+        }
+    }
+    let manifest = manifest(&later.roles);
+    let allow_data_loss = later.allow_data_loss;
+    let options = RunOptions { allow_data_loss, ..RunOptions::default() };
+    let plan = plan(&manifest, &options, fake);
+    let events = apply(&manifest, &options, fake);
+    let mut mistakes = wrong_files(&later.files, fake);
+    for (what, found, expected) in [("plan", plan, &later.plan), ("events", events, &later.events)]
+    {
+        if found != *expected {
+            mistakes.push(format!("found the {what}\n  - {}", found.join("\n  - ")));
+        }
+    }
+    mistakes
+}
+
+/// Everything that a plan would change, with its mark.
+fn plan(manifest: &Manifest, options: &RunOptions, fake: &Fake) -> Vec<String> {
+    let state = State::load(fake).unwrap();
+    let (manifest, removal) = Removal::plan(manifest, &state, options, fake).unwrap();
+    let mut lines = Vec::new();
+    let foreseen = Plan::foresee(&manifest, fake);
+    Plan::make(&manifest, fake, &state, &removal, foreseen, |id, outcome, mark| {
+        if *outcome != Outcome::Ok {
+            let mark = mark.map(|mark| format!(" {mark:?}")).unwrap_or_default();
+            lines.push(format!("{id} {}{mark}", outcome_text(outcome)));
+        }
+    });
+    lines
+}
+
+fn wrong_files(files: &BTreeMap<String, Option<String>>, fake: &Fake) -> Vec<String> {
     let mut mistakes = Vec::new();
-    for (path, wanted) in &case.files {
+    for (path, wanted) in files {
         let found = fake.read(path).unwrap();
         let found = found.map(|content| String::from_utf8_lossy(&content).into_owned());
         if found != *wanted {
             mistakes.push(format!("`{path}` holds {found:?}, not {wanted:?}"));
         }
     }
-    if case.again.is_some() {
-        let second = apply(&manifest, &mut fake);
-        if !second.iter().all(|event| event.ends_with(" ok")) {
-            mistakes.push(format!("a second run: {}", second.join("; ")));
-        }
-    }
-    Found { events, mistakes }
+    mistakes
 }
 
-fn apply(manifest: &Manifest, fake: &mut Fake) -> Vec<String> {
+fn apply(manifest: &Manifest, options: &RunOptions, fake: &mut Fake) -> Vec<String> {
     let events = Rc::new(RefCell::new(Vec::new()));
     let sink = {
         let events = Rc::clone(&events);
@@ -100,7 +179,7 @@ fn apply(manifest: &Manifest, fake: &mut Fake) -> Vec<String> {
             Ok(())
         }
     };
-    let result = agent::apply_manifest(manifest, fake, Box::new(sink));
+    let result = agent::apply_manifest(manifest, options, fake, Box::new(sink));
     let mut events = events.take();
     events.extend(result.err().map(|error| format!("aborted: {}", error.message)));
     events
@@ -133,6 +212,7 @@ fn outcome_text(outcome: &Outcome) -> String {
         Outcome::Changed(Change::Create(_)) => "created".to_owned(),
         Outcome::Changed(Change::Update(_)) => "changed".to_owned(),
         Outcome::Changed(Change::Remove) => "removed".to_owned(),
+        Outcome::Released { because } => format!("released: {because}"),
         Outcome::Skipped { because } => format!("skipped after {because}"),
         Outcome::Failed(error) => format!("failed: {}", error.message),
         other => format!("{other:?}"),

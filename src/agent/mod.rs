@@ -5,6 +5,7 @@ mod emitter;
 pub mod host;
 pub mod lock;
 pub mod plan;
+pub mod removal;
 mod requests;
 pub mod state;
 mod undo;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
-use crate::events::Event;
+use crate::error::{Error, Kind, Result};
+use crate::events::{Event, RunEnd, RunRecord};
 use crate::manifest::Manifest;
 use crate::resources::{Attributes, Probe as _, System};
 use crate::secret::Scrubber;
@@ -25,6 +26,7 @@ use emitter::Emitter;
 pub use emitter::Sink;
 use host::Host;
 use plan::Plan;
+use removal::Removal;
 use requests::Requests;
 use state::State;
 
@@ -51,33 +53,36 @@ pub fn serve(input: impl Read + Send + 'static, output: impl Write + 'static) {
 }
 
 fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()> {
-    let Some(Request::Check { manifest, options }) = requests.next()? else {
-        return Ok(());
+    let (declared, options) = match requests.next()? {
+        Some(Request::Check { manifest, options }) => (manifest, options),
+        Some(Request::History) => {
+            emitter.emit(Event::History(State::load(host)?.runs()));
+            return Ok(());
+        }
+        _ => return Ok(()),
     };
-    emitter.scrub(Scrubber::new(manifest.secrets.values()));
+    emitter.scrub(Scrubber::new(declared.secrets.values()));
     let state = State::load(host)?;
+    emitter.emit(Event::Remembered(state.memory(host)?));
     state.owed_changes().for_each(|id| host.mark_changed(id));
+    let (manifest, removal) = Removal::plan(&declared, &state, &options, host)?;
     let foreseen = Plan::foresee(&manifest, host);
-    let shown = Plan::make(&manifest, host, &state, foreseen, |resource, outcome| {
-        emitter.emit(Event::Checked {
-            id: resource.id.clone(),
-            outcome: outcome.clone(),
-            mark: None,
-        });
+    let shown = Plan::make(&manifest, host, &state, &removal, foreseen, |id, outcome, mark| {
+        emitter.emit(Event::Checked { id: id.clone(), outcome: outcome.clone(), mark });
     });
     for (id, action) in &shown.due {
         emitter.emit(Event::ServiceDue { id: id.clone(), action: *action });
     }
     emitter.emit(Event::PlanComplete);
     match requests.next()? {
-        Some(Request::Apply) => apply(&manifest, &options, &shown, host, emitter),
+        Some(Request::Apply) => apply(&declared, &options, &shown, host, emitter),
         _ => Ok(()),
     }
 }
 
 /// Applies what was shown, if the server is still as it was then.
 fn apply(
-    manifest: &Manifest,
+    declared: &Manifest,
     options: &RunOptions,
     shown: &Plan,
     host: &mut Host,
@@ -88,29 +93,81 @@ fn apply(
     let _lock = lock::Lock::take(state::FOLDER, &options.who, wait)?;
     let mut state = State::load(host)?;
     host.forget();
-    let found = Plan::make(manifest, host, &state, shown.foreseen.clone(), |_, _| {});
-    if let Some(id) = first_difference(manifest, shown, &found) {
+    let (manifest, removal) = Removal::plan(declared, &state, options, host)?;
+    let foreseen = shown.foreseen.clone();
+    let found = Plan::make(&manifest, host, &state, &removal, foreseen, |_, _, _| {});
+    if let Some(because) = difference(&manifest, shown, &found) {
         return Err(Error::failed("the server changed since the plan was made")
-            .because(format!("`{id}` is not as it was"))
+            .because(because)
             .hint("look at the new plan and apply again"));
     }
-    apply::Run::new(manifest, host, &mut state, emitter).all()
+    record(&manifest, &removal, options, host, &mut state, emitter)
+}
+
+/// Applies, and notes in the host's history who did so and how it ended.
+fn record(
+    manifest: &Manifest,
+    removal: &Removal,
+    options: &RunOptions,
+    system: &mut dyn System,
+    state: &mut State,
+    emitter: &Emitter,
+) -> Result<()> {
+    let run = RunRecord {
+        serial: 0,
+        who: options.who.clone(),
+        commit: options.commit.clone(),
+        is_partial: options.partial,
+        started: now(),
+        ended: None,
+        end: RunEnd::Cut,
+        changed: 0,
+        removed: 0,
+        failed: 0,
+    };
+    state.begin_run(system, run)?;
+    let mut run = apply::Run::new(manifest, removal, system, state, emitter);
+    let result = run.all();
+    let (counts, has_failed) = (run.counts(), run.has_failed());
+    let end = match &result {
+        Err(error) if error.kind == Kind::Interrupted => RunEnd::Interrupted,
+        Err(_) => RunEnd::Failed,
+        Ok(()) if has_failed => RunEnd::Failed,
+        Ok(()) => RunEnd::Done,
+    };
+    let ended = state.end_run(system, end, counts, now());
+    result.and(ended)
+}
+
+/// Seconds since 1970, by the host's clock.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// Applies a manifest to any system, without a plan before it: what [`serve`] does after the
 /// laptop has confirmed the plan. Returns an error if the run cannot go on.
-pub fn apply_manifest(manifest: &Manifest, system: &mut dyn System, sink: Box<Sink>) -> Result<()> {
+pub fn apply_manifest(
+    declared: &Manifest,
+    options: &RunOptions,
+    system: &mut dyn System,
+    sink: Box<Sink>,
+) -> Result<()> {
     let emitter = Emitter::new(sink, Arc::default());
-    emitter.scrub(Scrubber::new(manifest.secrets.values()));
+    emitter.scrub(Scrubber::new(declared.secrets.values()));
     let mut state = State::load(system)?;
     let owed: Vec<_> = state.owed_changes().cloned().collect();
     for id in &owed {
         system.mark_changed(id);
     }
-    apply::Run::new(manifest, system, &mut state, &emitter).all()
+    let (manifest, removal) = Removal::plan(declared, &state, options, system)?;
+    record(&manifest, &removal, options, system, &mut state, &emitter)
 }
 
-fn first_difference(manifest: &Manifest, shown: &Plan, found: &Plan) -> Option<String> {
+fn difference(manifest: &Manifest, shown: &Plan, found: &Plan) -> Option<String> {
+    if shown.serial != found.serial {
+        return Some("another run was there in between".to_owned());
+    }
     let outcomes = shown.outcomes.iter().zip(&found.outcomes);
     let resource = manifest.resources.iter().zip(outcomes).find(|(resource, (shown, found))| {
         // A verification may well answer otherwise the second time: it is no part of the plan.
@@ -120,5 +177,6 @@ fn first_difference(manifest: &Manifest, shown: &Plan, found: &Plan) -> Option<S
         let all = shown.due.iter().chain(&found.due);
         all.map(|(id, _)| id).find(|id| shown.due.get(id) != found.due.get(id))
     };
-    resource.map(|(resource, _)| &resource.id).or_else(service).map(ToString::to_string)
+    let first = resource.map(|(resource, _)| &resource.id).or_else(service);
+    first.map(|id| format!("`{id}` is not as it was"))
 }

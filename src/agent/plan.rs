@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Kind, Result};
-use crate::events::{Outcome, ServiceAction};
+use crate::events::{Mark, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::package::{Foreseen, Package};
 use crate::resources::{Change, Current, Prediction, Probe, Spec, Value};
 
+use super::removal::Removal;
 use super::state::State;
 
 /// What an apply would do. Two plans of one manifest are equal if the server did not change in
@@ -21,6 +22,10 @@ pub struct Plan {
     pub due: BTreeMap<ResourceId, ServiceAction>,
     /// What apt would do beside what the manifest says.
     pub foreseen: Foreseen,
+    /// What is let go: no longer declared, and left as it is.
+    pub released: Vec<(ResourceId, String)>,
+    /// The number of the host's state that it was made from.
+    pub serial: u64,
 }
 
 impl Plan {
@@ -29,20 +34,27 @@ impl Plan {
         Foreseen::ask(packages(manifest), probe)
     }
 
-    /// Compares the server with the manifest. `on_outcome` sees each outcome as it is known.
+    /// Compares the server with the manifest, into which `removal` has put what goes.
+    /// `on_outcome` sees each outcome as it is known.
     pub fn make(
         manifest: &Manifest,
         probe: &dyn Probe,
         state: &State,
+        removal: &Removal,
         foreseen: Foreseen,
-        mut on_outcome: impl FnMut(&Resource, &Outcome),
+        mut on_outcome: impl FnMut(&ResourceId, &Outcome, Option<Mark>),
     ) -> Self {
         probe.preload_units(&units(manifest));
         let mut world = Prediction::new(probe);
         let mut outcomes = Vec::with_capacity(manifest.resources.len());
         let mut due = state.owed_services(manifest);
+        for (id, because) in &removal.released {
+            on_outcome(id, &Outcome::Released { because: because.clone() }, None);
+        }
         for resource in &manifest.resources {
-            let mut outcome = check(resource, &world, outcomes.iter().any(is_change));
+            let more_to_come = outcomes.iter().any(is_change);
+            let mut outcome = check(resource, &world, removal, more_to_come);
+            let mut mark = None;
             if let Outcome::Changed(change) = &mut outcome {
                 if resource.id.kind() == "package" {
                     foreseen.describe(resource.id.identity(), change, |name| {
@@ -57,18 +69,31 @@ impl Plan {
                 for (service, action) in notifications(resource) {
                     raise(&mut due, service, action);
                 }
+                mark = removal.mark(&resource.id).or_else(|| {
+                    let managed = state.resources().get(&resource.id)?;
+                    managed.mark(state.key(), change)
+                });
+                removal.hide(&resource.id, change);
             }
-            on_outcome(resource, &outcome);
+            on_outcome(&resource.id, &outcome, mark);
             outcomes.push(outcome);
         }
-        Self { outcomes, due, foreseen }
+        let released = removal.released.clone();
+        Self { outcomes, due, foreseen, released, serial: state.serial() }
     }
 
     /// Whether an apply would do anything.
     pub fn has_changes(&self) -> bool {
         !self.due.is_empty()
+            || !self.released.is_empty()
             || self.outcomes.iter().any(|outcome| {
-                matches!(outcome, Outcome::Changed(_) | Outcome::Unknown { .. } | Outcome::Deferred)
+                matches!(
+                    outcome,
+                    Outcome::Changed(_)
+                        | Outcome::Released { .. }
+                        | Outcome::Unknown { .. }
+                        | Outcome::Deferred
+                )
             })
     }
 }
@@ -99,9 +124,19 @@ pub(super) fn starts_service(resource: &Resource, change: &Change) -> bool {
 }
 
 /// One resource against the server as it is, or as a preview predicts it.
-pub(super) fn check(resource: &Resource, probe: &dyn Probe, more_to_come: bool) -> Outcome {
+pub(super) fn check(
+    resource: &Resource,
+    probe: &dyn Probe,
+    removal: &Removal,
+    more_to_come: bool,
+) -> Outcome {
     if resource.spec.verifies() && more_to_come {
         return Outcome::Deferred;
+    }
+    match removal.keeps(resource, probe) {
+        Ok(Some(because)) => return Outcome::Released { because },
+        Ok(None) => {}
+        Err(error) => return Outcome::Failed(error),
     }
     match change_of(resource, probe) {
         Ok(Checked::Same) => Outcome::Ok,

@@ -7,6 +7,7 @@ use super::fields::{AbsolutePath, OneOrMany, Presence};
 use super::package::owe_update;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
+use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
 use crate::error::{Error, Result};
@@ -205,6 +206,14 @@ impl Resource for AptRepository {
                 world.file(&self.key_path(), key.as_bytes(), "root", "root", 0o644);
             }
         }
+    }
+
+    fn replaces(&self) -> Vec<String> {
+        self.switches()
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::goes(Self { state: Presence::Absent, ..self.clone() }))
     }
 
     fn switches(&self) -> Vec<String> {

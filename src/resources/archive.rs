@@ -7,6 +7,7 @@ use super::fields::{AbsolutePath, Presence, root};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Result};
@@ -274,6 +275,11 @@ impl Resource for Archive {
         let stamp = Stamp { version: self.version(), made };
         world.file(&self.stamp_path(), stamp.text().as_bytes(), "root", "root", 0o644);
         world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        let absent = Self { state: Presence::Absent, ..self.clone() };
+        Some(Dropped::stays_unless_allowed(absent, "it may hold data beside what was unpacked"))
     }
 }
 

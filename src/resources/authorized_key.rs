@@ -7,6 +7,7 @@ use super::Resource;
 use super::fields::{OneOrMany, Presence};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, UserEntry};
+use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
 use crate::error::{Error, Kind, Result};
@@ -199,6 +200,11 @@ impl Resource for AuthorizedKey {
             world.directory(&folder_of(&user), &self.user, &user.group, 0o700);
         }
         world.file(&path, content.as_bytes(), &self.user, &user.group, 0o600);
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        // A key that should go went; other keys of an exclusive list do not come back.
+        Some(Dropped::goes(Self { exclusive: false, state: Presence::Absent, ..self.clone() }))
     }
 
     /// The file of an account whose home is where Debian puts it; that of another is not put back.

@@ -32,6 +32,12 @@ impl fmt::Debug for Content {
     }
 }
 
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(bytes)
+    }
+}
+
 impl From<&str> for Content {
     fn from(text: &str) -> Self {
         Self(text.as_bytes().to_owned())

@@ -6,6 +6,7 @@ use super::Resource;
 use super::fields::{AbsolutePath, Mode, Presence, root};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
 use crate::error::{Error, Result};
@@ -99,6 +100,18 @@ impl Resource for Directory {
         } else {
             world.directory(self.path.as_str(), &self.owner, &self.group, self.mode.0);
         }
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        let absent = Self { recursive: false, state: Presence::Absent, ..self.clone() };
+        let with_data = Self { recursive: true, ..absent.clone() };
+        let stays = Some("it is not empty".to_owned());
+        Some(Dropped { gently: Some(absent), with_data: Some(with_data), stays })
+    }
+
+    fn loses_data(&self, probe: &dyn Probe) -> Result<bool> {
+        let path = self.path.as_str();
+        Ok(!self.recursive && probe.list(path)?.is_some_and(|names| !names.is_empty()))
     }
 
     fn switches(&self) -> Vec<String> {

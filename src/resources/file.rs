@@ -8,6 +8,7 @@ use super::fields::{AbsolutePath, Argv, Mode, Presence, root};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
+use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
 use crate::error::{Error, Result};
@@ -196,6 +197,28 @@ impl Resource for File {
             _ => world.read(path).ok().flatten().unwrap_or_default(),
         };
         world.file(path, &content, &self.owner, &self.group, self.mode.0);
+    }
+
+    fn replaces(&self) -> Vec<String> {
+        self.switches()
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        // What was written once and then left to others is data of theirs.
+        let absent = Self {
+            content: None,
+            source: None,
+            template: None,
+            validate: None,
+            create_only: false,
+            state: Presence::Absent,
+            ..self.clone()
+        };
+        Some(if self.create_only {
+            Dropped::stays_unless_allowed(absent, "others may have written to it")
+        } else {
+            Dropped::goes(absent)
+        })
     }
 
     fn switches(&self) -> Vec<String> {

@@ -8,6 +8,7 @@ use super::fields::{AbsolutePath, Presence, root, yes};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Output, Probe};
 use super::query::{Command, Query};
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Result};
@@ -267,5 +268,10 @@ impl Resource for Git {
             world.directory(self.path.as_str(), &self.user, &self.user, 0o755);
             world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
         }
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        let absent = Self { credential: None, state: Presence::Absent, ..self.clone() };
+        Some(Dropped::stays_unless_allowed(absent, "it may hold data beside what was cloned"))
     }
 }

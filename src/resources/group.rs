@@ -7,6 +7,7 @@ use super::fields::Presence;
 use super::prediction::Prediction;
 use super::probe::{GroupEntry, Probe};
 use super::query::Command;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{System, run_checked};
 use super::user::check_account_name;
@@ -80,5 +81,13 @@ impl Resource for Group {
         let known = world.group(&self.name).ok().flatten().unwrap_or_default();
         let gid = self.gid.unwrap_or(known.gid);
         world.group_entry(&self.name, Some(GroupEntry { gid, ..known }));
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        if self.system {
+            let absent = Self { state: Presence::Absent, ..self.clone() };
+            return Some(Dropped::stays_unless_allowed(absent, "it may own data"));
+        }
+        Some(Dropped::goes(Self { state: Presence::Absent, ..self.clone() }))
     }
 }

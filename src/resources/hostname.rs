@@ -6,6 +6,7 @@ use super::Resource;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::Command;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::Result;
@@ -106,6 +107,10 @@ impl Resource for Hostname {
         for path in [KERNEL, FILE] {
             world.file(path, name.as_bytes(), "root", "root", 0o644);
         }
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::stays("it stays as it is"))
     }
 
     fn switches(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ use super::Resource;
 use super::fields::{AbsolutePath, Presence};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
 use crate::error::{Error, Result};
@@ -162,6 +163,16 @@ impl Resource for Line {
         if let Ok(edited) = self.edited(&text) {
             world.file(path, edited.as_bytes(), &owner, &group, mode);
         }
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        // Only the line itself: what it replaced is gone, and others may match the pattern.
+        Some(match &self.text {
+            Some(_) => {
+                Dropped::goes(Self { pattern: None, state: Presence::Absent, ..self.clone() })
+            }
+            None => Dropped::leaves_nothing(),
+        })
     }
 
     fn switches(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ use super::fields::Presence;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::{Command, Query};
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Kind, Result};
@@ -127,6 +128,10 @@ impl Resource for Locale {
     }
 
     fn predict(&self, _: &Change, _: &mut Prediction<'_>) {}
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::stays("it stays generated"))
+    }
 
     fn switches(&self) -> Vec<String> {
         vec![LIST.to_owned(), DEFAULT.to_owned()]

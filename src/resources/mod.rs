@@ -12,6 +12,7 @@ pub mod fields;
 pub mod prediction;
 pub mod probe;
 pub mod query;
+pub mod removal;
 pub mod state;
 pub mod system;
 
@@ -39,7 +40,7 @@ mod postgresql_extension;
 mod postgresql_role;
 mod service;
 mod swap;
-mod symlink;
+pub mod symlink;
 mod sysctl;
 mod systemd;
 mod systemd_unit;
@@ -49,6 +50,7 @@ mod user;
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
 pub use query::{Command, Query};
+pub use removal::Dropped;
 pub use state::{Change, Current, FieldChange, State, Value};
 pub use system::{Attributes, Progress, System, run_checked};
 
@@ -93,6 +95,26 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     /// what depends on them fails.
     fn switches(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The paths whose whole content is its own: what was there before infra is kept, and comes
+    /// back when it is no longer declared. A part of [`Resource::switches`].
+    fn replaces(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What becomes of it when it is no longer declared; `None` if it leaves nothing that infra
+    /// could look after. Asked only of what should be there.
+    fn dropped(&self) -> Option<Dropped<Self>>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Whether applying it, whose desired state is absence, would lose data.
+    fn loses_data(&self, _: &dyn Probe) -> Result<bool> {
+        Ok(false)
     }
 
     /// The systemd units that checks of this kind will ask about, so that the agent can ask for
@@ -233,6 +255,25 @@ macro_rules! registry {
             /// See [`Resource::switches`].
             pub fn switches(&self) -> Vec<String> {
                 match self { $(Self::$type(spec) => spec.switches(),)* }
+            }
+
+            /// See [`Resource::replaces`].
+            pub fn replaces(&self) -> Vec<String> {
+                match self { $(Self::$type(spec) => spec.replaces(),)* }
+            }
+
+            /// See [`Resource::dropped`]. What should not be there leaves nothing of its own, but
+            /// something may come back in its place.
+            pub fn dropped(&self) -> Option<Dropped<Self>> {
+                if self.desired().is_none() {
+                    return (!self.replaces().is_empty()).then(Dropped::leaves_nothing);
+                }
+                match self { $(Self::$type(spec) => Some(spec.dropped()?.map(Self::$type)),)* }
+            }
+
+            /// See [`Resource::loses_data`].
+            pub fn loses_data(&self, probe: &dyn Probe) -> Result<bool> {
+                match self { $(Self::$type(spec) => spec.loses_data(probe),)* }
             }
 
             /// See [`Resource::units`].

@@ -8,6 +8,7 @@ use super::fstab::{self, Entry};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Kind, Result};
@@ -238,6 +239,10 @@ impl Resource for Mount {
         if !change.is_remove() && matches!(world.stat(self.path.as_str()), Ok(None)) {
             world.directory(self.path.as_str(), "root", "root", 0o755);
         }
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::goes(Self { state: Mounted::Absent, ..self.clone() }))
     }
 }
 

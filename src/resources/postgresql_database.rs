@@ -7,6 +7,7 @@ use super::fields::Presence;
 use super::postgresql::{MAINTENANCE_DATABASE, check_name, quote_identifier, quote_literal, rows};
 use super::prediction::Prediction;
 use super::probe::Probe;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use crate::error::{Error, Result};
@@ -132,5 +133,10 @@ impl Resource for PostgresqlDatabase {
         if change.is_create() {
             world.database(&self.name);
         }
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        let absent = Self { allow_data_loss: true, state: Presence::Absent, ..self.clone() };
+        Some(Dropped::stays_unless_allowed(absent, "it holds data"))
     }
 }

@@ -7,6 +7,7 @@ use super::fields::Presence;
 use super::postgresql::{check_name, quote_identifier, rows};
 use super::prediction::Prediction;
 use super::probe::Probe;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use crate::error::Result;
@@ -81,4 +82,9 @@ impl Resource for PostgresqlExtension {
     }
 
     fn predict(&self, _: &Change, _: &mut Prediction<'_>) {}
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        let absent = Self { state: Presence::Absent, ..self.clone() };
+        Some(Dropped::stays_unless_allowed(absent, "data may depend on it"))
+    }
 }

@@ -10,6 +10,7 @@ use super::postgresql::{
 };
 use super::prediction::Prediction;
 use super::probe::Probe;
+use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::System;
 use crate::error::{Context as _, Error, Result};
@@ -190,6 +191,11 @@ impl Resource for PostgresqlRole {
     }
 
     fn predict(&self, _: &Change, _: &mut Prediction<'_>) {}
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        let absent = Self { password: None, state: Presence::Absent, ..self.clone() };
+        Some(Dropped::stays_unless_allowed(absent, "it may own data"))
+    }
 }
 
 fn memberships(probe: &dyn Probe, role: &str) -> Result<Vec<String>> {

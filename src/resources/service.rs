@@ -6,6 +6,7 @@ use super::fields::Argv;
 use super::prediction::Prediction;
 use super::probe::{Probe, Unit};
 use super::query::Command;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use super::{Resource, systemd};
@@ -142,6 +143,15 @@ impl Resource for Service {
         let unit = world.unit(&name).unwrap_or_default();
         let (running, enabled) = (self.wants_running(), self.wants_enabled());
         world.unit_state(&name, predicted(unit, running, enabled, self.masked));
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        if self.masked {
+            return Some(Dropped::stays("it stays masked"));
+        }
+        let off = |wanted: Option<bool>| wanted.filter(|yes| *yes).map(|_| false);
+        let (running, enabled) = (off(self.running), off(self.enabled));
+        Some(Dropped::goes(Self { running, enabled, validate: None, ..self.clone() }))
     }
 
     fn units(&self) -> Vec<String> {

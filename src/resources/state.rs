@@ -121,6 +121,23 @@ impl Change {
         }
     }
 
+    /// Replaces the contents in it by something that says nothing about them.
+    pub fn hide_contents(&mut self) {
+        let hide = |value: &mut Value| {
+            if matches!(value, Value::Content(_)) {
+                *value = Value::Hidden(String::new());
+            }
+        };
+        match self {
+            Self::Create(state) => state.0.iter_mut().for_each(|(_, value)| hide(value)),
+            Self::Update(changes) => changes.iter_mut().for_each(|change| {
+                change.current.iter_mut().for_each(hide);
+                hide(&mut change.desired);
+            }),
+            Self::Remove => {}
+        }
+    }
+
     /// Whether the resource has to be made from nothing.
     pub fn is_create(&self) -> bool {
         matches!(self, Self::Create(_))

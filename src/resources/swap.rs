@@ -8,6 +8,7 @@ use super::fstab::{self, Entry};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Result};
@@ -189,5 +190,9 @@ impl Resource for Swap {
         if change.is_remove() {
             world.removed(self.path.as_str());
         }
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::goes(Self { state: Presence::Absent, ..self.clone() }))
     }
 }

@@ -6,6 +6,7 @@ use super::Resource;
 use super::fields::{AbsolutePath, Presence};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use crate::error::{Error, Result};
@@ -99,6 +100,14 @@ impl Resource for Symlink {
             Some(target) if !change.is_remove() => world.symlink(self.path.as_str(), target),
             _ => world.removed(self.path.as_str()),
         }
+    }
+
+    fn replaces(&self) -> Vec<String> {
+        self.switches()
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::goes(Self { state: Presence::Absent, force: false, ..self.clone() }))
     }
 
     fn switches(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ use super::fields::{Presence, Scalar};
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::Command;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
 use crate::error::{Error, Kind, Result};
@@ -137,6 +138,14 @@ impl Resource for Sysctl {
         world.file(&self.file(), self.file_content().as_bytes(), "root", "root", 0o644);
         let value = format!("{}\n", self.value.0);
         world.file(&self.kernel_path(), value.as_bytes(), "root", "root", 0o644);
+    }
+
+    fn replaces(&self) -> Vec<String> {
+        self.switches()
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::goes(Self { state: Presence::Absent, ..self.clone() }))
     }
 
     fn switches(&self) -> Vec<String> {

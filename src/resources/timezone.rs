@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Resource;
 use super::prediction::Prediction;
 use super::probe::Probe;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
 use crate::error::{Error, Kind, Result};
@@ -93,6 +94,10 @@ impl Resource for Timezone {
     fn predict(&self, _: &Change, world: &mut Prediction<'_>) {
         world.symlink(LINK, &self.zone_file());
         world.file(FILE, format!("{}\n", self.name).as_bytes(), "root", "root", 0o644);
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::stays("it stays as it is"))
     }
 
     fn switches(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ use super::fields::{AbsolutePath, OneOrMany, Presence, yes};
 use super::prediction::Prediction;
 use super::probe::{GroupEntry, Probe, UserEntry};
 use super::query::Command;
+use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{System, run_checked};
 use crate::error::Result;
@@ -272,6 +273,17 @@ impl Resource for User {
             world.directory(&entry.home, &self.name, &entry.group, mode);
         }
         world.user_entry(&self.name, Some(entry));
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        // The account goes, so that nobody comes in by it; its home folder stays.
+        let absent = Self { password_hash: None, state: Presence::Absent, ..self.clone() };
+        if self.system {
+            // What it owns would belong to whoever gets its number next.
+            return Some(Dropped::stays_unless_allowed(absent, "it may own data"));
+        }
+        let with_data = Self { remove_home: true, ..absent.clone() };
+        Some(Dropped { gently: Some(absent), with_data: Some(with_data), stays: None })
     }
 }
 

@@ -10,6 +10,7 @@ use super::Resource;
 use super::fields::{Presence, root};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
+use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
 use crate::error::{Error, Kind, Result};
@@ -191,6 +192,15 @@ impl Resource for Cron {
         } else {
             world.file(&self.path(), self.content().as_bytes(), "root", "root", 0o644);
         }
+    }
+
+    fn replaces(&self) -> Vec<String> {
+        self.switches()
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        let absent = Self { state: Presence::Absent, command: String::new(), ..self.clone() };
+        Some(Dropped::goes(Self { env: BTreeMap::new(), ..absent }))
     }
 
     fn switches(&self) -> Vec<String> {

@@ -8,6 +8,7 @@ use super::fields::{OneOrMany, Presence, yes};
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::{Command, Query};
+use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System, run_checked};
 use super::{Resource, systemd};
@@ -208,6 +209,14 @@ impl Resource for Firewall {
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
         let text = if change.is_remove() { EMPTY.to_owned() } else { self.rules().file() };
         world.file(FILE, text.as_bytes(), "root", "root", 0o755);
+    }
+
+    fn replaces(&self) -> Vec<String> {
+        self.switches()
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::goes(Self { state: Presence::Absent, ..self.clone() }))
     }
 
     fn switches(&self) -> Vec<String> {

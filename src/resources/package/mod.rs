@@ -15,6 +15,7 @@ use super::Resource;
 use super::fields::Presence;
 use super::prediction::Prediction;
 use super::probe::Probe;
+use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use crate::error::Result;
@@ -168,5 +169,10 @@ impl Resource for Package {
         world.package_version(&self.name, Some(version));
         brings::predict_installation(&self.name, world);
         world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        let absent = Self { version: None, state: Presence::Absent, ..self.clone() };
+        Some(Dropped::stays_unless_allowed(absent, "it stays installed"))
     }
 }

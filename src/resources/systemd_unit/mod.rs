@@ -9,6 +9,7 @@ use super::fields::Presence;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
+use super::removal::Dropped;
 use super::service::{may_run, predicted};
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
@@ -262,6 +263,29 @@ impl Resource for SystemdUnit {
             let unit = world.unit(&self.name).unwrap_or_default();
             world.unit_state(&self.name, predicted(unit, self.running, self.enabled, false));
         }
+    }
+
+    fn replaces(&self) -> Vec<String> {
+        self.switches()
+    }
+
+    fn dropped(&self) -> Option<Dropped<Self>> {
+        Some(Dropped::goes(Self {
+            content: None,
+            unit: Entries::default(),
+            service: Entries::default(),
+            timer: Entries::default(),
+            socket: Entries::default(),
+            path: Entries::default(),
+            mount: Entries::default(),
+            automount: Entries::default(),
+            slice: Entries::default(),
+            install: Entries::default(),
+            running: None,
+            enabled: None,
+            state: Presence::Absent,
+            ..self.clone()
+        }))
     }
 
     fn switches(&self) -> Vec<String> {

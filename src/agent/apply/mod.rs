@@ -1,6 +1,9 @@
 //! Applying a manifest: each resource is checked, applied and checked again; services are
 //! validated and then reloaded or restarted once; what cannot hold is put back.
 
+mod memory;
+mod settle;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
@@ -10,12 +13,21 @@ use crate::resources::{Change, Spec, System, package};
 
 use super::emitter::Emitter;
 use super::plan::{self, Checked, notifications, raise, starts_service};
+use super::removal::Removal;
 use super::state::State;
 use super::undo::Snapshot;
 
 /// One apply of one manifest.
 pub(super) struct Run<'a> {
     manifest: &'a Manifest,
+    /// What in the manifest is there only to take away what is no longer declared.
+    removal: &'a Removal,
+    /// How many steps a managed resource still needs until it is gone.
+    leaving: BTreeMap<&'a ResourceId, usize>,
+    /// What is gone and is forgotten at the end, unless it is put back before.
+    gone: BTreeSet<&'a ResourceId>,
+    /// What does not go after all, because it holds data.
+    kept: BTreeSet<&'a ResourceId>,
     system: &'a mut dyn System,
     state: &'a mut State,
     emitter: &'a Emitter,
@@ -27,18 +39,29 @@ pub(super) struct Run<'a> {
     undo: Vec<Snapshot>,
     /// The first resource that failed; nothing is applied after it.
     failed: Option<ResourceId>,
+    /// How many resources were changed, were removed, and failed.
+    counts: [u32; 3],
 }
 
 impl<'a> Run<'a> {
     /// A run that has not begun.
     pub(super) fn new(
         manifest: &'a Manifest,
+        removal: &'a Removal,
         system: &'a mut dyn System,
         state: &'a mut State,
         emitter: &'a Emitter,
     ) -> Self {
+        let mut leaving = BTreeMap::new();
+        for step in removal.steps.values() {
+            *leaving.entry(&step.of).or_insert(0) += 1;
+        }
         Self {
             manifest,
+            removal,
+            leaving,
+            gone: BTreeSet::new(),
+            kept: BTreeSet::new(),
             system,
             state,
             emitter,
@@ -46,11 +69,33 @@ impl<'a> Run<'a> {
             inherited: BTreeSet::new(),
             undo: Vec::new(),
             failed: None,
+            counts: [0; 3],
         }
     }
 
-    /// Applies everything in order. Every resource gets one `Applied` event.
-    pub(super) fn all(mut self) -> Result<()> {
+    /// How many resources were changed, were removed, and failed.
+    pub(super) fn counts(&self) -> [u32; 3] {
+        self.counts
+    }
+
+    /// Whether anything failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Applies everything. Every resource gets one `Applied` event.
+    pub(super) fn all(&mut self) -> Result<()> {
+        let result = self.in_order();
+        for id in std::mem::take(&mut self.gone) {
+            self.state.forget(self.system, id)?;
+        }
+        for id in std::mem::take(&mut self.kept) {
+            self.state.release(self.system, id)?;
+        }
+        result
+    }
+
+    fn in_order(&mut self) -> Result<()> {
         let owed = self.state.owed_services(self.manifest);
         let resources = &self.manifest.resources;
         let mut index = 0;
@@ -84,7 +129,7 @@ impl<'a> Run<'a> {
         }
         self.settle(resources.len())?;
         self.start_held();
-        Ok(())
+        self.release()
     }
 
     /// Services that came with packages, waited for their configuration, and are declared by
@@ -101,44 +146,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether services that are due must be dealt with before the resource at `index`: at the
-    /// end of the role that asked, and before whatever depends on their running as configured.
-    fn must_settle_before(&self, index: usize) -> bool {
-        if self.due.is_empty() {
-            return false;
-        }
-        let resources = &self.manifest.resources;
-        let Some(resource) = resources.get(index) else { return true };
-        let previous = index.checked_sub(1).and_then(|index| resources.get(index));
-        let role_ends = previous.is_some_and(|previous| previous.role != resource.role);
-        let depends = resource.id.kind() == "command"
-            && resource.requires.iter().any(|id| self.is_due_or_notifies(id));
-        // A debt that could not be paid yet does not stop the run here; see `settle_one`.
-        let fresh = self.due.keys().any(|service| !self.inherited.contains(service));
-        (role_ends && fresh)
-            || resource.spec.verifies() && self.has_payable(index)
-            || depends && fresh
-    }
-
-    fn has_payable(&self, index: usize) -> bool {
-        self.due.keys().any(|service| {
-            !self.inherited.contains(service) || !self.is_notified_from(service, index)
-        })
-    }
-
-    fn is_due_or_notifies(&self, id: &ResourceId) -> bool {
-        self.due.contains_key(id) || self.undo.iter().any(|snapshot| snapshot.id == *id)
-    }
-
-    fn is_notified_from(&self, service: &ResourceId, index: usize) -> bool {
-        let later = self.manifest.resources.iter().skip(index);
-        later.flat_map(notifications).any(|(id, _)| id == service)
-    }
-
     /// Brings the resource at `index` into its state, with the packages that follow it directly.
     /// Returns how many resources were dealt with.
     fn step(&mut self, index: usize) -> Result<usize> {
         let Some(resource) = self.manifest.resources.get(index) else { return Ok(1) };
+        if let Some(because) = self.removal.keeps(resource, self.system)? {
+            self.finish(resource, Outcome::Released { because })?;
+            return Ok(1);
+        }
         match plan::change_of(resource, self.system) {
             Ok(Checked::Same) => {
                 if resource.spec.verifies() {
@@ -197,10 +212,14 @@ impl<'a> Run<'a> {
     /// Applies what differs, checks again, and records what it asks for.
     fn change(&mut self, group: &[(&'a Resource, Change)]) -> Result<()> {
         let mut snapshots = Vec::new();
-        for (resource, _) in group {
+        for (resource, change) in group {
             self.emitter.applying(&resource.id);
-            let owed_change = self.is_followed(&resource.id).then_some(&resource.id);
-            self.state.owe(self.system, notifications(resource), owed_change)?;
+            let is_followed = self.is_followed(&resource.id);
+            let is_update = matches!(change, Change::Update(_));
+            // A service that was there and did not run is nothing that somebody had set up.
+            let existed = is_update && resource.spec.as_service().is_none();
+            let managed = self.managed(resource, existed);
+            self.state.prepare(self.system, resource, managed, is_followed)?;
             let services: Vec<_> = notifications(resource).map(|(id, _)| id.clone()).collect();
             if !services.is_empty() {
                 let paths = resource.spec.switches();
@@ -237,7 +256,8 @@ impl<'a> Run<'a> {
     }
 
     /// Records the outcome of a resource and tells it.
-    fn finish(&mut self, resource: &'a Resource, outcome: Outcome) -> Result<()> {
+    fn finish(&mut self, resource: &'a Resource, mut outcome: Outcome) -> Result<()> {
+        self.remember(resource, &outcome)?;
         match &outcome {
             Outcome::Changed(change) => {
                 self.system.mark_changed(&resource.id);
@@ -255,6 +275,9 @@ impl<'a> Run<'a> {
         }
         if !matches!(outcome, Outcome::Failed(_)) {
             self.settle_followed(resource)?;
+        }
+        if let Outcome::Changed(change) = &mut outcome {
+            self.removal.hide(&resource.id, change);
         }
         self.emitter.applied(&resource.id, outcome);
         Ok(())
@@ -282,117 +305,6 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-
-    /// Something failed: what was switched for the same services goes back to how it was, so
-    /// that no half of a set stays; other services still get what they are owed.
-    fn fail(&mut self, id: &ResourceId) {
-        self.failed = Some(id.clone());
-        let resource = self.manifest.resources.iter().find(|resource| resource.id == *id);
-        if resource.is_some_and(|resource| resource.spec.verifies()) {
-            self.put_back(|_| true);
-        } else if let Some(resource) = resource {
-            let services: BTreeSet<&ResourceId> =
-                notifications(resource).map(|(service, _)| service).collect();
-            self.put_back(|snapshot| snapshot.services.iter().any(|id| services.contains(id)));
-        }
-    }
-
-    /// Puts back the snapshots that `which` selects, newest first. Their services stay due, so
-    /// that a service which has already read the new files reads the old ones again.
-    fn put_back(&mut self, which: impl Fn(&Snapshot) -> bool) {
-        let (back, keep) = std::mem::take(&mut self.undo).into_iter().partition(which);
-        self.undo = keep;
-        let back: Vec<Snapshot> = back;
-        for snapshot in back.iter().rev() {
-            let error = snapshot.restore(self.system).err();
-            if error.is_none() {
-                for service in &snapshot.services {
-                    let action = self.action_for(&snapshot.id, service);
-                    raise(&mut self.due, service, action);
-                }
-            }
-            self.emitter.emit(Event::RolledBack { id: snapshot.id.clone(), error });
-        }
-    }
-
-    fn action_for(&self, id: &ResourceId, service: &ResourceId) -> ServiceAction {
-        let resource = self.manifest.resources.iter().find(|resource| resource.id == *id);
-        let restarts = resource.is_some_and(|resource| resource.restart.contains(service));
-        if restarts { ServiceAction::Restart } else { ServiceAction::Reload }
-    }
-
-    /// Deals with every service that is due, in the order of their names; `index` is the next
-    /// resource.
-    fn settle(&mut self, index: usize) -> Result<()> {
-        for (service, action) in std::mem::take(&mut self.due) {
-            self.settle_one(&service, action, index)?;
-        }
-        // A failed validation has put files back and made their services due again.
-        for (service, action) in std::mem::take(&mut self.due) {
-            if self.inherited.contains(&service) && self.is_notified_from(&service, index) {
-                self.due.insert(service, action);
-                continue;
-            }
-            self.settle_one(&service, action, index)?;
-        }
-        if self.role_ends_at(index) {
-            self.undo.clear();
-        }
-        Ok(())
-    }
-
-    fn role_ends_at(&self, index: usize) -> bool {
-        let resources = &self.manifest.resources;
-        let role = |index: usize| resources.get(index).map(|resource| &resource.role);
-        index == 0 || role(index) != role(index - 1)
-    }
-
-    fn settle_one(&mut self, id: &ResourceId, action: ServiceAction, index: usize) -> Result<()> {
-        let resource = self.manifest.resources.iter().find(|resource| resource.id == *id);
-        let Some(service) = resource.and_then(|resource| resource.spec.as_service()) else {
-            return Ok(());
-        };
-        // A run that failed before it made the unit has nothing to reload.
-        let units = resource.map(|resource| resource.spec.units()).unwrap_or_default();
-        for unit in &units {
-            if !self.system.unit(unit)?.exists() {
-                return self.state.settle_service(self.system, id);
-            }
-        }
-        let refused =
-            service.validate_command().and_then(|command| validate(self.system, &command).err());
-        if let Some(error) = refused {
-            // Files of an earlier, cut run may be half of a set that this run completes.
-            if self.inherited.contains(id) && self.is_notified_from(id, index) {
-                self.due.insert(id.clone(), action);
-            } else {
-                self.fail_service(id, action, error);
-            }
-            return Ok(());
-        }
-        let result = match action {
-            ServiceAction::Reload => service.reload(self.system),
-            ServiceAction::Restart => service.restart(self.system),
-        };
-        match result {
-            Ok(()) => {
-                self.inherited.remove(id);
-                self.state.settle_service(self.system, id)?;
-                self.emitter.emit(Event::ServiceDone { id: id.clone(), action, error: None });
-            }
-            Err(error) => self.fail_service(id, action, error),
-        }
-        Ok(())
-    }
-
-    fn fail_service(&mut self, id: &ResourceId, action: ServiceAction, error: Error) {
-        self.emitter.emit(Event::ServiceDone { id: id.clone(), action, error: Some(error) });
-        let first = self.failed.is_none();
-        self.failed.get_or_insert_with(|| id.clone());
-        if first {
-            self.put_back(|snapshot| snapshot.services.contains(id));
-        }
-    }
 }
 
 /// Applies one resource, or several packages.
@@ -408,15 +320,6 @@ fn apply_group(group: &[(&Resource, Change)], system: &mut dyn System) -> Result
         return package::apply_all(&packages, system);
     }
     group.iter().try_for_each(|(resource, change)| resource.spec.apply(change, system))
-}
-
-fn validate(system: &mut dyn System, command: &crate::resources::Command) -> Result<()> {
-    let output = system.run(command)?;
-    if output.success() {
-        return Ok(());
-    }
-    Err(Error::failed(format!("`{}` refuses the configuration", command.display()))
-        .because(output.tail(20)))
 }
 
 fn interruption(next: &Resource) -> Error {

@@ -1,0 +1,66 @@
+//! What a run leaves in the host's memory: what is managed, what is gone, what is let go.
+
+use crate::error::Result;
+use crate::events::Outcome;
+use crate::manifest::{Resource, ResourceId};
+
+use super::super::state::managed::Managed;
+use super::Run;
+
+impl Run<'_> {
+    /// Lets go of what stays as it is.
+    pub(super) fn release(&mut self) -> Result<()> {
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        for (id, because) in &self.removal.released {
+            self.state.release(self.system, id)?;
+            self.emitter.applied(id, Outcome::Released { because: because.clone() });
+        }
+        self.removal.forgotten.iter().try_for_each(|id| self.state.forget(self.system, id))
+    }
+
+    /// What the host is to remember of a resource; nothing of what only takes another away.
+    pub(super) fn managed(&self, resource: &Resource, existed: bool) -> Option<Managed> {
+        if self.removal.steps.contains_key(&resource.id) {
+            return None;
+        }
+        let order = self.manifest.resources.iter().position(|other| other.id == resource.id);
+        Managed::of(resource, order.unwrap_or_default(), existed)
+    }
+
+    /// A step has done its part; with the last one, what it took away is forgotten.
+    pub(super) fn leave(&mut self, id: &ResourceId) {
+        let Some(step) = self.removal.steps.get(id) else { return };
+        let Some(left) = self.leaving.get_mut(&step.of) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.gone.insert(&step.of);
+        }
+    }
+
+    /// Counts an outcome and notes it in the state.
+    pub(super) fn remember(&mut self, resource: &Resource, outcome: &Outcome) -> Result<()> {
+        let [changed, removed, failed] = &mut self.counts;
+        match outcome {
+            Outcome::Changed(_) if self.removal.steps.contains_key(&resource.id) => *removed += 1,
+            Outcome::Changed(change) if change.is_remove() => *removed += 1,
+            Outcome::Changed(_) => *changed += 1,
+            Outcome::Failed(_) => *failed += 1,
+            _ => {}
+        }
+        match outcome {
+            Outcome::Ok | Outcome::Changed(_) => {
+                let managed = self.managed(resource, *outcome == Outcome::Ok);
+                self.state.applied(self.system, resource, managed)?;
+                self.leave(&resource.id);
+            }
+            Outcome::Released { .. } => {
+                let step = self.removal.steps.get(&resource.id);
+                self.kept.extend(step.map(|step| &step.of));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! What is managed and no longer declared: how it goes, and where in the run.
+//!
+//! It becomes resources of the manifest like any other, so that it is previewed, validated with
+//! the rest of its set, put back and recorded in the same way.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Result;
+use crate::events::Mark;
+use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::{Change, Probe, Spec};
+use crate::wire::RunOptions;
+
+use super::state::State;
+use super::state::managed::Managed;
+
+/// What goes, and what is let go.
+pub struct Removal {
+    /// The resources that take something away or bring something back: what they are about, and
+    /// how the plan marks them.
+    pub steps: BTreeMap<ResourceId, Step>,
+    /// What stays as it is and is no longer looked after, with the reason.
+    pub released: Vec<(ResourceId, String)>,
+    /// What is forgotten without a word: it left nothing, or another resource has taken it over.
+    pub forgotten: Vec<ResourceId>,
+}
+
+/// One resource that exists only to take another away.
+pub struct Step {
+    /// The managed resource that goes.
+    pub of: ResourceId,
+    /// How the plan shows it.
+    pub mark: Mark,
+    /// Whether the content of what goes may be shown.
+    pub holds_secrets: bool,
+}
+
+impl Removal {
+    /// A run in which nothing goes.
+    pub fn none() -> Self {
+        Self { steps: BTreeMap::new(), released: Vec::new(), forgotten: Vec::new() }
+    }
+
+    /// Compares what is managed with what is declared, and adds to the manifest what takes the
+    /// rest away: at the end of the role that declared it, or first of all if the role is gone.
+    pub fn plan<'a>(
+        manifest: &'a Manifest,
+        state: &State,
+        options: &RunOptions,
+        probe: &dyn Probe,
+    ) -> Result<(Cow<'a, Manifest>, Self)> {
+        let mut removal = Self::none();
+        if options.partial {
+            return Ok((Cow::Borrowed(manifest), removal));
+        }
+        let declared: BTreeSet<&ResourceId> =
+            manifest.resources.iter().map(|resource| &resource.id).collect();
+        let is_gone = |id: &ResourceId| !declared.contains(id) && !options.withheld.contains(id);
+        let mut gone: Vec<(&ResourceId, &Managed)> =
+            state.resources().iter().filter(|(id, _)| is_gone(id)).collect();
+        if gone.is_empty() {
+            return Ok((Cow::Borrowed(manifest), removal));
+        }
+        gone.sort_by_key(|(_, managed)| std::cmp::Reverse(managed.order));
+        let taken: BTreeSet<String> =
+            manifest.resources.iter().flat_map(|resource| resource.spec.switches()).collect();
+        let mut inserted: BTreeMap<usize, Vec<Resource>> = BTreeMap::new();
+        let staying = staying_folders(&gone, options);
+        for (id, managed) in gone {
+            let is_taken = |path: &String| taken.contains(path);
+            let is_inside = |path: &String| staying.iter().any(|folder| path.starts_with(folder));
+            let paths = &managed.paths;
+            let all = |test: &dyn Fn(&String) -> bool| !paths.is_empty() && paths.iter().all(test);
+            if all(&is_taken) || all(&is_inside) {
+                removal.forgotten.push(id.clone());
+                continue;
+            }
+            let specs = specs(managed, state, options, probe, &taken)?;
+            if specs.is_empty() {
+                removal.leave(id, managed);
+            }
+            for (spec, mark) in specs {
+                let resource = step(spec, managed, &declared);
+                let holds_secrets = managed.holds_secrets;
+                let step = Step { of: id.clone(), mark, holds_secrets };
+                removal.steps.insert(resource.id.clone(), step);
+                inserted.entry(position(manifest, managed)).or_default().push(resource);
+            }
+        }
+        Ok((Cow::Owned(with(manifest, inserted)), removal))
+    }
+
+    /// How the plan marks a change of `id`.
+    pub fn mark(&self, id: &ResourceId) -> Option<Mark> {
+        self.steps.get(id).map(|step| step.mark)
+    }
+
+    /// Takes contents out of a change that may not be shown: what goes is in no manifest any more,
+    /// so nobody knows the secrets in it.
+    pub fn hide(&self, id: &ResourceId, change: &mut Change) {
+        if self.steps.get(id).is_some_and(|step| step.holds_secrets) {
+            change.hide_contents();
+        }
+    }
+
+    /// Why a step does not take away what it is about, after all.
+    pub fn keeps(&self, resource: &Resource, probe: &dyn Probe) -> Result<Option<String>> {
+        let is_step = self.steps.contains_key(&resource.id);
+        if is_step && resource.spec.desired().is_none() && resource.spec.loses_data(probe)? {
+            return Ok(Some("it is not empty".to_owned()));
+        }
+        Ok(None)
+    }
+
+    fn leave(&mut self, id: &ResourceId, managed: &Managed) {
+        let was_there = managed.existed && managed.paths.is_empty();
+        let because = was_there.then(|| "it was there before infra".to_owned());
+        match because.or_else(|| managed.dropped.stays.clone()) {
+            Some(because) => self.released.push((id.clone(), because)),
+            None => self.forgotten.push(id.clone()),
+        }
+    }
+}
+
+/// The clones and archives that stay, as beginnings of paths: what infra put into one of them
+/// stays with it.
+fn staying_folders(gone: &[(&ResourceId, &Managed)], options: &RunOptions) -> Vec<String> {
+    let folders = gone.iter().filter(|(id, managed)| {
+        let taken = options.allow_data_loss && managed.dropped.with_data.is_some();
+        matches!(id.kind(), "git" | "archive") && !taken
+    });
+    folders.map(|(id, _)| format!("{}/", id.identity())).collect()
+}
+
+/// What takes a resource away: the files that were there before infra come back.
+fn specs(
+    managed: &Managed,
+    state: &State,
+    options: &RunOptions,
+    probe: &dyn Probe,
+    taken: &BTreeSet<String>,
+) -> Result<Vec<(Spec, Mark)>> {
+    let mut back = Vec::new();
+    for path in managed.paths.iter().filter(|path| !taken.contains(*path)) {
+        if let Some(original) = state.original(path) {
+            back.push((original.spec(path, probe)?, Mark::Restored));
+        }
+    }
+    let dropped = &managed.dropped;
+    let with_data = dropped.with_data.as_ref().filter(|_| options.allow_data_loss);
+    let away = with_data.or(dropped.gently.as_ref());
+    // What infra only found, and what is one file that comes back, is not taken away first.
+    let is_one_file = matches!(away, Some(Spec::File(_) | Spec::Symlink(_)));
+    let existed = managed.existed && managed.paths.is_empty();
+    let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
+    Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
+}
+
+fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Resource {
+    use crate::events::ServiceAction::{Reload, Restart};
+    let told = |wanted| {
+        let notified = managed.notifies.iter().filter(move |(_, action)| *action == wanted);
+        notified.map(|(id, _)| id.clone()).filter(|id| declared.contains(id)).collect()
+    };
+    Resource {
+        id: spec.id(),
+        role: managed.role.clone(),
+        place: String::new(),
+        spec,
+        requires: Vec::new(),
+        reload: told(Reload),
+        restart: told(Restart),
+        secrets: Vec::new(),
+    }
+}
+
+/// Where in the manifest it goes: behind everything that its role still declares, so that the new
+/// is there before the old is gone. A file of a service belongs to the set that the service
+/// validates, so it goes before the first verification of the role reads that set.
+fn position(manifest: &Manifest, managed: &Managed) -> usize {
+    let resources = manifest.resources.iter().enumerate();
+    let own = || resources.clone().filter(|(_, resource)| resource.role == managed.role);
+    let Some((last, _)) = own().next_back() else { return 0 };
+    let verifies = own().find(|(_, resource)| resource.spec.verifies());
+    let is_of_a_set = !managed.paths.is_empty() && !managed.notifies.is_empty();
+    match verifies {
+        Some((index, _)) if is_of_a_set => index,
+        _ => last + 1,
+    }
+}
+
+fn with(manifest: &Manifest, mut inserted: BTreeMap<usize, Vec<Resource>>) -> Manifest {
+    let mut resources = Vec::with_capacity(manifest.resources.len() + inserted.len());
+    for (index, resource) in manifest.resources.iter().enumerate() {
+        resources.extend(inserted.remove(&index).into_iter().flatten());
+        resources.push(resource.clone());
+    }
+    resources.extend(inserted.into_values().flatten());
+    Manifest {
+        server: manifest.server.clone(),
+        expect: manifest.expect.clone(),
+        resources,
+        secrets: manifest.secrets.clone(),
+    }
+}

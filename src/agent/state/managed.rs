@@ -1,0 +1,129 @@
+//! What the host remembers of one resource that infra manages.
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, Mac as _};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::events::{Mark, ServiceAction};
+use crate::manifest::{Resource, ResourceId};
+use crate::resources::{Change, Dropped, Spec, State as Fields, Value};
+
+/// One resource that infra manages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Managed {
+    /// The role that declared it.
+    pub role: String,
+    /// Where it stood among the others: what came last goes first.
+    pub order: u32,
+    /// The services to tell when it goes.
+    pub notifies: Vec<(ResourceId, ServiceAction)>,
+    /// The paths whose whole content is its own.
+    pub paths: Vec<String>,
+    /// A keyed hash of each field as it was last applied; empty until that has succeeded.
+    pub fields: BTreeMap<String, String>,
+    /// What becomes of it when it is no longer declared.
+    pub dropped: Dropped<Spec>,
+    /// Whether it was there before infra: what infra did not make, it does not take away.
+    pub existed: bool,
+    /// Whether its content holds secrets, so that no difference of it may be shown.
+    pub holds_secrets: bool,
+}
+
+impl Managed {
+    /// A resource at its place in the manifest, nothing of it applied yet; `None` if there is
+    /// nothing to remember of its kind.
+    pub fn of(resource: &Resource, order: usize, existed: bool) -> Option<Self> {
+        let notifies = super::super::plan::notifications(resource);
+        Some(Self {
+            role: resource.role.clone(),
+            order: u32::try_from(order).unwrap_or(u32::MAX),
+            notifies: notifies.map(|(id, action)| (id.clone(), action)).collect(),
+            paths: resource.spec.replaces(),
+            fields: BTreeMap::new(),
+            dropped: resource.spec.dropped()?,
+            existed,
+            holds_secrets: !resource.secrets.is_empty(),
+        })
+    }
+
+    /// Whether a change is the inventory's, or one that somebody made on the server.
+    pub fn mark(&self, key: &Key, change: &Change) -> Option<Mark> {
+        if self.fields.is_empty() {
+            return None;
+        }
+        let applied = |field: &str, value: &Value| {
+            self.fields.get(field).is_some_and(|known| *known == key.hash(value))
+        };
+        let (is_own, is_drift) = match change {
+            // It was there when it was last applied.
+            Change::Create(state) => {
+                (!state.fields().all(|(field, value)| applied(field, value)), true)
+            }
+            Change::Update(changes) => (
+                !changes.iter().all(|change| applied(&change.field, &change.desired)),
+                changes.iter().any(|change| {
+                    let current = change.current.as_ref();
+                    self.fields.contains_key(&change.field)
+                        && !current.is_some_and(|current| applied(&change.field, current))
+                }),
+            ),
+            Change::Remove => return None,
+        };
+        match (is_own, is_drift) {
+            (false, true) => Some(Mark::Drift),
+            (true, true) => Some(Mark::AlsoDrift),
+            (_, false) => None,
+        }
+    }
+}
+
+/// The key of the hashes: without it nobody can tell a value by trying likely ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(String);
+
+impl Key {
+    /// A key from 32 random bytes.
+    pub fn new(random: &[u8]) -> Self {
+        Self(hex(random))
+    }
+
+    /// Whether there is one.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The hashes of the fields of a state.
+    pub fn hashes(&self, state: &Fields) -> BTreeMap<String, String> {
+        state.fields().map(|(field, value)| (field.to_owned(), self.hash(value))).collect()
+    }
+
+    /// 64 bits of HMAC-SHA256: enough to tell a change, too little to be of other use.
+    fn hash(&self, value: &Value) -> String {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()) else {
+            // HMAC takes keys of any length.
+            return String::new();
+        };
+        match value {
+            Value::Text(text) | Value::Hidden(text) => mac.update(text.as_bytes()),
+            Value::Content(bytes) => mac.update(bytes),
+            Value::Set(names) => names.iter().for_each(|name| {
+                mac.update(name.as_bytes());
+                mac.update(&[0]);
+            }),
+        }
+        hex(&mac.finalize().into_bytes()[..8])
+    }
+}
+
+/// Bytes as lowercase hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

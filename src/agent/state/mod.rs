@@ -1,0 +1,296 @@
+//! What the server remembers between runs: `/var/lib/infra/state.json`.
+//!
+//! - The resources that infra manages: how to take them away once nobody declares them, and keyed
+//!   hashes of what was applied last, so that a change on the server can be told from a change of
+//!   the inventory. Never a value.
+//! - Debts. A reload that a switched file asks for is written here before the file is switched and
+//!   taken out after the reload worked, so that a run that is cut in between leaves a debt that
+//!   the next run sees and pays.
+//! - The runs.
+
+pub mod managed;
+mod original;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Result};
+use crate::events::{Memory, RunEnd, RunRecord, ServiceAction};
+use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::{Attributes, Probe, System};
+
+use managed::{Key, Managed};
+pub use original::Original;
+
+/// Where the agent keeps everything of its own; readable by root only.
+pub const FOLDER: &str = "/var/lib/infra";
+
+const FILE: &str = "/var/lib/infra/state.json";
+
+/// Where Debian's packages ask for a reboot.
+const REBOOT_REQUIRED: &str = "/run/reboot-required";
+
+/// How many runs are remembered.
+const RUNS: usize = 100;
+
+/// What the host remembers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The format, so that an older agent does not misread it.
+    version: u32,
+    /// Grows with every apply.
+    #[serde(default)]
+    serial: u64,
+    /// The key of the hashes.
+    #[serde(default)]
+    key: Key,
+    /// Services whose reload or restart has been asked for and has not happened.
+    owed_services: BTreeMap<ResourceId, ServiceAction>,
+    /// Resources that changed, or were about to, and whose `when_changed` commands have not run.
+    owed_changes: BTreeSet<ResourceId>,
+    /// The run that is in progress, or was cut.
+    #[serde(default)]
+    run: Option<RunRecord>,
+    /// The runs that ended, oldest first.
+    #[serde(default)]
+    history: Vec<RunRecord>,
+    /// What infra manages.
+    #[serde(default)]
+    resources: BTreeMap<ResourceId, Managed>,
+    /// What was at the paths of managed resources before infra.
+    #[serde(default)]
+    originals: BTreeMap<String, Original>,
+    /// What infra made, let go and left as it is: should it be declared again, it was not there
+    /// before infra.
+    #[serde(default)]
+    released: BTreeSet<ResourceId>,
+    /// Whether something here is newer than the file.
+    #[serde(skip)]
+    is_unsaved: bool,
+}
+
+impl State {
+    /// The first version knew of debts alone.
+    const VERSION: u32 = 2;
+
+    /// Reads the state; a server without one owes nothing.
+    pub fn load(probe: &dyn Probe) -> Result<Self> {
+        let Some(bytes) = probe.read(FILE)? else {
+            return Ok(Self { version: Self::VERSION, ..Self::default() });
+        };
+        let mut state: Self =
+            serde_json::from_slice(&bytes).context(|| format!("cannot read `{FILE}`"))?;
+        if state.version > Self::VERSION {
+            return Err(Error::failed(format!("`{FILE}` has the format {}", state.version))
+                .hint("use the version of infra that last ran on this server, or a newer one"));
+        }
+        state.version = Self::VERSION;
+        Ok(state)
+    }
+
+    /// What a preview is told.
+    pub fn memory(&self, probe: &dyn Probe) -> Result<Memory> {
+        Ok(Memory {
+            serial: self.serial,
+            last_run: self.history.last().cloned(),
+            cut_run: self.run.clone(),
+            owed: self.owed_services.iter().map(|(id, action)| (id.clone(), *action)).collect(),
+            reboot_needed: probe.stat(REBOOT_REQUIRED)?.is_some(),
+        })
+    }
+
+    /// The runs, oldest first; the last one may be in progress or cut.
+    pub fn runs(&self) -> Vec<RunRecord> {
+        self.history.iter().chain(&self.run).cloned().collect()
+    }
+
+    /// Grows with every apply.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The key of the hashes of managed resources.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// What infra manages.
+    pub fn resources(&self) -> &BTreeMap<ResourceId, Managed> {
+        &self.resources
+    }
+
+    /// What was at `path` before infra.
+    pub fn original(&self, path: &str) -> Option<&Original> {
+        self.originals.get(path)
+    }
+
+    /// The owed reloads and restarts of services that the manifest still declares.
+    pub fn owed_services(&self, manifest: &Manifest) -> BTreeMap<ResourceId, ServiceAction> {
+        let declared: BTreeSet<&ResourceId> =
+            manifest.resources.iter().map(|resource| &resource.id).collect();
+        let owed = self.owed_services.iter().filter(|(service, _)| declared.contains(service));
+        owed.map(|(service, action)| (service.clone(), *action)).collect()
+    }
+
+    /// Whether a reload or restart of `service` has been asked for and has not happened.
+    pub fn owes(&self, service: &ResourceId) -> bool {
+        self.owed_services.contains_key(service)
+    }
+
+    /// Resources whose `when_changed` commands have not run.
+    pub fn owed_changes(&self) -> impl Iterator<Item = &ResourceId> {
+        self.owed_changes.iter()
+    }
+
+    /// Writes down that a run begins. A run that was cut before goes into the history as it is.
+    pub fn begin_run(&mut self, system: &mut dyn System, mut run: RunRecord) -> Result<()> {
+        if self.key.is_empty() {
+            let mut random = [0; 32];
+            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+                .context(|| "cannot make a key for the hashes".to_owned())?;
+            self.key = Key::new(&random);
+        }
+        self.history.extend(self.run.take());
+        self.serial += 1;
+        run.serial = self.serial;
+        self.run = Some(run);
+        self.save(system)
+    }
+
+    /// Writes down that the run has ended, and everything else that was not worth a write yet.
+    pub fn end_run(
+        &mut self,
+        system: &mut dyn System,
+        end: RunEnd,
+        [changed, removed, failed]: [u32; 3],
+        now: u64,
+    ) -> Result<()> {
+        if let Some(run) = self.run.take() {
+            self.history.push(RunRecord { end, changed, removed, failed, ended: Some(now), ..run });
+        }
+        let surplus = self.history.len().saturating_sub(RUNS);
+        self.history.drain(..surplus);
+        self.save(system)
+    }
+
+    /// Writes down, before `resource` is applied, what its change will ask for, that it is
+    /// managed, and what was at its paths. Does nothing if all of it is written down already.
+    pub fn prepare(
+        &mut self,
+        system: &mut dyn System,
+        resource: &Resource,
+        managed: Option<Managed>,
+        owes_change: bool,
+    ) -> Result<()> {
+        for (service, action) in super::plan::notifications(resource) {
+            if self.owed_services.get(service).is_none_or(|owed| *owed < action) {
+                super::plan::raise(&mut self.owed_services, service, action);
+                self.is_unsaved = true;
+            }
+        }
+        self.is_unsaved |= owes_change && self.owed_changes.insert(resource.id.clone());
+        if let Some(managed) = managed {
+            self.manage(system, &resource.id, managed)?;
+        }
+        if self.is_unsaved { self.save(system) } else { Ok(()) }
+    }
+
+    /// Records that `resource` is as it should be. Written with the next debt, or at the end.
+    pub fn applied(
+        &mut self,
+        system: &mut dyn System,
+        resource: &Resource,
+        managed: Option<Managed>,
+    ) -> Result<()> {
+        let Some(managed) = managed else { return Ok(()) };
+        self.manage(system, &resource.id, managed)?;
+        let fields =
+            resource.spec.desired().map(|state| self.key.hashes(&state)).unwrap_or_default();
+        if let Some(known) = self.resources.get_mut(&resource.id)
+            && known.fields != fields
+        {
+            known.fields = fields;
+            self.is_unsaved = true;
+        }
+        Ok(())
+    }
+
+    /// A resource is not as it was last applied, and nobody but infra is to blame: it was put back.
+    pub fn unapplied(&mut self, id: &ResourceId) {
+        if let Some(known) = self.resources.get_mut(id) {
+            known.fields.clear();
+            self.is_unsaved = true;
+        }
+    }
+
+    /// Takes in a resource as it is now declared. What is known of the time before infra stays.
+    fn manage(
+        &mut self,
+        system: &mut dyn System,
+        id: &ResourceId,
+        mut managed: Managed,
+    ) -> Result<()> {
+        managed.existed &= !self.released.remove(id);
+        let known = self.resources.get(id);
+        if let Some(known) = known {
+            managed.existed = known.existed;
+            managed.fields.clone_from(&known.fields);
+        }
+        if known == Some(&managed) {
+            return Ok(());
+        }
+        let ours: BTreeSet<&String> =
+            self.resources.values().flat_map(|known| &known.paths).collect();
+        let foreign: Vec<String> =
+            managed.paths.iter().filter(|path| !ours.contains(path)).cloned().collect();
+        for path in foreign {
+            if let Some(original) = Original::keep(&path, system)? {
+                self.originals.insert(path, original);
+            }
+        }
+        self.resources.insert(id.clone(), managed);
+        self.is_unsaved = true;
+        Ok(())
+    }
+
+    /// Forgets a resource that is gone, or left alone from now on. What was at its paths before
+    /// infra is kept for a resource of another kind that has taken them over.
+    pub fn forget(&mut self, system: &mut dyn System, id: &ResourceId) -> Result<()> {
+        let Some(gone) = self.resources.remove(id) else { return Ok(()) };
+        self.owed_services.remove(id);
+        self.owed_changes.remove(id);
+        let ours: BTreeSet<&String> =
+            self.resources.values().flat_map(|known| &known.paths).collect();
+        let back: Vec<&String> = gone.paths.iter().filter(|path| !ours.contains(path)).collect();
+        self.originals.retain(|path, _| !back.contains(&path));
+        self.save(system)?;
+        back.iter().try_for_each(|path| Original::discard(path, system))
+    }
+
+    /// Forgets a resource that stays as it is.
+    pub fn release(&mut self, system: &mut dyn System, id: &ResourceId) -> Result<()> {
+        if self.resources.get(id).is_some_and(|known| !known.existed) {
+            self.released.insert(id.clone());
+        }
+        self.forget(system, id)
+    }
+
+    /// Takes out a service that has been reloaded, restarted or started.
+    pub fn settle_service(&mut self, system: &mut dyn System, service: &ResourceId) -> Result<()> {
+        if self.owed_services.remove(service).is_some() { self.save(system) } else { Ok(()) }
+    }
+
+    /// Takes out a change whose commands have all run.
+    pub fn settle_change(&mut self, system: &mut dyn System, change: &ResourceId) -> Result<()> {
+        if self.owed_changes.remove(change) { self.save(system) } else { Ok(()) }
+    }
+
+    fn save(&mut self, system: &mut dyn System) -> Result<()> {
+        let bytes = serde_json::to_vec(self).context(|| format!("cannot write `{FILE}`"))?;
+        system.make_directory(FOLDER, &Attributes::new("root", "root", 0o700))?;
+        system.write_file(FILE, &bytes, &Attributes::new("root", "root", 0o600))?;
+        self.is_unsaved = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! What was at a path before infra put something of its own there.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::managed::hex;
+use crate::error::{Error, Result};
+use crate::resources::content::Content;
+use crate::resources::fields::{AbsolutePath, Mode, Presence};
+use crate::resources::file::File;
+use crate::resources::symlink::Symlink;
+use crate::resources::{Attributes, FileKind, Probe, Spec, System};
+
+/// The folder of the contents; readable by root only.
+const FOLDER: &str = "/var/lib/infra/originals";
+
+/// What was at a path. The content of a file lies in a file of its own, named by the path's hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Original {
+    /// A regular file.
+    File {
+        /// Its user.
+        owner: String,
+        /// Its group.
+        group: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A symlink.
+    Symlink {
+        /// Where it pointed.
+        target: String,
+    },
+}
+
+impl Original {
+    /// Keeps what is at `path`; `None` if nothing is there that could come back.
+    pub fn keep(path: &str, system: &mut dyn System) -> Result<Option<Self>> {
+        let Some(stat) = system.stat(path)? else { return Ok(None) };
+        match stat.kind {
+            FileKind::Symlink => {
+                let target = system.read_link(path)?.unwrap_or_default();
+                Ok(Some(Self::Symlink { target }))
+            }
+            FileKind::File => {
+                let content = system.read(path)?.unwrap_or_default();
+                system.make_directory(FOLDER, &Attributes::new("root", "root", 0o700))?;
+                let attributes = Attributes::new("root", "root", 0o600);
+                system.write_file(&place(path), &content, &attributes)?;
+                Ok(Some(Self::File { owner: stat.owner, group: stat.group, mode: stat.mode }))
+            }
+            FileKind::Directory | FileKind::Other => Ok(None),
+        }
+    }
+
+    /// What brings it back to `path`.
+    pub fn spec(&self, path: &str, probe: &dyn Probe) -> Result<Spec> {
+        let at = AbsolutePath::parse(path).map_err(Error::failed)?;
+        Ok(match self {
+            Self::Symlink { target } => Spec::Symlink(Symlink {
+                path: at,
+                target: Some(target.clone()),
+                force: true,
+                state: Presence::Present,
+            }),
+            Self::File { owner, group, mode } => {
+                let place = place(path);
+                let content = probe.read(&place)?.ok_or_else(|| {
+                    Error::failed(format!("what was at `{path}` before infra is lost"))
+                        .because(format!("`{place}` is not there"))
+                })?;
+                Spec::File(File {
+                    path: at,
+                    content: Some(Content::from(content)),
+                    source: None,
+                    template: None,
+                    owner: owner.clone(),
+                    group: group.clone(),
+                    mode: Mode(*mode),
+                    validate: None,
+                    create_only: false,
+                    state: Presence::Present,
+                })
+            }
+        })
+    }
+
+    /// Forgets the content.
+    pub fn discard(path: &str, system: &mut dyn System) -> Result<()> {
+        system.remove_file(&place(path))
+    }
+}
+
+fn place(path: &str) -> String {
+    format!("{FOLDER}/{}", hex(&Sha256::digest(path)[..16]))
+}
