@@ -8,6 +8,7 @@ mod diagnostics;
 mod inventory;
 mod lab;
 mod prediction;
+mod removal;
 mod resources;
 mod rufus;
 mod run;

@@ -8,17 +8,22 @@ use std::process::{Command, Output};
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
+use crate::removal;
+
 /// A lab with Rufus in it, which ends with the test.
-struct Rufus {
+pub(crate) struct Rufus {
     folder: PathBuf,
     address: String,
+    /// The project that is applied.
+    pub(crate) project: PathBuf,
 }
 
 impl Rufus {
     fn up(os: &str) -> Self {
         // The images are shared with the other tests of the lab: the folder is the same.
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("rufus-{os}"));
-        let mut rufus = Self { folder, address: String::new() };
+        let project = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let mut rufus = Self { folder, address: String::new(), project };
         rufus.infra(&["lab", "down"]);
         let up = rufus.infra(&["lab", "up", "rufus", "--os", os]);
         assert!(
@@ -33,10 +38,10 @@ impl Rufus {
         rufus
     }
 
-    fn infra(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn infra(&self, arguments: &[&str]) -> Output {
         Command::new(cargo_bin("infra"))
             .args(arguments)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(&self.project)
             .env("INFRA_LAB_DIR", &self.folder)
             .env("NO_COLOR", "1")
             .output()
@@ -44,20 +49,20 @@ impl Rufus {
     }
 
     /// Applies with more arguments; returns the exit code and what was said.
-    fn apply(&self, more: &[&str]) -> (i32, String) {
+    pub(crate) fn apply(&self, more: &[&str]) -> (i32, String) {
         let output = self.infra(&[&["apply", "rufus", "--lab", "--yes"], more].concat());
         let said = text(&output.stdout) + &text(&output.stderr);
         (output.status.code().unwrap_or(-1), said)
     }
 
     /// Runs a shell line on the server and returns what it prints.
-    fn shell(&self, line: &str) -> String {
+    pub(crate) fn shell(&self, line: &str) -> String {
         let output = self.infra(&["lab", "ssh", "rufus", line]);
         text(&output.stdout).trim_end().to_owned()
     }
 
     /// A page, asked from this machine over HTTPS. The certificate is self-signed.
-    fn page(&self, name: &str, path: &str) -> String {
+    pub(crate) fn page(&self, name: &str, path: &str) -> String {
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--insecure", "--max-time", "20", "--resolve"])
             .arg(format!("{name}:443:{}", self.address))
@@ -75,12 +80,12 @@ impl Drop for Rufus {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The lines of a report about what was done, without the plan before it.
-fn lines<'a>(said: &'a str, end: &str) -> Vec<&'a str> {
+pub(crate) fn lines<'a>(said: &'a str, end: &str) -> Vec<&'a str> {
     said.lines().filter(|line| line.trim_end().ends_with(end)).collect()
 }
 
@@ -95,7 +100,7 @@ fn from_bare_to_serving_on_debian_13() {
 }
 
 fn serves(os: &str) {
-    let rufus = Rufus::up(os);
+    let mut rufus = Rufus::up(os);
     let plan = rufus.infra(&["diff", "rufus", "--lab"]);
     assert_eq!(plan.status.code(), Some(2), "{}", text(&plan.stderr));
 
@@ -119,10 +124,13 @@ fn serves(os: &str) {
     assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stdout));
 
     one_parameter(&rufus);
+    removal::tells_drift(&rufus);
+    removal::removes_a_site_and_puts_it_back(&rufus);
     releases(&rufus);
     switches_back(&rufus);
     keeps_what_could_be_dropped(&rufus);
     no_secret_is_lying_about(&rufus);
+    removal::removes_roles(&mut rufus);
 }
 
 /// One changed parameter is one changed file and one reload.

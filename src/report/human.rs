@@ -4,7 +4,7 @@ use super::difference::{Mask, ShownField};
 use super::terminal::escape;
 use super::totals::Totals;
 use crate::error::Error;
-use crate::events::{Event, Mark, Outcome, ServiceAction};
+use crate::events::{Event, Mark, Outcome, RunRecord, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::Change;
 
@@ -130,6 +130,12 @@ impl Style {
         lines
     }
 
+    /// What is said of a run that did not come to its end.
+    pub(super) fn cut_run(self, server: &str, run: &RunRecord) -> String {
+        let text = format!("the last run, by {}, was cut: an apply goes on from there", run.who);
+        self.line(server, &self.paint(Tone::Change, &format!("  {}", escape(&text))))
+    }
+
     /// What a plan would do to a service.
     pub(super) fn due(self, server: &str, id: &ResourceId, action: ServiceAction) -> String {
         let text = escape(&format!("~ {id}  {}", word(action)));
@@ -143,6 +149,7 @@ impl Style {
                 Outcome::Ok if self.verbose => (Tone::Quiet, format!("{id}  ok")),
                 Outcome::Ok | Outcome::Unknown { .. } | Outcome::Deferred => return String::new(),
                 Outcome::Released { .. } => (Tone::Quiet, format!("{id}  no longer managed")),
+                Outcome::Changed(Change::Remove) => (Tone::Remove, format!("{id}  removed")),
                 Outcome::Changed(_) => (Tone::Change, format!("{id}  changed")),
                 Outcome::Skipped { .. } if !self.verbose => return String::new(),
                 Outcome::Skipped { because } => {

@@ -191,6 +191,12 @@ impl Server {
     fn text(&mut self, style: Style, event: &Event) -> String {
         let name = &self.manifest.server;
         match event {
+            Event::Remembered(memory) => {
+                if let Some(run) = &memory.cut_run {
+                    self.plan.push_str(&style.cut_run(name, run));
+                }
+                String::new()
+            }
             Event::Checked { id, outcome, mark } => {
                 let resource = self.resource(id);
                 let lines = style.checked(&self.manifest, resource, id, outcome, *mark);

@@ -51,7 +51,7 @@ pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
 pub use query::{Command, Query};
 pub use removal::Dropped;
-pub use state::{Change, Current, FieldChange, State, Value};
+pub use state::{Change, Current, DIFFERS, FieldChange, State, Value};
 pub use system::{Attributes, Progress, System, run_checked};
 
 use serde::{Deserialize, Deserializer, Serialize};

@@ -57,6 +57,9 @@ pub struct FieldChange {
     pub desired: Value,
 }
 
+/// What a current value says where all that is known of it is that it is not the desired one.
+pub const DIFFERS: &str = "differs";
+
 impl State {
     /// A state without fields: "it is there" is all that matters.
     pub fn new() -> Self {

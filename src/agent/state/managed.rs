@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 use crate::events::{Mark, ServiceAction};
 use crate::manifest::{Resource, ResourceId};
-use crate::resources::{Change, Dropped, Spec, State as Fields, Value};
+use crate::resources::{Change, DIFFERS, Dropped, Spec, State as Fields, Value};
 
 /// One resource that infra manages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,14 +61,18 @@ impl Managed {
             Change::Create(state) => {
                 (!state.fields().all(|(field, value)| applied(field, value)), true)
             }
-            Change::Update(changes) => (
-                !changes.iter().all(|change| applied(&change.field, &change.desired)),
-                changes.iter().any(|change| {
-                    let current = change.current.as_ref();
-                    self.fields.contains_key(&change.field)
-                        && !current.is_some_and(|current| applied(&change.field, current))
-                }),
-            ),
+            Change::Update(changes) => {
+                let is_own = !changes.iter().all(|change| applied(&change.field, &change.desired));
+                let is_drift = changes.iter().any(|change| match &change.current {
+                    // Not what is asked for now, which says nothing of what was there before.
+                    Some(value) if is_own && *value == Value::from(DIFFERS) => false,
+                    Some(value) => {
+                        self.fields.contains_key(&change.field) && !applied(&change.field, value)
+                    }
+                    None => self.fields.contains_key(&change.field),
+                });
+                (is_own, is_drift)
+            }
             Change::Remove => return None,
         };
         match (is_own, is_drift) {

@@ -9,7 +9,7 @@ use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::{Command, Query};
 use super::removal::Dropped;
-use super::state::{Change, Current, State, Value};
+use super::state::{Change, Current, DIFFERS, State, Value};
 use super::system::{Attributes, System, run_checked};
 use super::{Resource, systemd};
 use crate::error::{Context as _, Error, Result};
@@ -114,7 +114,7 @@ impl Firewall {
         let listing = serde_json::from_slice(&listing.stdout)
             .context(|| "`nft` answered with something else than JSON".to_owned())?;
         let same = rules::is_loaded(&self.rules(), &listing);
-        Ok(Some(Value::from(if same { "yes" } else { "differs" })))
+        Ok(Some(Value::from(if same { "yes" } else { DIFFERS })))
     }
 
     fn rules(&self) -> rules::Rules {
