@@ -90,7 +90,7 @@ fn apply(
 ) -> Result<()> {
     host.make_directory(state::FOLDER, &Attributes::new("root", "root", 0o700))?;
     let wait = Duration::from_secs(u64::from(options.lock_wait_seconds));
-    let _lock = lock::Lock::take(state::FOLDER, &options.who, wait)?;
+    let _lock = lock::Lock::take(state::FOLDER, &holder(&options.who, now()), wait)?;
     let mut state = State::load(host)?;
     host.forget();
     let (manifest, removal) = Removal::plan(declared, &state, options, host)?;
@@ -139,6 +139,12 @@ fn record(
     result.and(ended)
 }
 
+/// What others are told of who holds the lock.
+fn holder(who: &str, now: u64) -> String {
+    let minutes = now / 60 % (24 * 60);
+    format!("{who} since {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
 /// Seconds since 1970, by the host's clock.
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -179,4 +185,14 @@ fn difference(manifest: &Manifest, shown: &Plan, found: &Plan) -> Option<String>
     };
     let first = resource.map(|(resource, _)| &resource.id).or_else(service);
     first.map(|id| format!("`{id}` is not as it was"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_the_lock_has_a_time() {
+        assert_eq!(holder("ana@laptop", 1_700_000_000), "ana@laptop since 22:13 UTC");
+    }
 }
