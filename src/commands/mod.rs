@@ -14,6 +14,7 @@ pub mod inventory;
 pub mod lab;
 pub mod man;
 pub mod render;
+pub mod secrets;
 pub mod ssh;
 
 use clap::Subcommand;
@@ -47,6 +48,8 @@ pub enum Command {
     Man(man::Args),
     /// Print the manifest of a server, secrets masked
     Render(render::Args),
+    /// Read and change the encrypted files of the project
+    Secrets(secrets::Args),
     /// Log in to a server
     Ssh(ssh::Args),
 }
@@ -69,6 +72,7 @@ impl Command {
             Self::Lab(args) => lab::run(args, context),
             Self::Man(args) => man::run(args, context),
             Self::Render(args) => render::run(args, context),
+            Self::Secrets(args) => secrets::run(args, context),
             Self::Ssh(args) => ssh::run(args, context),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use age::Callbacks as _;
 use age::secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use crate::error::{Context as _, Error, Result};
 
@@ -69,6 +70,7 @@ impl IdentitySource {
     fn read(&self, file: &std::path::Path) -> Result<Identities> {
         let origin = format!("`{}`", file.display());
         let bytes = std::fs::read(file).context(|| format!("cannot read the identity {origin}"))?;
+        let bytes = Zeroizing::new(bytes);
         self.parse(&bytes, &origin)
     }
 
@@ -77,7 +79,7 @@ impl IdentitySource {
             Error::input(format!("{origin} holds no identity"))
                 .hint("an age identity begins with `AGE-SECRET-KEY-`, an SSH key with `-----BEGIN`")
         };
-        let callbacks = Callbacks { ask: self.ask.clone(), answers: Arc::default() };
+        let callbacks = Callbacks::new(self.ask.clone());
         let identities: Vec<AnyIdentity> = if ENCRYPTED.iter().any(|head| bytes.starts_with(head)) {
             return self.parse(&unlocked(bytes, origin, &callbacks)?, origin);
         } else if bytes.starts_with(b"-----BEGIN ") {
@@ -101,7 +103,7 @@ impl IdentitySource {
 }
 
 /// What is in a file of identities that a passphrase encrypts.
-fn unlocked(bytes: &[u8], origin: &str, callbacks: &Callbacks) -> Result<Vec<u8>> {
+fn unlocked(bytes: &[u8], origin: &str, callbacks: &Callbacks) -> Result<Zeroizing<Vec<u8>>> {
     let refused = || Error::input(format!("cannot open the identity {origin}"));
     let armored = age::armor::ArmoredReader::new(bytes);
     let decryptor = age::Decryptor::new_buffered(armored);
@@ -111,7 +113,7 @@ fn unlocked(bytes: &[u8], origin: &str, callbacks: &Callbacks) -> Result<Vec<u8>
     let key = age::scrypt::Identity::new(passphrase);
     let reader = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
     let mut reader = reader.map_err(|error| refused().because(error))?;
-    let mut text = Vec::new();
+    let mut text = Zeroizing::new(Vec::new());
     reader.read_to_end(&mut text).map_err(|error| refused().because(error))?;
     if ENCRYPTED.iter().any(|head| text.starts_with(head)) {
         return Err(refused().because("it is encrypted twice"));
@@ -127,10 +129,17 @@ impl Identities {
 }
 
 /// Asks once for each key, however many files it opens.
-#[derive(Clone)]
-struct Callbacks {
+#[derive(Clone, Default)]
+pub(super) struct Callbacks {
     ask: Option<Ask>,
     answers: Arc<Mutex<Vec<(String, SecretString)>>>,
+}
+
+impl Callbacks {
+    /// Callbacks that have not asked anything yet.
+    pub(super) fn new(ask: Option<Ask>) -> Self {
+        Self { ask, answers: Arc::default() }
+    }
 }
 
 impl age::Callbacks for Callbacks {

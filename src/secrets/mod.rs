@@ -1,7 +1,12 @@
 //! Secrets: read where they are used, remembered where they were used.
 
+pub mod document;
+mod folder;
 mod identity;
+mod open;
+pub mod recipients;
 mod store;
+pub mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,6 +20,7 @@ use crate::error::Result;
 use crate::secret::Secret;
 use crate::yaml::{self, Node};
 
+pub use folder::{Folder, Opened, Replaced};
 pub use identity::{Ask, Identities, IdentitySource};
 pub use store::Store;
 

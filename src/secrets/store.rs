@@ -1,20 +1,22 @@
 //! The files `secrets/*.yaml.age` of a project, decrypted in memory when a server needs them.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::diagnostic::Source;
 use crate::error::{Error, Result};
+use crate::secrets::identity::Callbacks;
+use crate::secrets::open::{self, Refusal};
+use crate::secrets::recipients::Recipients;
 use crate::secrets::{Identities, IdentitySource, Secrets};
 use crate::yaml::{self, Node};
 
 /// The file with the lab's secrets, and the identity beside it that opens it: both are public
 /// and worth nothing outside the lab.
-const LAB_FILE: &str = "lab";
-const LAB_IDENTITY: &str = "lab-identity.txt";
+pub(super) const LAB_FILE: &str = "lab";
+pub(super) const LAB_IDENTITY: &str = "lab-identity.txt";
 
 /// The secrets of a project.
 pub struct Store {
@@ -27,6 +29,7 @@ struct Shelf {
     folder: PathBuf,
     lab: bool,
     source: IdentitySource,
+    callbacks: Callbacks,
     /// Read when the first file is opened: a passphrase may be asked for.
     identities: OnceLock<Result<Identities>>,
     /// Whether placeholders stand in where the identities open nothing.
@@ -66,7 +69,17 @@ impl Store {
         let shelf = source.is_there().then(|| {
             let (identities, opened) = (OnceLock::new(), Mutex::default());
             let is_closed = AtomicBool::default();
-            Arc::new(Shelf { folder, lab, source, identities, lenient, is_closed, opened })
+            let callbacks = Callbacks::new(source.ask.clone());
+            Arc::new(Shelf {
+                folder,
+                lab,
+                source,
+                callbacks,
+                identities,
+                lenient,
+                is_closed,
+                opened,
+            })
         });
         Self { shelf }
     }
@@ -120,13 +133,6 @@ impl Files {
     }
 }
 
-/// Why a file cannot be opened.
-enum Refusal {
-    /// It is encrypted to others.
-    NotForUs(Error),
-    Broken(Error),
-}
-
 impl Shelf {
     fn document(&self, name: &str) -> Result<Option<Node>, Refusal> {
         let mut opened = self.opened.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -135,7 +141,7 @@ impl Shelf {
         }
         let path = format!("secrets/{name}.yaml.age");
         let document = match std::fs::read(self.folder.join(format!("{name}.yaml.age"))) {
-            Ok(bytes) => Some(self.decrypt(&path, &bytes)?),
+            Ok(bytes) => Some(self.decrypt(&path, &bytes, name)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
                 let error = Error::input(format!("cannot read `{path}`")).because(error);
@@ -154,28 +160,10 @@ impl Shelf {
         self.identities.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
-    fn decrypt(&self, path: &str, bytes: &[u8]) -> Result<Node, Refusal> {
-        let refused = |cause: String| Error::input(format!("cannot open `{path}`")).because(cause);
-        let broken = |cause: String| Refusal::Broken(refused(cause));
-        let armored = age::armor::ArmoredReader::new(bytes);
-        let decryptor =
-            age::Decryptor::new_buffered(armored).map_err(|error| broken(error.to_string()))?;
-        let identities = self.identities().map_err(Refusal::Broken)?;
-        let reader = decryptor.decrypt(identities.iter());
-        let mut reader = reader.map_err(|error| match error {
-            age::DecryptError::NoMatchingKeys => Refusal::NotForUs(
-                refused(format!("it is not encrypted to {}", identities.origin))
-                    .hint("ask somebody who can open it to add you to `secrets/recipients.yaml`"),
-            ),
-            other => broken(other.to_string()),
-        })?;
-        let mut text = String::new();
-        reader.read_to_string(&mut text).map_err(|error| broken(error.to_string()))?;
-        yaml::parse(&Source::new(path, text)).map_err(|mistakes| {
-            // The place alone: a snippet or a message would show values.
-            let place = mistakes.iter().flat_map(|mistake| &mistake.places).next();
-            let line = place.map_or(1, |place| place.span.line());
-            broken(format!("line {line} of what is in it is not YAML"))
-        })
+    fn decrypt(&self, path: &str, bytes: &[u8], name: &str) -> Result<Node, Refusal> {
+        let identities = || self.identities();
+        let readers = || Recipients::names_of(&self.folder, name);
+        let text = open::decrypted(path, bytes, identities, &self.callbacks, readers)?;
+        open::document(path, &text).map_err(Refusal::Broken)
     }
 }

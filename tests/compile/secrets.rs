@@ -169,7 +169,8 @@ fn another_identity_opens_nothing() {
     let expected = format!(
         "error: cannot open `secrets/all.yaml.age`\n\
          caused by: it is not encrypted to `{}`\n\
-         hint: ask somebody who can open it to add you to `secrets/recipients.yaml`",
+         hint: name another identity with `--identity`, or ask one of its recipients to add you \
+         to `secrets/recipients.yaml` and to run `infra secrets rekey`",
         root.join("mine.txt").display()
     );
     assert_eq!(mistake, expected);

@@ -1,0 +1,65 @@
+//! The YAML text of a decrypted file: its names and values.
+
+use super::open;
+use crate::diagnostic::nearest;
+use crate::error::{Error, Result};
+use crate::secrets::Folder;
+use crate::yaml::{Node, Value};
+
+use zeroize::Zeroizing;
+
+/// The dotted names of the values, in the order written.
+///
+/// # Errors
+/// If it is not YAML; says the line and nothing of what is there.
+pub fn keys(name: &str, text: &str) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    collect(&parsed(name, text)?, "", &mut keys);
+    Ok(keys)
+}
+
+/// The document in the text of the file `name`.
+///
+/// # Errors
+/// If it is not YAML; says the line and nothing of what is there.
+pub fn parsed(name: &str, text: &str) -> Result<Node> {
+    open::document(&Folder::shown(name), text)
+}
+
+fn collect(node: &Node, prefix: &str, keys: &mut Vec<String>) {
+    match &node.value {
+        Value::Map(map) if !map.entries.is_empty() => {
+            for entry in &map.entries {
+                collect(&entry.value, &super::join(prefix, &entry.key), keys);
+            }
+        }
+        _ if prefix.is_empty() => {}
+        _ => keys.push(prefix.to_owned()),
+    }
+}
+
+/// The value of a dotted name: a text as it is, a map or list as YAML.
+///
+/// # Errors
+/// If there is none; suggests the nearest name.
+pub fn value(name: &str, text: &str, key: &str) -> Result<Zeroizing<String>> {
+    let document = parsed(name, text)?;
+    let mut node = &document;
+    for part in key.split('.') {
+        let inner = node.as_map().and_then(|map| map.value(part));
+        let element = || node.as_list().and_then(|list| list.get(part.parse::<usize>().ok()?));
+        node = inner.or_else(element).ok_or_else(|| no_such(name, text, key))?;
+    }
+    let value = node.scalar().unwrap_or_else(|| node.span.text());
+    Ok(Zeroizing::new(value.to_owned()))
+}
+
+/// That a file has no secret `key`.
+pub(super) fn no_such(name: &str, text: &str, key: &str) -> Error {
+    let error = Error::input(format!("`{}` has no secret `{key}`", Folder::shown(name)));
+    let keys = keys(name, text).unwrap_or_default();
+    match nearest(key, keys.iter().map(String::as_str)) {
+        Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
+        None => error.hint(format!("`infra secrets list {name}` shows its names")),
+    }
+}

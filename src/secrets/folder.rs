@@ -1,0 +1,211 @@
+//! The folder `secrets/` of a project, for the commands that write in it.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use zeroize::Zeroizing;
+
+use super::identity::Callbacks;
+use super::open;
+use super::recipients::Recipients;
+use super::store::{LAB_FILE, LAB_IDENTITY};
+use super::write;
+use super::{Identities, IdentitySource};
+use crate::diagnostic::Diagnostic;
+use crate::error::{Context as _, Error, Result};
+
+/// How long to wait for another command that writes: it holds the lock for milliseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// How file names end.
+const SUFFIX: &str = ".yaml.age";
+
+/// The folder, and what opens the files in it.
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    source: IdentitySource,
+    callbacks: Callbacks,
+    identities: OnceLock<Result<Identities>>,
+    lab_identities: OnceLock<Result<Identities>>,
+}
+
+/// A file that was opened.
+pub struct Opened {
+    /// Its bytes as they are on disk, by which a change of somebody else's is noticed.
+    pub bytes: Vec<u8>,
+    /// What is in it.
+    pub text: Zeroizing<String>,
+}
+
+/// How [`Folder::replace`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// The file holds the new text.
+    Done,
+    /// Somebody else has changed the file since; it is as they left it.
+    Changed,
+}
+
+/// Held while files are written.
+pub struct Lock(#[expect(dead_code, reason = "closing it releases the lock")] std::fs::File);
+
+impl Folder {
+    /// The secrets below `project`. Nothing is read yet, and no passphrase is asked for.
+    pub fn new(project: &Path, source: &IdentitySource) -> Self {
+        Self {
+            path: project.join("secrets"),
+            source: source.clone(),
+            callbacks: Callbacks::new(source.ask.clone()),
+            identities: OnceLock::new(),
+            lab_identities: OnceLock::new(),
+        }
+    }
+
+    /// The names of the files in it, sorted.
+    ///
+    /// # Errors
+    /// If the folder is there and cannot be read.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::input("cannot read `secrets/`").because(error)),
+        };
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let names = names.filter(|name| !name.starts_with('.'));
+        let mut names: Vec<String> =
+            names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// The path of a file.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}{SUFFIX}"))
+    }
+
+    /// How a file is called in messages.
+    pub fn shown(name: &str) -> String {
+        format!("secrets/{name}{SUFFIX}")
+    }
+
+    /// Who may read what.
+    ///
+    /// # Errors
+    /// The first mistake in `recipients.yaml`.
+    pub fn recipients(&self) -> Result<Recipients> {
+        Recipients::load(&self.path).map_err(|mistakes| {
+            let first = |mistake: &Diagnostic| {
+                let place = mistake.places.first();
+                let place =
+                    place.map_or(String::new(), |place| format!("{}: ", place.span.place()));
+                format!("{place}{}", mistake.message)
+            };
+            let error = Error::input("cannot use `secrets/recipients.yaml`");
+            mistakes.iter().fold(error, |error, mistake| error.because(first(mistake)))
+        })
+    }
+
+    /// The encrypted bytes of a file; `None` if it is not there.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        match std::fs::read(self.file(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                Err(Error::input(format!("cannot read `{}`", Self::shown(name))).because(error))
+            }
+        }
+    }
+
+    /// Opens a file; `None` if it is not there.
+    ///
+    /// # Errors
+    /// Names the file that no identity opens, and who could.
+    pub fn open(&self, name: &str) -> Result<Option<Opened>> {
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
+        let text = self.decrypt(name, &bytes)?;
+        Ok(Some(Opened { bytes, text }))
+    }
+
+    /// What is in the encrypted `bytes` of the file `name`.
+    ///
+    /// # Errors
+    /// Names the file that no identity opens, and who could.
+    pub fn decrypt(&self, name: &str, bytes: &[u8]) -> Result<Zeroizing<String>> {
+        let readers = || Recipients::names_of(&self.path, name);
+        let identities = || self.identities(name);
+        open::decrypted(&Self::shown(name), bytes, identities, &self.callbacks, readers)
+            .map_err(Error::from)
+    }
+
+    fn identities(&self, name: &str) -> Result<&Identities> {
+        let is_lab = name == LAB_FILE;
+        let cell = if is_lab { &self.lab_identities } else { &self.identities };
+        let read = || {
+            // What the lab's file holds is for everybody, and its identity lies beside it.
+            let beside = vec![self.path.join(LAB_IDENTITY)];
+            let source = IdentitySource { usual: beside, ..IdentitySource::default() };
+            let source = if is_lab { &source } else { &self.source };
+            source.load()?.ok_or_else(|| {
+                Error::input(format!("no identity to open `{}`", Self::shown(name))).hint(
+                    "name one with `--identity FILE`, or make one with `infra secrets keygen`",
+                )
+            })
+        };
+        cell.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    /// Encrypts `text` to the recipients of the file `name`. No identity is needed.
+    ///
+    /// # Errors
+    /// If nobody may read the file, or a recipient cannot be encrypted to.
+    pub fn encrypt(&self, name: &str, text: &str) -> Result<Vec<u8>> {
+        let recipients = self.recipients()?;
+        write::encrypted(&Self::shown(name), text, &recipients.of_file(name), &self.callbacks)
+    }
+
+    /// Encrypts `text` and puts it in place of the file whose bytes were `before` (`None`: there
+    /// was no file), unless the file has changed since.
+    ///
+    /// # Errors
+    /// If it cannot be encrypted or written; the file is as before then.
+    pub fn replace(&self, name: &str, before: Option<&[u8]>, text: &str) -> Result<Replaced> {
+        let bytes = self.encrypt(name, text)?;
+        std::fs::create_dir_all(&self.path).context(|| "cannot make `secrets/`".to_owned())?;
+        let _lock = self.lock()?;
+        if self.bytes(name)?.as_deref() != before {
+            return Ok(Replaced::Changed);
+        }
+        write::replace(&self.file(name), &bytes)?;
+        Ok(Replaced::Done)
+    }
+
+    /// Keeps other commands from writing, and removes the encrypted leftovers of killed ones.
+    ///
+    /// # Errors
+    /// If another command holds it for ten seconds.
+    pub fn lock(&self) -> Result<Lock> {
+        let folder = std::fs::File::open(&self.path).context(|| "cannot open `secrets/`".into())?;
+        let start = Instant::now();
+        loop {
+            match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) if start.elapsed() < LOCK_WAIT => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => {
+                    let error = Error::failed("cannot lock `secrets/`").because(error);
+                    return Err(error.hint("another `infra secrets` is writing: try again"));
+                }
+            }
+        }
+        write::remove_leftovers(&self.path);
+        Ok(Lock(folder))
+    }
+}

@@ -1,0 +1,96 @@
+//! Opening one encrypted file.
+
+use std::io::Read as _;
+
+use age::Callbacks as _;
+use zeroize::Zeroizing;
+
+use super::Identities;
+use super::identity::Callbacks;
+use crate::diagnostic::Source;
+use crate::error::{Error, Result};
+use crate::yaml::{self, Node};
+
+/// Why a file cannot be opened.
+pub(super) enum Refusal {
+    /// It is encrypted to others.
+    NotForUs(Error),
+    /// Anything else.
+    Broken(Error),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotForUs(error) | Refusal::Broken(error) => error,
+        }
+    }
+}
+
+/// What asks for the passphrase of a file without any other recipient, and of a new one.
+pub(super) fn passphrase_question(path: &str) -> String {
+    format!("Passphrase of `{path}`")
+}
+
+/// The text in the encrypted `bytes` of the file that is shown as `path`. `identities` are read
+/// only if it has other recipients than a passphrase; `readers` names who can open it.
+pub(super) fn decrypted<'a>(
+    path: &str,
+    bytes: &[u8],
+    identities: impl FnOnce() -> Result<&'a Identities>,
+    callbacks: &Callbacks,
+    readers: impl FnOnce() -> Vec<String>,
+) -> Result<Zeroizing<String>, Refusal> {
+    let refused = |cause: String| Error::input(format!("cannot open `{path}`")).because(cause);
+    let broken = |cause: String| Refusal::Broken(refused(cause));
+    let armored = age::armor::ArmoredReader::new(bytes);
+    let decryptor =
+        age::Decryptor::new_buffered(armored).map_err(|error| broken(error.to_string()))?;
+    let mut reader = if decryptor.is_scrypt() {
+        let passphrase = callbacks.request_passphrase(&passphrase_question(path));
+        let passphrase = passphrase.ok_or_else(|| broken("it wants a passphrase".to_owned()))?;
+        let key = age::scrypt::Identity::new(passphrase);
+        let reader = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
+        reader.map_err(|error| match error {
+            age::DecryptError::DecryptionFailed | age::DecryptError::KeyDecryptionFailed => {
+                broken("the passphrase is wrong".to_owned())
+            }
+            other => broken(other.to_string()),
+        })?
+    } else {
+        let identities = identities().map_err(Refusal::Broken)?;
+        let reader = decryptor.decrypt(identities.iter());
+        reader.map_err(|error| match error {
+            age::DecryptError::NoMatchingKeys => {
+                Refusal::NotForUs(not_for_us(path, &identities.origin, &readers()))
+            }
+            other => broken(other.to_string()),
+        })?
+    };
+    let mut text = Zeroizing::new(String::new());
+    reader.read_to_string(&mut text).map_err(|error| broken(error.to_string()))?;
+    Ok(text)
+}
+
+fn not_for_us(path: &str, origin: &str, readers: &[String]) -> Error {
+    let error = Error::input(format!("cannot open `{path}`"))
+        .because(format!("it is not encrypted to {origin}"));
+    let hint = "name another identity with `--identity`, or ask one of its recipients to add you to \
+                `secrets/recipients.yaml` and to run `infra secrets rekey`";
+    if readers.is_empty() {
+        return error.hint(hint);
+    }
+    let names: Vec<String> = readers.iter().map(|name| format!("`{name}`")).collect();
+    error.because(format!("its recipients are {}", names.join(", "))).hint(hint)
+}
+
+/// The document in a decrypted text. A mistake in it is told by its line alone: a snippet or a
+/// message would show values.
+pub(super) fn document(path: &str, text: &str) -> Result<Node> {
+    yaml::parse(&Source::new(path, text)).map_err(|mistakes| {
+        let place = mistakes.iter().flat_map(|mistake| &mistake.places).next();
+        let line = place.map_or(1, |place| place.span.line());
+        Error::input(format!("cannot open `{path}`"))
+            .because(format!("line {line} of what is in it is not YAML"))
+    })
+}
