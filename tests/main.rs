@@ -5,6 +5,7 @@
 mod agent;
 mod compile;
 mod diagnostics;
+mod fault;
 mod inventory;
 mod lab;
 mod prediction;

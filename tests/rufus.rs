@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
-use crate::removal;
+use crate::{fault, removal};
 
 /// A lab with Rufus in it, which ends with the test.
 pub(crate) struct Rufus {
@@ -39,13 +39,20 @@ impl Rufus {
     }
 
     pub(crate) fn infra(&self, arguments: &[&str]) -> Output {
-        Command::new(cargo_bin("infra"))
-            .args(arguments)
-            .current_dir(&self.project)
-            .env("INFRA_LAB_DIR", &self.folder)
-            .env("NO_COLOR", "1")
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
+    }
+
+    /// The program, in the project and with the lab of this server.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(cargo_bin("infra"));
+        command.args(arguments).current_dir(&self.project);
+        command.env("INFRA_LAB_DIR", &self.folder).env("NO_COLOR", "1");
+        command
+    }
+
+    /// Its address in the lab.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Applies with more arguments; returns the exit code and what was said.
@@ -126,6 +133,9 @@ fn serves(os: &str) {
     one_parameter(&rufus);
     removal::tells_drift(&rufus);
     removal::removes_a_site_and_puts_it_back(&rufus);
+    if os == "debian-12" {
+        fault::survives_cuts(&rufus);
+    }
     releases(&rufus);
     switches_back(&rufus);
     keeps_what_could_be_dropped(&rufus);
@@ -214,4 +224,14 @@ fn no_secret_is_lying_about(rufus: &Rufus) {
         "grep -rlF -- '{key}' /etc /var/log /var/lib/infra /tmp /run/infra 2>/dev/null"
     ));
     assert_eq!(found, "");
+}
+
+/// The longer run of cuts alone, for `INFRA_FAULT_CUTS=200 cargo test --test tests -- --ignored`.
+#[test]
+#[ignore = "takes half an hour; a sample of it is in `from_bare_to_serving_on_debian_12`"]
+fn many_cuts() {
+    let rufus = Rufus::up("debian-12");
+    let (code, said) = rufus.apply(&[]);
+    assert_eq!(code, 0, "{said}");
+    fault::survives_cuts(&rufus);
 }

@@ -148,7 +148,7 @@ pub trait Service {
     /// Whether applying `change` makes it read its configuration anew, so that no reload or
     /// restart is owed to it any more.
     fn is_started_by(&self, change: &Change) -> bool {
-        change.sets("running") || change.is_create()
+        systemd::starts(change)
     }
 
     /// Makes it read its configuration anew, without an interruption where it can.

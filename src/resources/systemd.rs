@@ -3,6 +3,7 @@
 
 use super::probe::Unit;
 use super::query::Command;
+use super::state::{Change, Value};
 use super::system::{System, run_checked};
 use crate::error::{Error, Result};
 
@@ -47,12 +48,27 @@ pub(super) fn is_template(unit: &str) -> bool {
     unit.contains("@.")
 }
 
+/// What is said of a unit that somebody else is starting.
+const STARTING: &str = "starting";
+
+/// Whether applying `change` starts a unit that did not run, so that it reads its configuration.
+/// One that is being started already has read it, perhaps before it changed.
+pub(super) fn starts(change: &Change) -> bool {
+    match change {
+        Change::Create(_) => true,
+        Change::Update(changes) => changes.iter().any(|change| {
+            change.field == "running" && change.current != Some(Value::from(STARTING))
+        }),
+        Change::Remove => false,
+    }
+}
+
 /// The field `running`: `yes` or `no`, or the reason why it does not run where it should.
 pub(super) fn running(unit: &Unit, wanted: bool) -> &'static str {
     match unit.active_state.as_str() {
         "failed" if wanted => "failed",
         "activating" if unit.sub_state == "auto-restart" && wanted => "failing again and again",
-        "activating" if wanted => "starting",
+        "activating" if wanted => STARTING,
         // A stop that is asked for has to end what is only starting as well.
         "active" | "reloading" | "activating" => "yes",
         _ => "no",

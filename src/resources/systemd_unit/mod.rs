@@ -332,7 +332,7 @@ impl Service for SystemdUnit {
 
     fn is_started_by(&self, change: &Change) -> bool {
         let restarts_itself = self.running == Some(true) && change.sets("content");
-        restarts_itself || change.sets("running") || change.is_create()
+        restarts_itself || systemd::starts(change)
     }
 
     /// A unit that should not run stays as it is.
