@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
-use crate::events::{Event, RunEnd, RunRecord};
+use crate::events::{Event, Outcome, RunEnd, RunRecord};
 use crate::manifest::Manifest;
 use crate::resources::{Attributes, Probe as _, System};
 use crate::secret::Scrubber;
@@ -177,7 +177,13 @@ fn difference(manifest: &Manifest, shown: &Plan, found: &Plan) -> Option<String>
     let outcomes = shown.outcomes.iter().zip(&found.outcomes);
     let resource = manifest.resources.iter().zip(outcomes).find(|(resource, (shown, found))| {
         // A verification may well answer otherwise the second time: it is no part of the plan.
-        shown != found && !resource.spec.verifies()
+        // Nor is what only has to be waited for.
+        let waits = |outcome: &Outcome| {
+            matches!(outcome, Outcome::Changed(change) if change.only_waits())
+                || *outcome == Outcome::Ok
+        };
+        let only_waits = waits(shown) && waits(found);
+        shown != found && !resource.spec.verifies() && !only_waits
     });
     let service = || {
         let all = shown.due.iter().chain(&found.due);

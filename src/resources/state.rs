@@ -60,6 +60,17 @@ pub struct FieldChange {
 /// What a current value says where all that is known of it is that it is not the desired one.
 pub const DIFFERS: &str = "differs";
 
+/// What a current value says of a unit that somebody else is starting: it only has to be waited
+/// for.
+pub const STARTING: &str = "starting";
+
+impl FieldChange {
+    /// Whether it comes about by itself.
+    pub fn only_waits(&self) -> bool {
+        self.current.as_ref().is_some_and(|value| *value == Value::from(STARTING))
+    }
+}
+
 impl State {
     /// A state without fields: "it is there" is all that matters.
     pub fn new() -> Self {
@@ -139,6 +150,11 @@ impl Change {
             }),
             Self::Remove => {}
         }
+    }
+
+    /// Whether it comes about by itself, soon.
+    pub fn only_waits(&self) -> bool {
+        matches!(self, Self::Update(changes) if changes.iter().all(FieldChange::only_waits))
     }
 
     /// Whether the resource has to be made from nothing.

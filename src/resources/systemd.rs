@@ -3,7 +3,7 @@
 
 use super::probe::Unit;
 use super::query::Command;
-use super::state::{Change, Value};
+use super::state::{Change, STARTING};
 use super::system::{System, run_checked};
 use crate::error::{Error, Result};
 
@@ -48,17 +48,14 @@ pub(super) fn is_template(unit: &str) -> bool {
     unit.contains("@.")
 }
 
-/// What is said of a unit that somebody else is starting.
-const STARTING: &str = "starting";
-
 /// Whether applying `change` starts a unit that did not run, so that it reads its configuration.
 /// One that is being started already has read it, perhaps before it changed.
 pub(super) fn starts(change: &Change) -> bool {
     match change {
         Change::Create(_) => true,
-        Change::Update(changes) => changes.iter().any(|change| {
-            change.field == "running" && change.current != Some(Value::from(STARTING))
-        }),
+        Change::Update(changes) => {
+            changes.iter().any(|change| change.field == "running" && !change.only_waits())
+        }
         Change::Remove => false,
     }
 }
