@@ -1,11 +1,13 @@
 //! Secrets: read where they are used, remembered where they were used.
 
+pub mod change;
 pub mod document;
 mod folder;
 mod identity;
 mod open;
 pub mod recipients;
 mod store;
+mod tree;
 pub mod write;
 
 use std::collections::{BTreeMap, BTreeSet};

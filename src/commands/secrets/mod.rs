@@ -1,6 +1,8 @@
 //! `infra secrets`: the encrypted files of the project.
 
 mod list;
+mod rm;
+mod set;
 mod show;
 
 use clap::Subcommand;
@@ -23,6 +25,10 @@ pub struct Args {
 enum Command {
     /// List the names of secrets, without their values
     List(list::Args),
+    /// Remove a secret
+    Rm(rm::Args),
+    /// Set a secret to a value from standard input or a prompt
+    Set(set::Args),
     /// Print a file, or one secret of it
     Show(show::Args),
 }
@@ -34,6 +40,8 @@ enum Command {
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List(args) => list::run(args, context),
+        Command::Rm(args) => rm::run(args, context),
+        Command::Set(args) => set::run(args, context),
         Command::Show(args) => show::run(args, context),
     }
 }
@@ -53,4 +61,14 @@ fn missing(folder: &Folder, name: &str) -> anyhow::Result<Error> {
         None if names.is_empty() => error.hint("begin with `infra secrets edit`"),
         None => error.hint(format!("there are: {}", names.join(", "))),
     })
+}
+
+/// Refuses a name that leads out of the folder, or that age would not be asked for.
+fn check_name(name: &str) -> Result<(), Error> {
+    let is_name = |c: char| c.is_alphanumeric() || "_.-".contains(c);
+    if !name.is_empty() && !name.starts_with('.') && name.chars().all(is_name) {
+        return Ok(());
+    }
+    let error = Error::input(format!("`{name}` cannot be the name of a file of secrets"));
+    Err(error.hint("write `all`, the name of a group or the name of a server"))
 }

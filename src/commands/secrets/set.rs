@@ -1,0 +1,106 @@
+//! `infra secrets set`: changes one secret, or writes a file anew.
+
+use std::io::{IsTerminal as _, Read as _};
+
+use zeroize::Zeroizing;
+
+use crate::cli::Context;
+use crate::error::{Context as _, Error, Result};
+use crate::exit_code::ExitCode;
+use crate::report;
+use crate::secrets::{Folder, Replaced, change, document};
+
+/// Sets a secret. The value is read from standard input, or asked for without being shown; it
+/// cannot be an argument, which every user of the machine could see.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The dotted name of the secret, such as `smtp.password`.
+    #[arg(value_name = "KEY", required_unless_present = "whole_file")]
+    key: Option<String>,
+    /// The file: `all`, a group or a server.
+    #[arg(long = "in", value_name = "NAME", default_value = "all", conflicts_with = "whole_file")]
+    name: String,
+    /// Replace a file by the YAML on standard input. The old one is not read, so that no identity
+    /// is needed.
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    whole_file: Option<String>,
+}
+
+/// A file that is changed by others this often in a row is not a matter of chance any more.
+const ATTEMPTS: usize = 10;
+
+/// Reads the value, and puts it into the file.
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let folder = super::folder(context)?;
+    if let Some(name) = &args.whole_file {
+        super::check_name(name)?;
+        let text = input("YAML")?;
+        document::parsed(name, &text)?;
+        update(&folder, name, false, |_| Ok(text.clone()))?;
+        report::note(&format!("wrote `{}`", Folder::shown(name)));
+    }
+    if let Some(key) = &args.key {
+        super::check_name(&args.name)?;
+        // A file that cannot be opened is found before somebody types a value.
+        let before = folder.open(&args.name)?;
+        let text = before.as_ref().map_or("", |opened| opened.text.as_str());
+        change::set(&args.name, text, key, "")?;
+        let value = value(context, key)?;
+        update(&folder, &args.name, true, |text| change::set(&args.name, text, key, &value))?;
+        report::note(&format!("set `{key}` in `{}`", Folder::shown(&args.name)));
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Changes what is in a file; again, if somebody else was faster.
+pub(super) fn update(
+    folder: &Folder,
+    name: &str,
+    is_read: bool,
+    change: impl Fn(&str) -> Result<Zeroizing<String>>,
+) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        let bytes = folder.bytes(name)?;
+        let text = match &bytes {
+            Some(bytes) if is_read => folder.decrypt(name, bytes)?,
+            _ => Zeroizing::default(),
+        };
+        let changed = change(&text)?;
+        if is_read && bytes.is_some() && changed == text {
+            return Ok(());
+        }
+        if folder.replace(name, bytes.as_deref(), &changed)? == Replaced::Done {
+            return Ok(());
+        }
+    }
+    let error = Error::failed(format!("cannot write `{}`", Folder::shown(name)));
+    Err(error.because("others change it all the time").hint("try again"))
+}
+
+/// One value: asked for at a terminal, else all of standard input but its last line end.
+fn value(context: &Context, key: &str) -> Result<Zeroizing<String>> {
+    if std::io::stdin().is_terminal() {
+        let ask = context.identity.ask.as_ref();
+        let ask = |question: &str| ask.and_then(|ask| ask(question)).map(Zeroizing::new);
+        let no = || Error::input("no value was typed");
+        let value = ask(&format!("Value of `{key}`")).ok_or_else(no)?;
+        let again = ask(&format!("Value of `{key}` again")).ok_or_else(no)?;
+        if value != again {
+            return Err(Error::input("the two values differ").hint("nothing was changed"));
+        }
+        return Ok(value);
+    }
+    let text = input("value")?;
+    Ok(Zeroizing::new(text.strip_suffix('\n').unwrap_or(&text).to_owned()))
+}
+
+fn input(what: &str) -> Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let read = std::io::stdin().lock().read_to_string(&mut text);
+    read.context(|| format!("cannot read the {what} from standard input"))?;
+    if text.is_empty() {
+        let error = Error::input(format!("there is no {what} on standard input"));
+        return Err(error.hint("pipe it in, for example from a password manager"));
+    }
+    Ok(text)
+}
