@@ -61,6 +61,16 @@ pub fn ask(question: &str) -> io::Result<bool> {
     Ok(answer.trim() == "yes")
 }
 
+/// Asks the person at the terminal for a line.
+pub fn line(question: &str) -> io::Result<String> {
+    write!(io::stderr().lock(), "{question}")?;
+    let mut answer = String::new();
+    if io::stdin().lock().read_line(&mut answer)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(answer)
+}
+
 /// Prints why the run ends.
 pub fn print_error(error: &anyhow::Error, colored: bool) {
     if let Some(mistakes) = error.downcast_ref::<Diagnostics>() {

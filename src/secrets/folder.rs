@@ -186,6 +186,20 @@ impl Folder {
         Ok(Replaced::Done)
     }
 
+    /// Writes `text`, encrypted as the file `name` is, to a new file beside it; its name.
+    ///
+    /// # Errors
+    /// If it cannot be encrypted or written.
+    pub fn set_aside(&self, name: &str, text: &str) -> Result<String> {
+        let bytes = self.encrypt(name, text)?;
+        let _lock = self.lock()?;
+        let names = std::iter::once(format!("{name}.edited"));
+        let mut names = names.chain((2..).map(|number| format!("{name}.edited{number}")));
+        let free = names.find(|name| !self.file(name).exists()).unwrap_or_default();
+        write::replace(&self.file(&free), &bytes)?;
+        Ok(free)
+    }
+
     /// Keeps other commands from writing, and removes the encrypted leftovers of killed ones.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ pub mod change;
 pub mod document;
 mod folder;
 mod identity;
+pub mod memory;
 mod open;
 pub mod recipients;
 mod store;

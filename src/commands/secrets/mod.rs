@@ -1,9 +1,12 @@
 //! `infra secrets`: the encrypted files of the project.
 
+mod edit;
+mod editor;
 mod list;
 mod rm;
 mod set;
 mod show;
+mod watch;
 
 use clap::Subcommand;
 
@@ -11,7 +14,7 @@ use crate::cli::Context;
 use crate::diagnostic::nearest;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
-use crate::secrets::Folder;
+use crate::secrets::{Folder, memory};
 
 /// The arguments of `infra secrets`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +26,8 @@ pub struct Args {
 /// What is done with secrets.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Edit a file in an editor
+    Edit(edit::Args),
     /// List the names of secrets, without their values
     List(list::Args),
     /// Remove a secret
@@ -31,6 +36,9 @@ enum Command {
     Set(set::Args),
     /// Print a file, or one secret of it
     Show(show::Args),
+    /// Wipe a folder when standard input ends
+    #[command(hide = true)]
+    Watch(watch::Args),
 }
 
 /// Runs the subcommand.
@@ -38,11 +46,16 @@ enum Command {
 /// # Errors
 /// What the user is to be told.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    if !matches!(args.command, Command::Watch(_)) {
+        memory::remove_stale();
+    }
     match &args.command {
+        Command::Edit(args) => edit::run(args, context),
         Command::List(args) => list::run(args, context),
         Command::Rm(args) => rm::run(args, context),
         Command::Set(args) => set::run(args, context),
         Command::Show(args) => show::run(args, context),
+        Command::Watch(args) => watch::run(args),
     }
 }
 

@@ -1,0 +1,239 @@
+//! `infra secrets edit`: opens a file of secrets in an editor.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use zeroize::Zeroizing;
+
+use crate::cli::Context;
+use crate::diagnostic::{Diagnostic, Diagnostics, Source};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::exit_code::ExitCode;
+use crate::report;
+use crate::secrets::memory::{self, MemoryFolder};
+use crate::secrets::{Folder, Opened, Replaced, change};
+use crate::yaml;
+
+use super::editor::Editor;
+use super::watch::Watcher;
+
+/// Opens a file in `VISUAL` or `EDITOR`, and encrypts it again. The text in the clear is in
+/// memory only, and is wiped at the end.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The file: `all`, a group or a server.
+    #[arg(default_value = "all", value_name = "NAME")]
+    name: String,
+}
+
+/// Edits until what is written is YAML and saved, or the user gives up.
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    super::check_name(&args.name)?;
+    let folder = super::folder(context)?;
+    let editor = Editor::find()?;
+    let before = folder.open(&args.name)?;
+    // That nobody could read the result is found before somebody has written it.
+    folder.encrypt(&args.name, "")?;
+    let memory = MemoryFolder::create()?;
+    let _watcher = Watcher::start(memory.path())?;
+    die_cleanly(memory.path());
+    let shown = Folder::shown(&args.name);
+    let edit = Edit { folder: &folder, name: &args.name, shown: &shown, editor, memory: &memory };
+    let done = edit.run(before, report::terminal::colored_errors(context.color))?;
+    report::note(&match done {
+        Done::Unchanged => format!("no change in `{shown}`"),
+        Done::Written => format!("wrote `{shown}`"),
+    });
+    Ok(ExitCode::Done)
+}
+
+/// Whether Ctrl-C is the editor's business.
+static IS_EDITING: AtomicBool = AtomicBool::new(false);
+
+/// Ends the process on Ctrl-C, the text wiped; but not while an editor runs, which gets the same
+/// signal and may use it for something else. Of other signals the process dies, and the watcher
+/// wipes.
+fn die_cleanly(folder: &Path) {
+    let folder = folder.to_owned();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let Ok(runtime) = runtime else { return };
+        while runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            if !IS_EDITING.load(Ordering::Relaxed) {
+                memory::wipe(&folder);
+                #[expect(clippy::exit, reason = "another thread waits for the terminal")]
+                std::process::exit(ExitCode::Interrupted.number().into());
+            }
+        }
+    });
+}
+
+/// How an edit ended well.
+enum Done {
+    Unchanged,
+    Written,
+}
+
+/// What the user wants when asked.
+#[derive(PartialEq, Eq)]
+enum Answer {
+    /// A line without anything.
+    Enter,
+    Word(String),
+    /// There is nobody to ask.
+    Nobody,
+}
+
+struct Edit<'a> {
+    folder: &'a Folder,
+    name: &'a str,
+    shown: &'a str,
+    editor: Editor,
+    memory: &'a MemoryFolder,
+}
+
+impl Edit<'_> {
+    fn run(&self, before: Option<Opened>, colored: bool) -> Result<Done> {
+        let mut bytes = before.as_ref().map(|opened| opened.bytes.clone());
+        let mut base = before.map(|opened| opened.text).unwrap_or_default();
+        let file = self.memory.write(&format!("{}.yaml", self.name), &base)?;
+        let mut is_known = true;
+        loop {
+            let text = self.edited(&file)?;
+            if is_known && text == base {
+                return Ok(Done::Unchanged);
+            }
+            let text = change::without_notes(&text);
+            if let Err(mistakes) = check(self.shown, &text) {
+                self.tell(&mistakes, &text, colored)?;
+                continue;
+            }
+            if self.folder.replace(self.name, bytes.as_deref(), &text)? == Replaced::Done {
+                return Ok(Done::Written);
+            }
+            // Somebody else has changed the file: what they wrote becomes the base.
+            let other = self.folder.open(self.name)?;
+            let other_text = other.as_ref().map_or("", |opened| opened.text.as_str());
+            let both = self.both(&base, other_text, &text)?;
+            match both {
+                Both::Merged(merged) => {
+                    let bytes = other.as_ref().map(|opened| opened.bytes.as_slice());
+                    if self.folder.replace(self.name, bytes, &merged)? == Replaced::Done {
+                        return Ok(Done::Written);
+                    }
+                    self.memory.write(&format!("{}.yaml", self.name), &merged)?;
+                }
+                Both::Reopen(text) => {
+                    self.memory.write(&format!("{}.yaml", self.name), &text)?;
+                }
+            }
+            // What is in the editor now is a change, even if the user leaves it as it is.
+            is_known = false;
+            bytes = other.as_ref().map(|opened| opened.bytes.clone());
+            base = other.map(|opened| opened.text).unwrap_or_default();
+        }
+    }
+
+    fn edited(&self, file: &PathBuf) -> Result<Zeroizing<String>> {
+        IS_EDITING.store(true, Ordering::Relaxed);
+        let edited = self.editor.edit(file);
+        IS_EDITING.store(false, Ordering::Relaxed);
+        edited?;
+        let text = std::fs::read(file).context(|| format!("cannot read `{}`", file.display()))?;
+        let text = String::from_utf8(text).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Error::input(format!("`{}` is no text in UTF-8 from byte {at} on", self.shown))
+        })?;
+        Ok(Zeroizing::new(text))
+    }
+
+    /// Says what is wrong, and returns when the user wants to mend it.
+    fn tell(&self, mistakes: &Diagnostics, text: &str, colored: bool) -> Result<()> {
+        if !report::terminal::can_ask() {
+            // A snippet would show values, and whatever this is written to may be kept.
+            let place = mistakes.iter().flat_map(|mistake| &mistake.places).next();
+            let line = place.map_or(1, |place| place.span.line());
+            let error = Error::input(format!("cannot save the edit of `{}`", self.shown));
+            return Err(self.aside(error.because(format!("line {line} is not YAML")), text));
+        }
+        report::note(&mistakes.render(colored));
+        match ask("Enter opens the editor again, `q` gives up and changes nothing: ")? {
+            Answer::Enter => Ok(()),
+            _ => Err(given_up()),
+        }
+    }
+
+    /// What becomes of two changes of `base`: somebody else's, which is in the file, and the
+    /// user's.
+    fn both(&self, base: &str, other: &str, edited: &str) -> Result<Both> {
+        let merged = change::merge(self.name, base, other, edited)?;
+        let shown = self.shown;
+        if merged.conflicts.is_empty() {
+            report::note(&format!("`{shown}` was changed while you edited it, at other keys"));
+            return match ask("Enter saves both changes, `r` shows them in the editor first: ")? {
+                Answer::Word(word) if word == "r" => Ok(Both::Reopen(merged.text)),
+                Answer::Enter | Answer::Nobody => Ok(Both::Merged(merged.text)),
+                Answer::Word(_) => Err(given_up()),
+            };
+        }
+        let names: Vec<String> = merged.conflicts.iter().map(|key| format!("`{key}`")).collect();
+        let names = names.join(", ");
+        let mine = change::merge(self.name, base, edited, other)?;
+        report::note(&format!(
+            "`{shown}` was changed while you edited it, and both changed {names}"
+        ));
+        match ask("Enter opens the editor with your values, the others as notes; `q` gives up: ")? {
+            Answer::Enter => {
+                let conflicts = &mine.conflicts;
+                let who = "somebody else";
+                change::with_notes(self.name, &mine.text, other, conflicts, who).map(Both::Reopen)
+            }
+            Answer::Word(_) => Err(given_up()),
+            Answer::Nobody => {
+                let error = Error::input(format!("cannot save the edit of `{shown}`"));
+                let error = error.because(format!("somebody else has changed {names} as well"));
+                Err(self.aside(error, edited))
+            }
+        }
+    }
+
+    /// Keeps what the user wrote, encrypted beside the file, and says so in the error.
+    fn aside(&self, error: Error, text: &str) -> Error {
+        match self.folder.set_aside(self.name, text) {
+            Ok(name) => error.hint(format!("your edit is in `{}`", Folder::shown(&name))),
+            Err(worse) => error.because(worse),
+        }
+    }
+}
+
+/// What to do with two changes.
+enum Both {
+    Merged(Zeroizing<String>),
+    Reopen(Zeroizing<String>),
+}
+
+fn given_up() -> Error {
+    Error::new(Kind::Interrupted, "given up: nothing was changed")
+}
+
+fn ask(question: &str) -> Result<Answer> {
+    if !report::terminal::can_ask() || !std::io::stdin().is_terminal() {
+        return Ok(Answer::Nobody);
+    }
+    let line = report::terminal::line(question);
+    Ok(match line.context(|| "cannot read the answer".to_owned())?.trim() {
+        "" => Answer::Enter,
+        word => Answer::Word(word.to_owned()),
+    })
+}
+
+/// Refuses what is not YAML, and what is no map.
+fn check(shown: &str, text: &str) -> Result<(), Diagnostics> {
+    let document = yaml::parse(&Source::new(shown, text))?;
+    if document.as_map().is_some() || document.is_null() {
+        return Ok(());
+    }
+    let message = format!("the file is {}, and must be a map of names", document.kind());
+    Err(Diagnostic::at(&document.span, message).hint("write `name: value`").into())
+}

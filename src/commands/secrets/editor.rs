@@ -1,0 +1,120 @@
+//! The editor that the user likes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::{Error, Result};
+
+/// What is tried where the environment names none, in this order.
+const USUAL: &[&str] = &["editor", "nano", "vi"];
+
+/// Makes vim keep no copy of the text anywhere: no swap file, no history of registers, no undo
+/// file, no backup.
+const VIM: &[&str] =
+    &["-n", "-i", "NONE", "-c", "set nobackup nowritebackup | silent! set noundofile"];
+
+/// A program and its first arguments.
+#[derive(Debug)]
+pub(super) struct Editor {
+    words: Vec<String>,
+}
+
+impl Editor {
+    /// The editor of `VISUAL` or `EDITOR`, else one that is there.
+    pub(super) fn find() -> Result<Self> {
+        let variable = |name| {
+            let text = std::env::var(name).ok().filter(|text| !text.trim().is_empty())?;
+            Some((name, text))
+        };
+        if let Some((name, text)) = variable("VISUAL").or_else(|| variable("EDITOR")) {
+            let words = split(&text).filter(|words| !words.is_empty());
+            let words = words.ok_or_else(|| {
+                Error::input(format!("cannot use `{name}`")).because("a quote is not closed")
+            })?;
+            return Ok(Self { words });
+        }
+        let usual = USUAL.iter().find(|name| program(name).is_some());
+        let usual = usual.ok_or_else(|| {
+            Error::input("there is no editor").hint("name one in the environment: `EDITOR=vim`")
+        })?;
+        Ok(Self { words: vec![(*usual).to_owned()] })
+    }
+
+    /// Opens `file`, and waits until it is closed.
+    pub(super) fn edit(&self, file: &Path) -> Result<()> {
+        let (name, arguments) =
+            self.words.split_first().ok_or_else(|| Error::input("no editor"))?;
+        let refused = || Error::failed(format!("the editor `{name}` failed"));
+        let mut command = Command::new(name);
+        if is_vim(name) {
+            command.args(VIM);
+        }
+        command.args(arguments).arg(file);
+        if let Some(folder) = file.parent() {
+            // What it or its plugins write aside is wiped as well.
+            command.env("TMPDIR", folder);
+        }
+        command.env_remove("INFRA_IDENTITY");
+        let status = command.status().map_err(|error| {
+            refused().because(error).hint("name another one in the environment: `EDITOR=vim`")
+        })?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(refused().because(status).hint("nothing was changed"))
+    }
+}
+
+/// Whether a program is vim, also where another name leads to it.
+fn is_vim(name: &str) -> bool {
+    let path = program(name).and_then(|path| std::fs::canonicalize(path).ok());
+    let file = path.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy());
+    file.is_some_and(|file| ["vim", "nvim"].contains(&file.split('.').next().unwrap_or_default()))
+}
+
+fn program(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name));
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// The words of a command as a shell would see them, with quotes and backslashes but without
+/// anything that it would replace; `None` if a quote is not closed.
+fn split(text: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('\'' | '"', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            ('\\', None | Some('"')) => word.get_or_insert_default().extend(characters.next()),
+            (c, None) if c.is_whitespace() => words.extend(word.take()),
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_as_a_shell() {
+        for (text, words) in [
+            ("code --wait", vec!["code", "--wait"]),
+            ("  vim  ", vec!["vim"]),
+            ("'/opt/my editor/bin' -a\"b c\"", vec!["/opt/my editor/bin", "-ab c"]),
+            ("a\\ b ''", vec!["a b", ""]),
+        ] {
+            assert_eq!(split(text).unwrap(), words);
+        }
+        assert!(split("vim 'x").is_none());
+    }
+}
