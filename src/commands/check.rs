@@ -2,9 +2,11 @@
 
 use crate::cli::Context;
 use crate::compile::Compiler;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::exit_code::ExitCode;
 use crate::report::{self, Format};
+use crate::secrets::recipients::{self, Recipients};
+use crate::secrets::{Folder, survey};
 
 use super::input::{Input, InputArgs};
 
@@ -34,6 +36,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
             Err(found) => mistakes.extend(found),
         }
     }
+    for mistake in differing_readers(&Folder::new(&input.project.root, &context.identity))? {
+        mistakes.push(mistake);
+    }
     mistakes.into_result(())?;
     if uses_secrets && input.store.used_placeholders() {
         report::note("no identity opens the secrets: placeholders stood in for them");
@@ -47,4 +52,21 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         }
     })?;
     Ok(ExitCode::Done)
+}
+
+/// Files of secrets that others may read than `recipients.yaml` says. A project without that
+/// file does not say it.
+fn differing_readers(folder: &Folder) -> anyhow::Result<Vec<Diagnostic>> {
+    if !folder.path.join(recipients::FILE).exists() {
+        return Ok(Vec::new());
+    }
+    let files = survey(folder, &Recipients::load(&folder.path)?)?;
+    let differing = files.into_iter().filter_map(|file| {
+        let difference = file.difference?;
+        let path = Folder::shown(&file.file);
+        let message = format!("the readers of `{path}` are not those of `{}`", recipients::SHOWN);
+        let mistake = Diagnostic::nowhere(message).because(difference);
+        Some(mistake.hint("run `infra secrets rekey`"))
+    });
+    Ok(differing.collect())
 }

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::identity::Callbacks;
 use super::open;
 use super::recipients::Recipients;
+use super::replace::{self, Recovered};
 use super::store::{LAB_FILE, LAB_IDENTITY};
 use super::write;
 use super::{Identities, IdentitySource};
@@ -50,7 +51,12 @@ pub enum Replaced {
 }
 
 /// Held while files are written.
-pub struct Lock(#[expect(dead_code, reason = "closing it releases the lock")] std::fs::File);
+pub struct Lock {
+    #[expect(dead_code, reason = "closing it releases the lock")]
+    file: std::fs::File,
+    /// What a process that was killed had left to do, which is done now.
+    pub recovered: Recovered,
+}
 
 impl Folder {
     /// The secrets below `project`. Nothing is read yet, and no passphrase is asked for.
@@ -200,7 +206,32 @@ impl Folder {
         Ok(free)
     }
 
-    /// Keeps other commands from writing, and removes the encrypted leftovers of killed ones.
+    /// Replaces several files together: a process that is killed leaves all of them to open, with
+    /// the old content or the new, and the next command completes it.
+    ///
+    /// # Errors
+    /// If one cannot be written; all are as before then.
+    pub fn replace_all(&self, _lock: &Lock, files: &[(String, Vec<u8>)]) -> Result<()> {
+        replace::replace_all(&self.path, files)
+    }
+
+    /// Whether a process that was killed has left files to replace.
+    pub fn is_cut(&self) -> bool {
+        replace::is_cut(&self.path)
+    }
+
+    /// Opens what another program has encrypted to one of our identities.
+    ///
+    /// # Errors
+    /// If none of them opens it.
+    pub fn unwrap(&self, path: &str, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        let identities = || self.identities("");
+        open::decrypted_bytes(path, bytes, identities, &self.callbacks, Vec::new)
+            .map_err(Error::from)
+    }
+
+    /// Keeps other commands from writing, completes what a killed one had decided, and removes
+    /// its encrypted leftovers.
     ///
     /// # Errors
     /// If another command holds it for ten seconds.
@@ -219,7 +250,8 @@ impl Folder {
                 }
             }
         }
+        let recovered = replace::recover(&self.path)?;
         write::remove_leftovers(&self.path);
-        Ok(Lock(folder))
+        Ok(Lock { file: folder, recovered })
     }
 }

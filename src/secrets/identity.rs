@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use age::Callbacks as _;
-use age::secrecy::SecretString;
+use age::secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 use crate::error::{Context as _, Error, Result};
@@ -165,4 +165,24 @@ impl age::Callbacks for Callbacks {
         answers.push((description.to_owned(), answer.clone()));
         Some(answer)
     }
+}
+
+/// A new passphrase for `what`, typed twice.
+///
+/// # Errors
+/// If nobody is there to ask, or the two differ.
+pub fn ask_twice(ask: Option<&Ask>, what: &str) -> Result<SecretString> {
+    let asked = |question: String| {
+        let answer = ask.and_then(|ask| ask(&question)).filter(|answer| !answer.is_empty());
+        answer.map(SecretString::from).ok_or_else(|| {
+            Error::input(format!("{what} wants a passphrase, and none was given"))
+                .hint("run this at a terminal")
+        })
+    };
+    let first = asked(format!("New passphrase of {what}"))?;
+    let second = asked("The same again".to_owned())?;
+    if first.expose_secret() != second.expose_secret() {
+        return Err(Error::input(format!("the two passphrases of {what} differ")));
+    }
+    Ok(first)
 }

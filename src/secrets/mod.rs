@@ -3,10 +3,15 @@
 pub mod change;
 pub mod document;
 mod folder;
+mod header;
 mod identity;
+pub mod import;
+mod key;
 pub mod memory;
 mod open;
 pub mod recipients;
+mod rekey;
+mod replace;
 mod store;
 mod tree;
 pub mod write;
@@ -23,8 +28,12 @@ use crate::error::Result;
 use crate::secret::Secret;
 use crate::yaml::{self, Node};
 
-pub use folder::{Folder, Opened, Replaced};
-pub use identity::{Ask, Identities, IdentitySource};
+pub use folder::{Folder, Lock, Opened, Replaced};
+pub use header::Header;
+pub use identity::{Ask, Identities, IdentitySource, ask_twice};
+pub use key::{Key, KeyKind};
+pub use rekey::{FileReaders, rekey, survey};
+pub use replace::Recovered;
 pub use store::Store;
 
 use store::Files;

@@ -41,6 +41,22 @@ pub(super) fn decrypted<'a>(
     callbacks: &Callbacks,
     readers: impl FnOnce() -> Vec<String>,
 ) -> Result<Zeroizing<String>, Refusal> {
+    let bytes = decrypted_bytes(path, bytes, identities, callbacks, readers)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        let error = Error::input(format!("cannot open `{path}`"));
+        Refusal::Broken(error.because("what is in it is no text"))
+    })?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// The same for what need not be a text.
+pub(super) fn decrypted_bytes<'a>(
+    path: &str,
+    bytes: &[u8],
+    identities: impl FnOnce() -> Result<&'a Identities>,
+    callbacks: &Callbacks,
+    readers: impl FnOnce() -> Vec<String>,
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let refused = |cause: String| Error::input(format!("cannot open `{path}`")).because(cause);
     let broken = |cause: String| Refusal::Broken(refused(cause));
     let armored = age::armor::ArmoredReader::new(bytes);
@@ -67,9 +83,9 @@ pub(super) fn decrypted<'a>(
             other => broken(other.to_string()),
         })?
     };
-    let mut text = Zeroizing::new(String::new());
-    reader.read_to_string(&mut text).map_err(|error| broken(error.to_string()))?;
-    Ok(text)
+    let mut content = Zeroizing::new(Vec::new());
+    reader.read_to_end(&mut content).map_err(|error| broken(error.to_string()))?;
+    Ok(content)
 }
 
 fn not_for_us(path: &str, origin: &str, readers: &[String]) -> Error {

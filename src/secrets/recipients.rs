@@ -1,19 +1,18 @@
 //! `secrets/recipients.yaml`: who may read which file.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source, Span};
-use crate::error::{Error, Result};
-use crate::yaml::{self, Entry};
+use crate::error::Result;
+use crate::yaml::{self, Entry, Node};
 
-use super::identity::Callbacks;
+use super::key::{Key, KeyKind};
 
 /// The file's name below `secrets/`, and how it is shown.
 pub const FILE: &str = "recipients.yaml";
-const SHOWN: &str = "secrets/recipients.yaml";
-
-/// The `key` of a recipient that is a passphrase, which is asked for.
-pub const PASSPHRASE: &str = "passphrase";
+/// How the file is shown.
+pub const SHOWN: &str = "secrets/recipients.yaml";
 
 /// Who may read which file.
 #[derive(Debug, Default)]
@@ -23,20 +22,17 @@ pub struct Recipients {
 }
 
 /// One recipient.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     /// What it is called.
     pub name: String,
-    /// What is encrypted to: `age1…`, `ssh-ed25519 …`, `ssh-rsa …`, a plugin's, or `passphrase`.
-    pub key: String,
-    /// The files that it reads; `None` means all but the lab's.
-    pub files: Option<Vec<String>>,
+    /// What is encrypted to.
+    pub key: Key,
+    /// The files that it reads, its groups' included; `None` means all but the lab's.
+    pub files: Option<BTreeSet<String>>,
     /// Where it is written.
     pub span: Span,
 }
-
-/// A recipient that age encrypts to.
-pub type AnyRecipient = Box<dyn age::Recipient + Send>;
 
 impl Recipients {
     /// Reads the file in the folder `secrets/`. Where there is none, nobody may read anything.
@@ -64,23 +60,18 @@ impl Recipients {
     pub fn parse(source: &std::sync::Arc<Source>) -> Result<Self, Diagnostics> {
         let document = yaml::parse(source)?;
         let mut mistakes = Diagnostics::new();
-        let mut recipients = Self::default();
-        let entries = document.as_map().map(|map| map.entries.as_slice()).unwrap_or_default();
-        for entry in entries {
-            match (&*entry.key, entry.value.as_map()) {
-                ("recipients", Some(map)) => {
-                    let readers = map.entries.iter().map(|entry| reader(entry, &mut mistakes));
-                    recipients.readers = readers.collect();
-                }
-                ("recipients", None) if entry.value.is_null() => {}
-                ("recipients", None) => {
-                    mistakes.push(entry.value.wrong_kind("recipients", "a map"));
-                }
-                (other, _) => mistakes.push(unknown(entry, other, &["recipients"])),
-            }
-        }
         if document.as_map().is_none() && !document.is_null() {
             mistakes.push(document.wrong_kind(SHOWN, "a map"));
+        }
+        let fields = fields(&document, &["recipients", "groups"], &mut mistakes);
+        let mut names = Vec::new();
+        let mut recipients = Self::default();
+        for entry in entries(fields.first().copied().flatten(), "recipients", &mut mistakes) {
+            names.push(&*entry.key);
+            recipients.readers.extend(reader(entry, &mut mistakes));
+        }
+        for entry in entries(fields.get(1).copied().flatten(), "groups", &mut mistakes) {
+            group(entry, &names, &mut recipients.readers, &mut mistakes);
         }
         mistakes.into_result(recipients)
     }
@@ -101,93 +92,124 @@ impl Reader {
     /// Whether it reads the file `name`.
     pub fn reads(&self, name: &str) -> bool {
         match &self.files {
-            Some(files) => files.iter().any(|file| file == name),
+            Some(files) => files.contains(name),
             None => name != super::store::LAB_FILE,
         }
     }
 
-    /// Whether its key is a passphrase.
+    /// Whether it is a passphrase instead of a key.
     pub fn is_passphrase(&self) -> bool {
-        self.key == PASSPHRASE
-    }
-
-    /// What age encrypts to, unless it is a passphrase.
-    pub(super) fn recipient(&self, callbacks: &Callbacks) -> Result<AnyRecipient> {
-        let key = self.key.trim();
-        if let Ok(recipient) = key.parse::<age::x25519::Recipient>() {
-            return Ok(Box::new(recipient));
-        }
-        if let Ok(recipient) = key.parse::<age::tag::Recipient>() {
-            return Ok(Box::new(recipient));
-        }
-        if let Ok(recipient) = key.parse::<age::tagpq::Recipient>() {
-            return Ok(Box::new(recipient));
-        }
-        let refused = || {
-            let message = format!("cannot encrypt to the recipient `{}`", self.name);
-            Error::input(message).because(format!("{} holds its key", self.span.place()))
-        };
-        if key.starts_with("ssh-") {
-            let recipient = key.parse::<age::ssh::Recipient>();
-            let recipient = recipient.map_err(|error| {
-                refused()
-                    .because(format!("{error:?}"))
-                    .hint("only `ssh-ed25519` and `ssh-rsa` work")
-            })?;
-            return Ok(Box::new(recipient));
-        }
-        let recipient = key.parse::<age::plugin::Recipient>().map_err(|_| {
-            refused().because("this is no recipient of age").hint(
-                "a key begins with `age1`, `ssh-ed25519` or `ssh-rsa`; `passphrase` asks for one",
-            )
-        })?;
-        let name = recipient.plugin().to_owned();
-        let plugin = age::plugin::RecipientPluginV1::new(
-            &name,
-            std::slice::from_ref(&recipient),
-            &[],
-            callbacks.clone(),
-        );
-        let plugin = plugin.map_err(|error| {
-            refused()
-                .because(error)
-                .hint(format!("install `age-plugin-{name}`, which encrypts to this key"))
-        })?;
-        Ok(Box::new(plugin))
+        self.key.kind == KeyKind::Passphrase
     }
 }
 
-fn unknown(entry: &Entry, key: &str, known: &[&str]) -> Diagnostic {
-    let mistake = Diagnostic::at(&entry.key_span, format!("unknown key `{key}`"));
-    mistake.suggest(key, known.iter().copied())
+/// The different keys of `readers`, in their order.
+pub(super) fn keys<'a>(readers: &[&'a Reader]) -> Vec<&'a Key> {
+    let mut seen = BTreeSet::new();
+    readers.iter().map(|reader| &reader.key).filter(|key| seen.insert(*key)).collect()
 }
 
-fn reader(entry: &Entry, mistakes: &mut Diagnostics) -> Reader {
-    let span = entry.key_span.clone();
-    let mut reader = Reader { name: entry.key.to_string(), key: String::new(), files: None, span };
-    let Some(map) = entry.value.as_map() else {
-        mistakes.push(entry.value.wrong_kind(&entry.key, "a map"));
-        return reader;
+/// The values of `known` fields in a map, after a mistake for each other.
+fn fields<'a>(
+    node: &'a Node,
+    known: &[&str],
+    mistakes: &mut Diagnostics,
+) -> Vec<Option<&'a Entry>> {
+    let Some(map) = node.as_map() else { return Vec::new() };
+    for entry in map.entries.iter().filter(|entry| !known.contains(&&*entry.key)) {
+        let mistake = Diagnostic::at(&entry.key_span, format!("unknown key `{}`", entry.key));
+        mistakes.push(mistake.suggest(&entry.key, known.iter().copied()));
+    }
+    known.iter().map(|key| map.entry(key)).collect()
+}
+
+/// The entries of a field that is a map, or nothing.
+fn entries<'a>(field: Option<&'a Entry>, what: &str, mistakes: &mut Diagnostics) -> &'a [Entry] {
+    match field.map(|field| (&field.value, field.value.as_map())) {
+        Some((_, Some(map))) => &map.entries,
+        Some((value, None)) if !value.is_null() => {
+            mistakes.push(value.wrong_kind(what, "a map"));
+            &[]
+        }
+        _ => &[],
+    }
+}
+
+/// The elements of a field that is a list of texts.
+fn texts<'a>(
+    field: Option<&'a Entry>,
+    what: &str,
+    mistakes: &mut Diagnostics,
+) -> Option<Vec<(&'a str, &'a Span)>> {
+    let value = &field?.value;
+    let Some(list) = value.as_list() else {
+        mistakes.push(value.wrong_kind(what, "a list"));
+        return None;
     };
-    for entry in &map.entries {
-        match &*entry.key {
-            "key" => match entry.value.as_str() {
-                Some(key) => key.clone_into(&mut reader.key),
-                None => mistakes.push(entry.value.wrong_kind("key", "a text")),
-            },
-            "files" => match entry.value.as_list() {
-                Some(files) => {
-                    let names = files.iter().filter_map(|file| file.as_str().map(str::to_owned));
-                    reader.files = Some(names.collect());
-                }
-                None => mistakes.push(entry.value.wrong_kind("files", "a list")),
-            },
-            other => mistakes.push(unknown(entry, other, &["key", "files"])),
+    let mut texts = Vec::new();
+    for element in list {
+        match element.as_str() {
+            Some(text) => texts.push((text, &element.span)),
+            None => mistakes.push(element.wrong_kind(what, "a list of texts")),
         }
     }
-    if map.value("key").is_none() {
-        let message = format!("the recipient `{}` has no `key`", reader.name);
-        mistakes.push(Diagnostic::at(&entry.key_span, message));
+    Some(texts)
+}
+
+fn reader(entry: &Entry, mistakes: &mut Diagnostics) -> Option<Reader> {
+    if entry.value.as_map().is_none() {
+        mistakes.push(entry.value.wrong_kind(&entry.key, "a map"));
+        return None;
     }
-    reader
+    let found = fields(&entry.value, &["key", "files"], mistakes);
+    let files = texts(found.get(1).copied().flatten(), "files", mistakes);
+    let files = files.map(|files| files.into_iter().map(|(name, _)| name.to_owned()).collect());
+    let Some(field) = found.first().copied().flatten() else {
+        let message = format!("the recipient `{}` has no `key`", entry.key);
+        mistakes.push(Diagnostic::at(&entry.key_span, message));
+        return None;
+    };
+    let Some(text) = field.value.as_str() else {
+        mistakes.push(field.value.wrong_kind("key", "a text"));
+        return None;
+    };
+    match Key::parse(text) {
+        Ok(key) => {
+            Some(Reader { name: entry.key.to_string(), key, files, span: entry.key_span.clone() })
+        }
+        Err(cause) => {
+            let message = format!("age cannot encrypt to the recipient `{}`", entry.key);
+            mistakes.push(Diagnostic::at(&field.value.span, message).because(cause).hint(
+                "a key begins with `age1`, `ssh-ed25519` or `ssh-rsa`; `passphrase` asks for one",
+            ));
+            None
+        }
+    }
+}
+
+/// Gives the files of a group to its members.
+fn group(entry: &Entry, names: &[&str], readers: &mut [Reader], mistakes: &mut Diagnostics) {
+    if entry.value.as_map().is_none() {
+        mistakes.push(entry.value.wrong_kind(&entry.key, "a map"));
+        return;
+    }
+    let found = fields(&entry.value, &["members", "files"], mistakes);
+    for (index, name) in ["members", "files"].iter().enumerate() {
+        if found.get(index).copied().flatten().is_none() {
+            let message = format!("the group `{}` has no `{name}`", entry.key);
+            mistakes.push(Diagnostic::at(&entry.key_span, message));
+        }
+    }
+    let files = texts(found.get(1).copied().flatten(), "files", mistakes).unwrap_or_default();
+    let members = texts(found.first().copied().flatten(), "members", mistakes);
+    for (member, span) in members.unwrap_or_default() {
+        if !names.contains(&member) {
+            let message = format!("unknown recipient `{member}` in the group `{}`", entry.key);
+            mistakes.push(Diagnostic::at(span, message).suggest(member, names.iter().copied()));
+        }
+        for reader in readers.iter_mut().filter(|reader| reader.name == member) {
+            let own = reader.files.get_or_insert_default();
+            own.extend(files.iter().map(|(name, _)| (*name).to_owned()));
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use age::Callbacks as _;
 
+use super::header::Recorded;
 use super::identity::Callbacks;
 use super::open::passphrase_question;
 use super::recipients::Reader;
@@ -46,11 +47,8 @@ pub(super) fn encrypted(
                     .because(cause)
                     .hint("age lets a passphrase open only files that have no other recipient"));
             }
-            let recipients: Result<Vec<_>> =
-                several.iter().map(|reader| reader.recipient(callbacks)).collect();
-            let recipients = recipients?;
-            let recipients = recipients.iter().map(|one| one.as_ref() as &dyn age::Recipient);
-            let encryptor = age::Encryptor::with_recipients(recipients);
+            let recorded = Recorded::new(path, several, callbacks)?;
+            let encryptor = age::Encryptor::with_recipients(std::iter::once(&recorded as _));
             encryptor.map_err(|error| refused().because(error))?
         }
     };

@@ -2,7 +2,11 @@
 
 mod edit;
 mod editor;
+mod import;
+mod keygen;
 mod list;
+mod recipients;
+mod rekey;
 mod rm;
 mod set;
 mod show;
@@ -14,7 +18,8 @@ use crate::cli::Context;
 use crate::diagnostic::nearest;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
-use crate::secrets::{Folder, memory};
+use crate::report;
+use crate::secrets::{Folder, Recovered, memory};
 
 /// The arguments of `infra secrets`.
 #[derive(Debug, clap::Args)]
@@ -28,8 +33,16 @@ pub struct Args {
 enum Command {
     /// Edit a file in an editor
     Edit(edit::Args),
+    /// Take secrets over from ansible-vault or SOPS
+    Import(import::Args),
+    /// Make an identity that opens secrets
+    Keygen(keygen::Args),
     /// List the names of secrets, without their values
     List(list::Args),
+    /// Show who may read which file
+    Recipients(recipients::Args),
+    /// Encrypt files to those who may read them now
+    Rekey(rekey::Args),
     /// Remove a secret
     Rm(rm::Args),
     /// Set a secret to a value from standard input or a prompt
@@ -51,7 +64,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
     match &args.command {
         Command::Edit(args) => edit::run(args, context),
+        Command::Import(args) => import::run(args, context),
+        Command::Keygen(args) => keygen::run(args, context),
         Command::List(args) => list::run(args, context),
+        Command::Recipients(args) => recipients::run(args, context),
+        Command::Rekey(args) => rekey::run(args, context),
         Command::Rm(args) => rm::run(args, context),
         Command::Set(args) => set::run(args, context),
         Command::Show(args) => show::run(args, context),
@@ -59,9 +76,27 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The folder `secrets/` of the project that the command is about.
+/// Says what a process that was killed had left to do.
+fn say_recovered(recovered: &Recovered) {
+    let Recovered { completed, changed_since } = recovered;
+    if !completed.is_empty() {
+        let files = completed.join(", ");
+        report::note(&format!("completed a replacement that was cut: {files}"));
+    }
+    if !changed_since.is_empty() {
+        let files = changed_since.join(", ");
+        report::note(&format!("changed since a replacement was cut, and left alone: {files}"));
+    }
+}
+
+/// The folder `secrets/` of the project that the command is about. What a process that was
+/// killed has left half-done there is completed first.
 fn folder(context: &Context) -> anyhow::Result<Folder> {
-    Ok(Folder::new(&context.project()?.root, &context.identity))
+    let folder = Folder::new(&context.project()?.root, &context.identity);
+    if folder.is_cut() {
+        say_recovered(&folder.lock()?.recovered);
+    }
+    Ok(folder)
 }
 
 /// That there is no file `name`, and which there are.

@@ -1,0 +1,55 @@
+//! Encrypts files anew, to those who may read them now: all of them, or none.
+
+use super::folder::{Folder, Lock};
+use super::header::Header;
+use super::recipients::Recipients;
+use crate::error::{Error, Result};
+
+/// What is to be known about one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileReaders {
+    /// Its name, without folder and ending.
+    pub file: String,
+    /// Those who may read it, in the words of `recipients.yaml`.
+    pub wanted: Vec<String>,
+    /// To whom it is encrypted.
+    pub found: String,
+    /// How the two differ; `None` if they do not, as far as can be told.
+    pub difference: Option<String>,
+}
+
+/// Compares every file of secrets with `recipients`, without opening any.
+///
+/// # Errors
+/// Names the file that cannot be read.
+pub fn survey(folder: &Folder, recipients: &Recipients) -> Result<Vec<FileReaders>> {
+    let mut files = Vec::new();
+    for file in folder.names()? {
+        let bytes = folder.bytes(&file)?.unwrap_or_default();
+        let header = Header::read(&Folder::shown(&file), &bytes)?;
+        let readers = recipients.of_file(&file);
+        let wanted: Vec<String> = readers.iter().map(|reader| reader.name.clone()).collect();
+        let difference = if wanted.is_empty() {
+            Some("nobody may read it".to_owned())
+        } else {
+            header.difference(&readers, recipients)
+        };
+        files.push(FileReaders { file, wanted, found: header.described(recipients), difference });
+    }
+    Ok(files)
+}
+
+/// Encrypts `files` anew. Every one is opened and encrypted in memory before the first is
+/// replaced.
+///
+/// # Errors
+/// Names the file that cannot be opened, or that nobody may read; then no file has changed.
+pub fn rekey(folder: &Folder, lock: &Lock, files: &[String]) -> Result<()> {
+    let mut prepared = Vec::new();
+    for file in files {
+        let gone = || Error::input(format!("`{}` is not there any more", Folder::shown(file)));
+        let opened = folder.open(file)?.ok_or_else(gone)?;
+        prepared.push((file.clone(), folder.encrypt(file, &opened.text)?));
+    }
+    folder.replace_all(lock, &prepared)
+}

@@ -1,0 +1,213 @@
+//! Replaces files of secrets, one or many, so that a process that is killed at any moment leaves
+//! files that open.
+//!
+//! The new ciphertexts are written beside the old ones and reach the disk first. Then a journal
+//! says which they are; with it the replacement is decided: renames that did not happen are made
+//! up for by whoever takes the lock next. Without it, what lies beside is thrown away then.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Context as _, Error, Result};
+
+/// The list of renames that are decided.
+const JOURNAL: &str = ".infra-replace.journal";
+const JOURNAL_NEW: &str = ".infra-replace.journal.new";
+
+/// The folder `secrets/` of a project, which only this process writes now.
+struct Files<'a>(&'a Path);
+
+/// What was found half-done when the folder was locked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Files that have their new content now, by name.
+    pub completed: Vec<String>,
+    /// Files that somebody else has changed since: they were left as they are.
+    pub changed_since: Vec<String>,
+}
+
+/// Replaces `NAME.yaml.age` by its new content, for all names together. Only for who holds the
+/// lock of `folder`.
+///
+/// # Errors
+/// Names the file that could not be written; then no file has changed, unless the hint says that
+/// the next command completes it.
+pub(super) fn replace_all(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
+    let all = Files(folder);
+    all.prepare(files)
+        .context(|| "cannot write the new secrets; nothing has changed".to_owned())?;
+    all.complete().map(drop).map_err(|error| {
+        Error::failed("cannot rename the new secrets")
+            .because(error)
+            .hint("the next `infra secrets` command completes it")
+    })
+}
+
+/// Completes what a process that was killed had decided. Only for who holds the lock of `folder`.
+///
+/// # Errors
+/// If the disk refuses something, or the journal is damaged.
+pub(super) fn recover(folder: &Path) -> Result<Recovered> {
+    if !is_cut(folder) {
+        return Ok(Recovered::default());
+    }
+    Files(folder).complete().context(|| "cannot complete a replacement of secrets".to_owned())
+}
+
+/// Whether a process that was killed has left a replacement to complete in `folder`.
+pub(super) fn is_cut(folder: &Path) -> bool {
+    folder.join(JOURNAL).exists()
+}
+
+impl Files<'_> {
+    /// Everything up to the journal, which decides.
+    fn prepare(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        let mut journal = String::new();
+        for (name, content) in files {
+            let target = self.target(name);
+            let old = fs::read(&target).map(|old| hash(&old)).or_else(missing)?;
+            let beside = self.beside(name);
+            let mut file = File::create(&beside)?;
+            if let Ok(metadata) = fs::metadata(&target) {
+                let mode = metadata.permissions().mode() & 0o777;
+                file.set_permissions(fs::Permissions::from_mode(mode))?;
+            }
+            file.write_all(content)?;
+            file.sync_all()?;
+            journal.extend([&hash(content), " ", &old, " ", name, "\n"]);
+        }
+        self.sync()?;
+        let mut file = File::create(self.0.join(JOURNAL_NEW))?;
+        file.write_all(journal.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(self.0.join(JOURNAL_NEW), self.0.join(JOURNAL))?;
+        self.sync()
+    }
+
+    /// Makes the renames that the journal lists.
+    fn complete(&self) -> io::Result<Recovered> {
+        let journal = fs::read_to_string(self.0.join(JOURNAL))?;
+        let mut recovered = Recovered::default();
+        for line in journal.lines() {
+            let mut words = line.splitn(3, ' ');
+            let (Some(new), Some(old), Some(name)) = (words.next(), words.next(), words.next())
+            else {
+                return Err(io::Error::other(format!("`secrets/{JOURNAL}` is damaged")));
+            };
+            let (beside, target) = (self.beside(name), self.target(name));
+            let is_whole = fs::read(&beside).is_ok_and(|content| hash(&content) == new);
+            if !is_whole {
+                // It was renamed before.
+                continue;
+            }
+            if fs::read(&target).map(|content| hash(&content)).or_else(missing)? == old {
+                fs::rename(&beside, &target)?;
+                recovered.completed.push(name.to_owned());
+            } else {
+                fs::remove_file(&beside)?;
+                recovered.changed_since.push(name.to_owned());
+            }
+        }
+        self.sync()?;
+        fs::remove_file(self.0.join(JOURNAL))?;
+        self.sync()?;
+        Ok(recovered)
+    }
+
+    /// Renames reach the disk.
+    fn sync(&self) -> io::Result<()> {
+        File::open(self.0)?.sync_all()
+    }
+
+    fn target(&self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}.yaml.age"))
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.0.join(format!(".infra-{name}.yaml.age.new"))
+    }
+}
+
+/// The word of the journal for a file that is not there.
+fn missing(error: io::Error) -> io::Result<String> {
+    if error.kind() == io::ErrorKind::NotFound { Ok("-".to_owned()) } else { Err(error) }
+}
+
+fn hash(content: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.yaml.age"), "old a").unwrap();
+        fs::write(folder.path().join("b.yaml.age"), "old b").unwrap();
+        folder
+    }
+
+    fn new() -> Vec<(String, Vec<u8>)> {
+        vec![("a".to_owned(), b"new a".to_vec()), ("b".to_owned(), b"new b".to_vec())]
+    }
+
+    fn content(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<String> = entries
+            .map(|path| {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                format!("{name}: {}", fs::read_to_string(path).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn replaces_all_and_leaves_nothing_beside() {
+        let folder = folder();
+        replace_all(folder.path(), &new()).unwrap();
+        assert_eq!(content(folder.path()), ["a.yaml.age: new a", "b.yaml.age: new b"]);
+        assert_eq!(recover(folder.path()).unwrap(), Recovered::default());
+    }
+
+    #[test]
+    fn what_is_decided_is_completed() {
+        let folder = folder();
+        let files = Files(folder.path());
+        files.prepare(&new()).unwrap();
+        fs::rename(files.beside("a"), files.target("a")).unwrap();
+        assert_eq!(recover(folder.path()).unwrap().completed, ["b"]);
+        assert_eq!(content(folder.path()), ["a.yaml.age: new a", "b.yaml.age: new b"]);
+    }
+
+    #[test]
+    fn what_somebody_changed_since_stays() {
+        let folder = folder();
+        let files = Files(folder.path());
+        files.prepare(&new()).unwrap();
+        fs::write(files.target("b"), "from git").unwrap();
+        let recovered = recover(folder.path()).unwrap();
+        assert_eq!(
+            (recovered.completed, recovered.changed_since),
+            (vec!["a".into()], vec!["b".into()])
+        );
+        assert_eq!(content(folder.path()), ["a.yaml.age: new a", "b.yaml.age: from git"]);
+    }
+
+    #[test]
+    fn a_damaged_journal_is_told() {
+        let folder = folder();
+        fs::write(folder.path().join(JOURNAL), "nonsense\n").unwrap();
+        assert_eq!(
+            recover(folder.path()).unwrap_err().to_string(),
+            "cannot complete a replacement of secrets\n\
+             caused by: `secrets/.infra-replace.journal` is damaged"
+        );
+    }
+}
