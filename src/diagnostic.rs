@@ -198,6 +198,20 @@ impl Diagnostics {
         others.0.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
 
+    /// The same mistakes in files of a git revision: `HEAD~1:inventory/web.yaml`.
+    #[must_use]
+    pub fn at_revision(mut self, revision: &str) -> Self {
+        for place in self.0.iter_mut().flat_map(|mistake| &mut mistake.places) {
+            let source = &place.span.source;
+            // What the command line says is no file.
+            if !source.name.starts_with("--") {
+                let name = format!("{revision}:{}", source.name);
+                place.span.source = Source::new(name, source.text.as_str());
+            }
+        }
+        self
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

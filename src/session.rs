@@ -58,6 +58,9 @@ pub struct Selection {
     /// that are not empty, packages.
     #[arg(long)]
     allow_data_loss: bool,
+    /// The project as of this git revision, whatever the work tree holds.
+    #[arg(long, value_name = "REV")]
+    at: Option<String>,
 }
 
 /// Servers with their manifests, and what is needed to work on them.
@@ -167,6 +170,7 @@ impl Selection {
             skip: Vec::new(),
             set: Vec::new(),
             allow_data_loss: false,
+            at: None,
         }
     }
 
@@ -182,13 +186,42 @@ impl Selection {
         without_secrets: bool,
     ) -> anyhow::Result<Session> {
         let project = context.project()?;
-        let (inventory, names) = self.targets.load(&project, &self.set)?;
+        let project = match &self.at {
+            Some(revision) => project.at(revision, &scratch())?,
+            None => project,
+        };
+        let compiled = self.compile(&project, context, without_secrets);
+        let (servers, unseen) = compiled.map_err(|error| match &self.at {
+            Some(revision) => at_revision(error, revision),
+            None => error,
+        })?;
+        let partial = !self.only.is_empty() || !self.skip.is_empty();
+        let withheld = unseen.iter().map(|(_, id)| id.clone()).collect();
+        let allow_data_loss = self.allow_data_loss;
+        let commit = project.commit();
+        let options = RunOptions { partial, withheld, allow_data_loss, commit, ..options };
+        let mut session = Session::new(context, &self.targets, servers, options)?;
+        for (server, id) in unseen {
+            let message = format!("`{id}` depends on secrets and is not compared");
+            session.report.event(&server, &Event::Warning { message })?;
+        }
+        Ok(session)
+    }
+
+    /// The manifests of the servers, and the resources that are left out of them.
+    fn compile(
+        &self,
+        project: &Project,
+        context: &Context,
+        without_secrets: bool,
+    ) -> anyhow::Result<(Vec<Server>, Vec<Unseen>)> {
+        let (inventory, names) = self.targets.load(project, &self.set)?;
         let store = if without_secrets {
             Store::placeholders()
         } else {
-            self.targets.store(&project, context)
+            self.targets.store(project, context)
         };
-        let compiler = Compiler::new(&project, &inventory, &store);
+        let compiler = Compiler::new(project, &inventory, &store);
         let mut servers = Vec::new();
         let mut unseen = Vec::new();
         let mut mistakes = Diagnostics::new();
@@ -212,22 +245,24 @@ impl Selection {
             }
             servers.push(Server { ssh, manifest: Arc::new(manifest) });
         }
-        mistakes.into_result(())?;
-        let manifests = servers.iter().map(|server| Arc::clone(&server.manifest));
-        let mut report =
-            Report::new(context.output, context.verbose > 0, context.colored(), manifests);
-        let partial = !self.only.is_empty() || !self.skip.is_empty();
-        let withheld = unseen.iter().map(|(_, id)| id.clone()).collect();
-        for (server, id) in unseen {
-            let message = format!("`{id}` depends on secrets and is not compared");
-            report.event(&server, &Event::Warning { message })?;
-        }
-        let allow_data_loss = self.allow_data_loss;
-        let options = RunOptions { partial, withheld, allow_data_loss, ..options };
-        let visits =
-            if self.targets.lab { servers.iter().flat_map(visits).collect() } else { vec![] };
-        let fleet = self.targets.fleet(report.lines())?;
-        Ok(Session { report, fleet, servers, options, visits })
+        mistakes.into_result((servers, unseen)).map_err(Into::into)
+    }
+}
+
+/// A resource that is not compared, after the server it is on.
+type Unseen = (String, ResourceId);
+
+/// Where files may lie for a moment.
+fn scratch() -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    runtime.filter(|folder| folder.is_dir()).unwrap_or_else(std::env::temp_dir)
+}
+
+/// Names the revision in every place that an error shows.
+fn at_revision(error: anyhow::Error, revision: &str) -> anyhow::Error {
+    match error.downcast::<Diagnostics>() {
+        Ok(mistakes) => mistakes.at_revision(revision).into(),
+        Err(error) => error,
     }
 }
 
@@ -254,9 +289,9 @@ fn visits(server: &Server) -> Vec<String> {
 ///
 /// # Errors
 /// If the values are needed.
-fn without_values(manifest: &mut Manifest, is_wanted: bool) -> Result<Vec<(String, ResourceId)>> {
+fn without_values(manifest: &mut Manifest, is_wanted: bool) -> Result<Vec<Unseen>> {
     let holds_secrets = |resource: &Resource| !resource.secrets.is_empty();
-    let unseen: Vec<(String, ResourceId)> = manifest
+    let unseen: Vec<Unseen> = manifest
         .resources
         .iter()
         .filter(|resource| holds_secrets(resource))
@@ -273,6 +308,20 @@ fn without_values(manifest: &mut Manifest, is_wanted: bool) -> Result<Vec<(Strin
 }
 
 impl Session {
+    /// A session about servers whose manifests are compiled.
+    fn new(
+        context: &Context,
+        targets: &Targets,
+        servers: Vec<Server>,
+        options: RunOptions,
+    ) -> Result<Self> {
+        let manifests = servers.iter().map(|server| Arc::clone(&server.manifest));
+        let report = Report::new(context.output, context.verbose > 0, context.colored(), manifests);
+        let visits = if targets.lab { servers.iter().flat_map(visits).collect() } else { vec![] };
+        let fleet = targets.fleet(report.lines())?;
+        Ok(Self { report, fleet, servers, options, visits })
+    }
+
     /// Makes the plans of all servers.
     pub async fn check(&mut self) -> io::Result<()> {
         let report = &mut self.report;

@@ -1,7 +1,5 @@
 //! `infra apply`: makes servers match the inventory.
 
-use std::process::{Command, Stdio};
-
 use tokio::sync::watch;
 
 use crate::cli::Context;
@@ -42,12 +40,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
             .hint("look at `infra diff`, then apply with `--yes`")
             .into());
     }
-    let options = RunOptions {
-        lock_wait_seconds: args.lock_wait,
-        who: who(),
-        commit: commit(context),
-        ..RunOptions::default()
-    };
+    let options =
+        RunOptions { lock_wait_seconds: args.lock_wait, who: who(), ..RunOptions::default() };
     let mut session = args.selection.open(context, options, false)?;
     let runtime = runtime()?;
     runtime.block_on(session.check())?;
@@ -134,18 +128,6 @@ fn who() -> String {
         .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{user}@{machine}")
-}
-
-/// The commit that the project is at, with `-dirty` if the work tree differs; `None` outside git.
-fn commit(context: &Context) -> Option<String> {
-    let mut git = Command::new("git");
-    if let Some(project) = &context.project {
-        git.arg("-C").arg(project);
-    }
-    git.args(["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]);
-    let output = git.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (output.status.success() && !commit.is_empty()).then_some(commit)
 }
 
 fn seconds(text: &str) -> Result<u32, String> {

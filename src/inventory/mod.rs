@@ -3,6 +3,7 @@
 pub mod connection;
 mod layer;
 mod project;
+mod revision;
 mod set;
 mod ssh;
 mod target;
@@ -15,6 +16,7 @@ use crate::yaml::{Entry, Map, Node, Value, merge, without_nulls};
 
 pub use connection::SshSettings;
 pub use project::Project;
+pub use revision::Revision;
 
 use layer::Layer;
 use set::Set;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::revision::Revision;
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 
 /// A folder that holds `inventory/`.
@@ -10,6 +11,8 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 pub struct Project {
     /// The folder.
     pub root: PathBuf,
+    /// The git revision that it was read at; `None` for the work tree.
+    pub revision: Option<Revision>,
 }
 
 impl Project {
@@ -19,7 +22,7 @@ impl Project {
     /// Says that there is none.
     pub fn find(folder: &Path) -> Result<Self, Diagnostic> {
         let found = folder.ancestors().find(|folder| is_project(folder));
-        found.map(|root| Self { root: root.to_owned() }).ok_or_else(|| {
+        found.map(|root| Self { root: root.to_owned(), revision: None }).ok_or_else(|| {
             Diagnostic::nowhere(format!("no project in `{}` or above it", folder.display()))
                 .hint("a project is a folder that holds `inventory/`; name it with `--project`")
         })
@@ -31,7 +34,7 @@ impl Project {
     /// Says that it is none.
     pub fn open(folder: &Path) -> Result<Self, Diagnostic> {
         if is_project(folder) {
-            return Ok(Self { root: folder.to_owned() });
+            return Ok(Self { root: folder.to_owned(), revision: None });
         }
         let message = format!("`{}` is not a project", folder.display());
         Err(Diagnostic::nowhere(message).hint("a project is a folder that holds `inventory/`"))

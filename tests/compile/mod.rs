@@ -28,7 +28,7 @@ fn cases(folder: &Path) -> Vec<PathBuf> {
 
 /// Compiles every server of a project; in the lab if it has secrets for the lab.
 fn compile(root: &Path) -> Result<Vec<Manifest>, Diagnostics> {
-    let project = Project { root: root.to_owned() };
+    let project = Project { root: root.to_owned(), revision: None };
     let lab = root.join("secrets/lab.yaml.age").is_file();
     let inventory = Inventory::load(&project, lab, &[])?;
     let store = Store::open(root, lab, &IdentitySource::default());

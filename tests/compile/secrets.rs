@@ -69,7 +69,7 @@ fn encrypt(root: &Path, arguments: &[&str]) {
 }
 
 fn compile(root: &Path, source: &IdentitySource) -> Result<Manifest, String> {
-    let project = Project { root: root.to_owned() };
+    let project = Project { root: root.to_owned(), revision: None };
     let inventory = Inventory::load(&project, false, &[]).unwrap();
     let store = Store::open(root, false, source);
     let compiler = Compiler::new(&project, &inventory, &store);
@@ -175,7 +175,7 @@ fn another_identity_opens_nothing() {
     );
     assert_eq!(mistake, expected);
     // A command that needs no values goes on with placeholders.
-    let project = Project { root: root.to_owned() };
+    let project = Project { root: root.to_owned(), revision: None };
     let inventory = Inventory::load(&project, false, &[]).unwrap();
     let store = Store::open_leniently(root, false, &file(&root.join("mine.txt")));
     let manifest = Compiler::new(&project, &inventory, &store).compile("web", None).unwrap();

@@ -1,0 +1,235 @@
+//! A project as it was at a git revision, read without touching the work tree.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufReader, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::Project;
+use crate::error::{Context as _, Error, Result};
+
+/// The folders of a project that anything is read from.
+const FOLDERS: [&str; 4] = ["inventory", "roles", "secrets", "templates"];
+
+/// Which revision a project was read at.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    /// As the user wrote it: `HEAD~1`, a tag, a hash.
+    pub name: String,
+    /// The commit that this is: 40 hexadecimal digits.
+    pub commit: String,
+    /// Where its files are for as long as somebody reads them.
+    _folder: Arc<TempDir>,
+}
+
+/// One file of a commit.
+struct Blob {
+    /// Below the project.
+    path: PathBuf,
+    mode: Mode,
+    hash: String,
+}
+
+/// What git distinguishes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    File,
+    Program,
+    Symlink,
+}
+
+impl Project {
+    /// The same project as it was at `revision`. Its files are written into a new folder in
+    /// `scratch`, which nobody else can read and which goes with the last copy of the project;
+    /// secrets in it stay encrypted. Submodules are left out.
+    ///
+    /// # Errors
+    /// If git does not know the revision, or the project is not in it.
+    pub fn at(&self, revision: &str, scratch: &Path) -> Result<Self> {
+        let git = Git { root: &self.root };
+        let commit = git.commit(revision)?;
+        let prefix = git.line(&["rev-parse", "--show-prefix"])?;
+        let tree = format!("{commit}:{prefix}");
+        let blobs = git.blobs(&tree, revision)?;
+        let is_inventory = |blob: &Blob| {
+            blob.path.starts_with("inventory")
+                && blob.path.extension().is_some_and(|ending| ending == "yaml")
+        };
+        if !blobs.iter().any(is_inventory) {
+            return Err(Error::input(format!("`{revision}` holds no project"))
+                .because(format!("there is no `{prefix}inventory/` in commit `{commit}`")));
+        }
+        let what = || format!("cannot read the project at `{revision}`");
+        let folder = tempfile::Builder::new().prefix("infra-at-").tempdir_in(scratch);
+        let folder = folder.context(what)?;
+        git.write(&blobs, folder.path()).context(what)?;
+        let root = folder.path().to_owned();
+        let name = revision.to_owned();
+        let revision = Revision { name, commit, _folder: Arc::new(folder) };
+        Ok(Self { root, revision: Some(revision) })
+    }
+
+    /// The commit that the work tree is at, with `-dirty` if it differs from it; `None` outside
+    /// git. Of a project that was read at a revision, that revision's.
+    pub fn commit(&self) -> Option<String> {
+        if let Some(revision) = &self.revision {
+            return Some(revision.commit.clone());
+        }
+        let git = Git { root: &self.root };
+        let arguments = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"];
+        git.line(&arguments).ok().filter(|commit| !commit.is_empty())
+    }
+}
+
+/// Runs git in a project.
+struct Git<'a> {
+    root: &'a Path,
+}
+
+impl Git<'_> {
+    fn command(&self) -> Command {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(self.root).stdin(Stdio::null());
+        git
+    }
+
+    /// What git prints.
+    fn output(&self, arguments: &[&str]) -> Result<Vec<u8>> {
+        let what = || format!("cannot read the history of `{}`", self.root.display());
+        let output = self.command().args(arguments).output();
+        let output = output.map_err(|error| {
+            Error::input(what()).because(format!("git: {error}")).hint("install `git`")
+        })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(Error::input(what()).because(said.trim()));
+        }
+        Ok(output.stdout)
+    }
+
+    /// The line that git prints.
+    fn line(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.output(arguments)?;
+        Ok(String::from_utf8_lossy(&output).trim_end_matches('\n').to_owned())
+    }
+
+    /// The commit that `revision` names.
+    fn commit(&self, revision: &str) -> Result<String> {
+        // Whether git can be asked at all is another question than whether it knows the revision.
+        self.line(&["rev-parse", "--git-dir"])?;
+        let wanted = format!("{revision}^{{commit}}");
+        let known = self.line(&["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted]);
+        known.map_err(|_| {
+            let is_shallow = self
+                .line(&["rev-parse", "--is-shallow-repository"])
+                .is_ok_and(|answer| answer == "true");
+            let error = Error::input(format!("git knows no commit `{revision}`"));
+            if is_shallow {
+                error
+                    .because("this clone is shallow: it lacks older commits")
+                    .hint("fetch them with `git fetch --unshallow`")
+            } else {
+                error.hint("`git log --oneline` lists commits; fetch what others pushed")
+            }
+        })
+    }
+
+    /// The files of a tree that a project consists of.
+    fn blobs(&self, tree: &str, revision: &str) -> Result<Vec<Blob>> {
+        let mut arguments = vec!["ls-tree", "-r", "-z", "--full-tree", tree, "--"];
+        arguments.extend(FOLDERS);
+        let listing = self.output(&arguments)?;
+        let mut blobs = Vec::new();
+        for entry in listing.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
+            let unclear = || Error::input(format!("git lists `{revision}` in an unknown form"));
+            let tab = entry.iter().position(|byte| *byte == b'\t').ok_or_else(unclear)?;
+            let head = std::str::from_utf8(&entry[..tab]).map_err(|_| unclear())?;
+            let path = PathBuf::from(OsStr::from_bytes(&entry[tab + 1..]));
+            let mut words = head.split(' ');
+            let mode = match words.next() {
+                Some("100644" | "100664") => Mode::File,
+                Some("100755") => Mode::Program,
+                Some("120000") => Mode::Symlink,
+                _ => continue,
+            };
+            let hash = words.nth(1).ok_or_else(unclear)?.to_owned();
+            // git itself never makes such a name; a forged commit could.
+            if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+                return Err(Error::input(format!(
+                    "`{revision}` holds a file with the name `{}`",
+                    path.display()
+                )));
+            }
+            blobs.push(Blob { path, mode, hash });
+        }
+        // Nothing is written through a symlink: they come when every file is there.
+        blobs.sort_by_key(|blob| blob.mode == Mode::Symlink);
+        Ok(blobs)
+    }
+
+    /// Writes files into `folder`, their content read by one git for all of them.
+    fn write(&self, blobs: &[Blob], folder: &Path) -> std::io::Result<()> {
+        let mut git = self.command();
+        git.args(["cat-file", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut git = git.stderr(Stdio::null()).spawn()?;
+        let hashes: Vec<&str> = blobs.iter().map(|blob| blob.hash.as_str()).collect();
+        let wanted = hashes.join("\n") + "\n";
+        let input = git.stdin.take();
+        // git answers while it is still being asked: one side alone would fill its pipe.
+        let asking = std::thread::spawn(move || {
+            input.map_or(Ok(()), |mut input| input.write_all(wanted.as_bytes()))
+        });
+        let written = git.stdout.take().map_or(Ok(()), |output| {
+            let mut output = BufReader::new(output);
+            blobs.iter().try_for_each(|blob| {
+                let content = next_blob(&mut output)?;
+                write_blob(&folder.join(&blob.path), blob.mode, &content)
+            })
+        });
+        // After a failure of ours it has nobody to write to, and ends.
+        git.wait()?;
+        let asked = asking.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
+        written.and(asked)
+    }
+}
+
+/// The content of the next file that `git cat-file --batch` writes.
+fn next_blob(output: &mut impl std::io::BufRead) -> std::io::Result<Vec<u8>> {
+    let mut head = String::new();
+    output.read_line(&mut head)?;
+    let size = head.trim_end().rsplit(' ').next().and_then(|size| size.parse::<u64>().ok());
+    let size = size.ok_or_else(|| {
+        let what = format!("git lacks an object: {}", head.trim_end());
+        std::io::Error::new(std::io::ErrorKind::InvalidData, what)
+    })?;
+    let mut content = Vec::new();
+    // A line feed follows the content.
+    output.take(size + 1).read_to_end(&mut content)?;
+    if content.pop() == Some(b'\n') && content.len() as u64 == size {
+        Ok(content)
+    } else {
+        Err(std::io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn write_blob(path: &Path, mode: Mode, content: &[u8]) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    if mode == Mode::Symlink {
+        return symlink(OsStr::from_bytes(content), path);
+    }
+    fs::write(path, content)?;
+    let bits = if mode == Mode::Program { 0o700 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(bits))
+}
+
+#[cfg(test)]
+#[path = "revision_tests.rs"]
+mod tests;

@@ -1,0 +1,94 @@
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+use crate::inventory::Inventory;
+
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(folder).args(["-c", "user.name=ana", "-c", "user.email=ana@example.org"]);
+    let output = git.args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A repository whose project, in the folder `infra`, has two commits, and a changed work tree.
+fn repository() -> (TempDir, Project) {
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("infra");
+    fs::create_dir_all(project.join("inventory")).unwrap();
+    fs::create_dir_all(project.join("roles/app/files")).unwrap();
+    git(folder.path(), &["init", "-q"]);
+    for (description, script) in [("first", "one"), ("second", "two"), ("unsaved", "three")] {
+        let server = format!("description: {description}\nroles: {{ app: {{}} }}\n");
+        fs::write(project.join("inventory/web.yaml"), server).unwrap();
+        fs::write(project.join("roles/app/files/run"), script).unwrap();
+        let link = project.join("roles/app/files/link");
+        let _ = fs::remove_file(&link);
+        symlink("run", link).unwrap();
+        // A commit lacks nothing that attributes keep out of archives.
+        fs::write(project.join("roles/.gitattributes"), "files export-ignore\n").unwrap();
+        if description != "unsaved" {
+            git(folder.path(), &["add", "."]);
+            git(folder.path(), &["commit", "-q", "-m", description]);
+        }
+    }
+    let project = Project::open(&project).unwrap();
+    (folder, project)
+}
+
+#[test]
+fn reads_a_commit_and_leaves_the_work_tree() {
+    let (folder, project) = repository();
+    let scratch = tempfile::tempdir().unwrap();
+    let before = git(folder.path(), &["status", "--porcelain"]);
+    let old = project.at("HEAD~1", scratch.path()).unwrap();
+    let inventory = Inventory::load(&old, false, &[]).unwrap();
+    assert_eq!(inventory.servers["web"].description, "first");
+    assert_eq!(old.bytes("roles/app/files/run").unwrap().unwrap(), b"one");
+    assert_eq!(old.bytes("roles/app/files/link").unwrap().unwrap(), b"one");
+    let commit = git(folder.path(), &["rev-parse", "HEAD~1"]);
+    assert_eq!(old.commit(), Some(commit));
+    assert_eq!(git(folder.path(), &["status", "--porcelain"]), before);
+    let head = git(folder.path(), &["rev-parse", "HEAD"]);
+    assert_eq!(project.commit(), Some(format!("{head}-dirty")));
+    drop(old);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "the copy goes");
+}
+
+#[test]
+fn mistakes_name_the_revision() {
+    let (folder, project) = repository();
+    let scratch = tempfile::tempdir().unwrap();
+    let path = folder.path().join("infra/inventory/web.yaml");
+    fs::write(&path, "rolse: {}\n").unwrap();
+    git(folder.path(), &["commit", "-q", "-a", "-m", "wrong"]);
+    fs::write(&path, "roles: {}\n").unwrap();
+    let wrong = project.at("HEAD", scratch.path()).unwrap();
+    let mistakes = Inventory::load(&wrong, false, &[]).unwrap_err().at_revision("HEAD");
+    let mistakes = mistakes.render(false);
+    assert!(mistakes.contains(" --> HEAD:inventory/web.yaml:1:1"), "{mistakes}");
+}
+
+#[test]
+fn says_what_it_cannot_find() {
+    let (folder, project) = repository();
+    let scratch = tempfile::tempdir().unwrap();
+    let error = |revision: &str| project.at(revision, scratch.path()).unwrap_err().to_string();
+    assert_eq!(
+        error("v9"),
+        "git knows no commit `v9`\n\
+         hint: `git log --oneline` lists commits; fetch what others pushed"
+    );
+    // A revision is never taken for an option.
+    assert!(error("--help").starts_with("git knows no commit `--help`"));
+    git(folder.path(), &["rm", "-q", "-r", "--cached", "infra/inventory"]);
+    git(folder.path(), &["commit", "-q", "-m", "no project"]);
+    let commit = git(folder.path(), &["rev-parse", "HEAD"]);
+    assert_eq!(
+        error("HEAD"),
+        format!(
+            "`HEAD` holds no project\ncaused by: there is no `infra/inventory/` in commit `{commit}`"
+        )
+    );
+}
