@@ -1,0 +1,332 @@
+//! `infra secrets rekey`, `recipients` and `keygen`: all files or none, whenever it is killed.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use infra::secrets::recipients::Recipients;
+use infra::secrets::{Folder, Header, IdentitySource};
+
+struct Project {
+    folder: tempfile::TempDir,
+    /// The public keys of ada and bob.
+    keys: [String; 2],
+}
+
+impl Project {
+    /// Files that ada and bob may read.
+    fn new(files: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("inventory")).unwrap();
+        fs::write(folder.path().join("inventory/web.yaml"), "roles: {}\n").unwrap();
+        fs::create_dir(folder.path().join("secrets")).unwrap();
+        let mut project = Self { folder, keys: [String::new(), String::new()] };
+        for (index, name) in ["ada", "bob"].iter().enumerate() {
+            let (code, key, _) =
+                project.infra("ada", &["secrets", "keygen", &format!("{name}.txt")]);
+            assert_eq!(code, 0);
+            project.keys[index] = key.trim().to_owned();
+        }
+        project.both();
+        for file in files {
+            let text = format!("name: {file}\n");
+            let bytes = project.secrets("ada").encrypt(file, &text).unwrap();
+            fs::write(project.secrets("ada").file(file), bytes).unwrap();
+        }
+        project
+    }
+
+    fn recipients(&self, text: &str) {
+        let [ada, bob] = &self.keys;
+        let text = text.replace("ADA", ada).replace("BOB", bob);
+        fs::write(self.folder.path().join("secrets/recipients.yaml"), text).unwrap();
+    }
+
+    fn both(&self) {
+        self.recipients("recipients:\n  ada: { key: ADA }\n  bob: { key: BOB }\n");
+    }
+
+    fn ada_alone(&self) {
+        self.recipients("recipients:\n  ada: { key: ADA }\n");
+    }
+
+    fn command(&self, identity: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_infra"));
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        command.args(["--identity", &format!("{identity}.txt")]);
+        command
+    }
+
+    fn infra(&self, identity: &str, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command(identity, arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    fn secrets(&self, identity: &str) -> Folder {
+        let file = Some(self.folder.path().join(format!("{identity}.txt")));
+        Folder::new(self.folder.path(), &IdentitySource { file, ..IdentitySource::default() })
+    }
+
+    /// The files that bob's key opens, as age itself sees it.
+    fn bobs(&self) -> Vec<String> {
+        let secrets = self.secrets("bob");
+        let names = secrets.names().unwrap().into_iter();
+        names.filter(|name| secrets.open(name).is_ok()).collect()
+    }
+}
+
+#[test]
+fn readers_that_differ_are_reported_and_made_right() {
+    let project = Project::new(&["all", "web"]);
+    assert_eq!(
+        project.infra("ada", &["check"]),
+        (0, "1 server ok, 0 resources\n".into(), "".into())
+    );
+    project.recipients("recipients:\n  ada: { key: ADA }\n  bob: { key: BOB, files: [web] }\n");
+    let (code, _, error) = project.infra("ada", &["check"]);
+    assert_eq!(
+        error,
+        "error: the readers of `secrets/all.yaml.age` are not those of `secrets/recipients.yaml`\n\
+         caused by: still encrypted to bob\n\
+         hint: run `infra secrets rekey`\n"
+    );
+    assert_eq!(code, 1);
+    let [ada, bob] = &project.keys;
+    assert_eq!(
+        project.infra("ada", &["secrets", "recipients"]).1,
+        format!(
+            "ada  age  {ada}\nbob  age  {bob}\n\
+             secrets/all.yaml.age  ada\n  still encrypted to bob: run `infra secrets rekey`\n\
+             secrets/web.yaml.age  ada, bob\n"
+        )
+    );
+    let web = fs::read(project.secrets("ada").file("web")).unwrap();
+    assert_eq!(
+        project.infra("ada", &["secrets", "rekey"]),
+        (0, "secrets/all.yaml.age  encrypted to ada\n".into(), "".into())
+    );
+    assert_eq!(project.bobs(), ["web"]);
+    assert_eq!(fs::read(project.secrets("ada").file("web")).unwrap(), web);
+    assert_eq!(project.infra("ada", &["check"]).0, 0);
+    assert_eq!(
+        project.infra("ada", &["secrets", "rekey"]).1,
+        "every file is encrypted to its readers\n"
+    );
+    assert_eq!(
+        project.infra("ada", &["secrets", "rekey", "--all"]).1,
+        "secrets/all.yaml.age  encrypted to ada\nsecrets/web.yaml.age  encrypted to ada, bob\n"
+    );
+}
+
+#[test]
+fn a_new_reader_is_missing_until_rekey() {
+    let project = Project::new(&["all"]);
+    project.ada_alone();
+    project.infra("ada", &["secrets", "rekey"]);
+    project.both();
+    let (_, _, error) = project.infra("ada", &["check"]);
+    assert!(error.contains("\ncaused by: not yet encrypted to bob\n"), "{error}");
+    // Who cannot open a file cannot let himself in, and nothing is changed.
+    let before = fs::read(project.secrets("ada").file("all")).unwrap();
+    let (code, _, error) = project.infra("bob", &["secrets", "rekey"]);
+    assert!(error.starts_with("error: cannot open `secrets/all.yaml.age`\n"), "{error}");
+    assert_eq!(code, 1);
+    assert_eq!(fs::read(project.secrets("ada").file("all")).unwrap(), before);
+}
+
+#[test]
+fn one_file_that_does_not_open_keeps_all_as_they_are() {
+    let project = Project::new(&["a", "b"]);
+    project.recipients("recipients:\n  ada: { key: ADA, files: [b] }\n  bob: { key: BOB }\n");
+    project.infra("bob", &["secrets", "rekey"]);
+    project.recipients("recipients:\n  ada: { key: ADA }\n");
+    let read = || ["a", "b"].map(|name| fs::read(project.secrets("ada").file(name)).unwrap());
+    let before = read();
+    assert_eq!(project.infra("ada", &["secrets", "rekey"]).0, 1);
+    assert_eq!(read(), before);
+}
+
+#[test]
+fn files_of_other_programs_are_compared_by_kind_and_count() {
+    let project = Project::new(&["all"]);
+    let file = project.secrets("ada").file("all");
+    let encrypt = |keys: &[&str]| {
+        fs::write(project.folder.path().join("plain"), "a: b\n").unwrap();
+        let mut command = Command::new("age");
+        command.arg("--armor").arg("--output").arg(&file);
+        for key in keys {
+            command.args(["--recipient", key]);
+        }
+        let status = command.arg("plain").current_dir(project.folder.path()).status().unwrap();
+        assert!(status.success());
+    };
+    let cause = || {
+        let (_, _, error) = project.infra("ada", &["check"]);
+        error.lines().nth(1).map(str::to_owned)
+    };
+    let [ada, bob] = &project.keys;
+    encrypt(&[ada, bob]);
+    assert_eq!(cause(), None);
+    encrypt(&[ada]);
+    assert_eq!(cause().unwrap(), "caused by: it is encrypted to 1 age key, not 2 age keys");
+    let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN";
+    project.recipients(&format!("recipients:\n  ada: {{ key: ADA }}\n  eve: {{ key: {ssh} }}\n"));
+    encrypt(&[ada, ssh]);
+    assert_eq!(cause(), None);
+    encrypt(&[ada, bob]);
+    assert_eq!(
+        cause().unwrap(),
+        "caused by: it is encrypted to 2 age keys, not 1 age key, `ssh-ed25519 PYX4ow`"
+    );
+    fs::write(&file, "nonsense").unwrap();
+    let (_, _, error) = project.infra("ada", &["check"]);
+    assert_eq!(error, "error: `secrets/all.yaml.age` is no file of age's\n");
+}
+
+#[test]
+fn groups_give_files_to_their_members() {
+    let text = "recipients:\n  ada: { key: passphrase }\n  bob: { key: passphrase, files: [a] }\n\
+                groups:\n  ops: { members: [ada, bob], files: [web, db] }\n";
+    let recipients =
+        Recipients::parse(&infra::diagnostic::Source::new("recipients.yaml", text)).unwrap();
+    let readers = |file: &str| -> Vec<String> {
+        recipients.of_file(file).iter().map(|reader| reader.name.clone()).collect()
+    };
+    assert_eq!(readers("a"), ["bob"]);
+    assert_eq!(readers("db"), ["ada", "bob"]);
+    assert_eq!(readers("all"), Vec::<String>::new());
+}
+
+#[test]
+fn mistakes_in_the_list_have_places() {
+    let project = Project::new(&[]);
+    project.recipients(
+        "recipients:\n  ada: { key: age1abc }\n  bob: { key: AGE-SECRET-KEY-1ABC, file: [a] }\n\
+         groups:\n  ops: { members: [adda], files: [a] }\n",
+    );
+    let (code, _, error) = project.infra("ada", &["secrets", "recipients"]);
+    let messages: Vec<&str> = error
+        .lines()
+        .filter(|line| {
+            ["error:", " -->", "caused by:", "hint:"].iter().any(|word| line.starts_with(word))
+        })
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "error: age cannot encrypt to the recipient `ada`",
+            " --> secrets/recipients.yaml:2:15",
+            "caused by: its letters do not add up",
+            "hint: a key begins with `age1`, `ssh-ed25519` or `ssh-rsa`; `passphrase` asks for one",
+            "error: unknown key `file`",
+            " --> secrets/recipients.yaml:3:36",
+            "hint: did you mean `files`?",
+            "error: age cannot encrypt to the recipient `bob`",
+            " --> secrets/recipients.yaml:3:15",
+            "caused by: it is an identity, which must stay secret: make a new one",
+            "hint: a key begins with `age1`, `ssh-ed25519` or `ssh-rsa`; `passphrase` asks for one",
+            "error: unknown recipient `adda` in the group `ops`",
+            " --> secrets/recipients.yaml:5:20",
+            "hint: did you mean `ada`?",
+        ]
+    );
+    assert_eq!(code, 1);
+}
+
+#[test]
+fn keygen_never_replaces_an_identity() {
+    let project = Project::new(&[]);
+    let file = project.folder.path().join("ada.txt");
+    let before = fs::read(&file).unwrap();
+    let (code, _, error) = project.infra("ada", &["secrets", "keygen", "ada.txt"]);
+    assert_eq!(
+        error,
+        "error: `ada.txt` is there already\n\
+         hint: an identity that is lost opens nothing any more: move it away, or name another file\n"
+    );
+    assert_eq!(code, 1);
+    assert_eq!(fs::read(&file).unwrap(), before);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let (code, _, error) = project.infra("ada", &["secrets", "keygen", "--passphrase", "new.txt"]);
+    assert_eq!(
+        error,
+        "error: `new.txt` wants a passphrase, and none was given\nhint: run this at a terminal\n"
+    );
+    assert_eq!(code, 1);
+    assert!(!project.folder.path().join("new.txt").exists());
+}
+
+/// Who can open each file, by its header: one word if all files agree.
+fn readers(project: &Project) -> Vec<String> {
+    let secrets = project.secrets("ada");
+    let list = Recipients::load(&secrets.path).unwrap();
+    let mut found: Vec<String> = secrets
+        .names()
+        .unwrap()
+        .iter()
+        .map(|name| {
+            let bytes = secrets.bytes(name).unwrap().unwrap();
+            Header::read(name, &bytes).unwrap().described(&list)
+        })
+        .collect();
+    found.dedup();
+    found
+}
+
+#[test]
+fn killed_at_fifty_moments_every_file_opens() {
+    let names: Vec<String> = (0..12).map(|number| format!("file{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let project = Project::new(&names);
+    let start = Instant::now();
+    project.infra("ada", &["secrets", "rekey", "--all"]);
+    let whole = start.elapsed();
+    let (mut cut, mut completed) = (0, 0);
+    for moment in 0..50_u32 {
+        if moment % 2 == 0 {
+            project.ada_alone()
+        } else {
+            project.both()
+        }
+        let mut command = project.command("ada", &["secrets", "rekey"]);
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        let journal = project.folder.path().join("secrets/.infra-replace.journal");
+        // Every fifth moment is between the decision and the last rename.
+        if moment % 5 == 0 {
+            wait_for(&journal, &mut child);
+        } else {
+            std::thread::sleep(whole * moment / 50);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if journal.exists() {
+            completed += 1;
+        }
+        if readers(&project).len() > 1 {
+            cut += 1;
+        }
+        for name in &names {
+            let opened = project.secrets("ada").open(name).unwrap().unwrap();
+            assert_eq!(*opened.text, format!("name: {name}\n"));
+        }
+        // The next command completes it, or throws it away.
+        project.infra("ada", &["secrets", "recipients"]);
+        assert_eq!(readers(&project).len(), 1, "moment {moment}");
+        assert_eq!(project.infra("ada", &["secrets", "rekey"]).0, 0);
+        let left = fs::read_dir(project.folder.path().join("secrets")).unwrap().count();
+        assert_eq!(left, names.len() + 1, "moment {moment}: something lies beside the files");
+        assert_eq!(project.bobs().is_empty(), moment % 2 == 0);
+    }
+    assert!(completed > 0, "no moment was between the journal and the last rename ({cut} cut)");
+}
+
+fn wait_for(file: &Path, child: &mut std::process::Child) {
+    let start = Instant::now();
+    while !file.exists() && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        std::hint::spin_loop();
+    }
+}
