@@ -26,7 +26,7 @@ impl Project {
             let (code, key, _) =
                 project.infra("ada", &["secrets", "keygen", &format!("{name}.txt")]);
             assert_eq!(code, 0);
-            project.keys[index] = key.trim().to_owned();
+            key.trim().clone_into(&mut project.keys[index]);
         }
         project.both();
         for file in files {
@@ -82,7 +82,7 @@ fn readers_that_differ_are_reported_and_made_right() {
     let project = Project::new(&["all", "web"]);
     assert_eq!(
         project.infra("ada", &["check"]),
-        (0, "1 server ok, 0 resources\n".into(), "".into())
+        (0, "1 server ok, 0 resources\n".into(), String::new())
     );
     project.recipients("recipients:\n  ada: { key: ADA }\n  bob: { key: BOB, files: [web] }\n");
     let (code, _, error) = project.infra("ada", &["check"]);
@@ -105,7 +105,7 @@ fn readers_that_differ_are_reported_and_made_right() {
     let web = fs::read(project.secrets("ada").file("web")).unwrap();
     assert_eq!(
         project.infra("ada", &["secrets", "rekey"]),
-        (0, "secrets/all.yaml.age  encrypted to ada\n".into(), "".into())
+        (0, "secrets/all.yaml.age  encrypted to ada\n".into(), String::new())
     );
     assert_eq!(project.bobs(), ["web"]);
     assert_eq!(fs::read(project.secrets("ada").file("web")).unwrap(), web);
@@ -287,9 +287,9 @@ fn killed_at_fifty_moments_every_file_opens() {
     let (mut cut, mut completed) = (0, 0);
     for moment in 0..50_u32 {
         if moment % 2 == 0 {
-            project.ada_alone()
+            project.ada_alone();
         } else {
-            project.both()
+            project.both();
         }
         let mut command = project.command("ada", &["secrets", "rekey"]);
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();

@@ -42,7 +42,7 @@ impl Header {
         let broken = || Error::input(format!("`{path}` is no file of age's"));
         let mut lines = BufReader::new(age::armor::ArmoredReader::new(bytes)).split(b'\n');
         let mut next = || -> Result<String> {
-            let line = lines.next().ok_or_else(broken)?.map_err(|error| broken().because(error))?;
+            let line = lines.next().ok_or_else(broken)?.map_err(|_| broken())?;
             String::from_utf8(line).map_err(|_| broken())
         };
         if next()? != "age-encryption.org/v1" {
