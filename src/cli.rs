@@ -106,7 +106,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn identity_source(file: Option<PathBuf>) -> IdentitySource {
     let home = std::env::home_dir().unwrap_or_default();
     let ask: Ask = Arc::new(|question| {
-        report::terminal::can_ask()
+        report::terminal::can_ask_passphrase()
             .then(|| rpassword::prompt_password(format!("{question}: ")).ok())?
     });
     IdentitySource {

@@ -14,6 +14,7 @@ mod removal;
 mod rekey;
 mod resources;
 mod rufus;
+mod secrets;
 mod run;
 mod sshd;
 mod support;

@@ -53,6 +53,12 @@ pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+/// Whether a passphrase can be asked for: it is typed at the process's terminal, whatever is piped
+/// into standard input.
+pub fn can_ask_passphrase() -> bool {
+    io::stderr().is_terminal() && std::fs::File::open("/dev/tty").is_ok()
+}
+
 /// Asks the person at the terminal; only `yes` means yes.
 pub fn ask(question: &str) -> io::Result<bool> {
     write!(io::stderr().lock(), "{question} Only `yes` is accepted: ")?;

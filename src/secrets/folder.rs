@@ -104,14 +104,18 @@ impl Folder {
     /// The first mistake in `recipients.yaml`.
     pub fn recipients(&self) -> Result<Recipients> {
         Recipients::load(&self.path).map_err(|mistakes| {
-            let first = |mistake: &Diagnostic| {
+            let told = |error: Error, mistake: &Diagnostic| {
                 let place = mistake.places.first();
                 let place =
                     place.map_or(String::new(), |place| format!("{}: ", place.span.place()));
-                format!("{place}{}", mistake.message)
+                let error = error.because(format!("{place}{}", mistake.message));
+                let error = mistake.causes.iter().fold(error, Error::because);
+                match &mistake.hint {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                }
             };
-            let error = Error::input("cannot use `secrets/recipients.yaml`");
-            mistakes.iter().fold(error, |error, mistake| error.because(first(mistake)))
+            mistakes.iter().fold(Error::input("cannot use `secrets/recipients.yaml`"), told)
         })
     }
 

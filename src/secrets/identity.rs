@@ -84,16 +84,16 @@ impl IdentitySource {
             return self.parse(&unlocked(bytes, origin, &callbacks)?, origin);
         } else if bytes.starts_with(b"-----BEGIN ") {
             let key = age::ssh::Identity::from_buffer(BufReader::new(bytes), None);
-            let key = key.map_err(|error| unusable().because(error))?;
+            let key = key.map_err(|error| unusable().because(plain(error)))?;
             if let age::ssh::Identity::Unsupported(_) = key {
                 return Err(unusable().because("this kind of SSH key cannot open secrets"));
             }
             vec![Box::new(key.with_callbacks(callbacks))]
         } else {
             let file = age::IdentityFile::from_buffer(BufReader::new(bytes));
-            let file = file.map_err(|error| unusable().because(error))?;
+            let file = file.map_err(|error| unusable().because(plain(error)))?;
             let identities = file.with_callbacks(callbacks).into_identities();
-            identities.map_err(|error| unusable().because(error))?
+            identities.map_err(|error| unusable().because(plain(error)))?
         };
         if identities.is_empty() {
             return Err(unusable());
@@ -107,14 +107,14 @@ fn unlocked(bytes: &[u8], origin: &str, callbacks: &Callbacks) -> Result<Zeroizi
     let refused = || Error::input(format!("cannot open the identity {origin}"));
     let armored = age::armor::ArmoredReader::new(bytes);
     let decryptor = age::Decryptor::new_buffered(armored);
-    let decryptor = decryptor.map_err(|error| refused().because(error))?;
+    let decryptor = decryptor.map_err(|error| refused().because(plain(error)))?;
     let passphrase = callbacks.request_passphrase(&format!("Passphrase of {origin}"));
     let passphrase = passphrase.ok_or_else(|| refused().because("it wants a passphrase"))?;
     let key = age::scrypt::Identity::new(passphrase);
     let reader = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
-    let mut reader = reader.map_err(|error| refused().because(error))?;
+    let mut reader = reader.map_err(|error| refused().because(plain(error)))?;
     let mut text = Zeroizing::new(Vec::new());
-    reader.read_to_end(&mut text).map_err(|error| refused().because(error))?;
+    reader.read_to_end(&mut text).map_err(|error| refused().because(plain(error)))?;
     if ENCRYPTED.iter().any(|head| text.starts_with(head)) {
         return Err(refused().because("it is encrypted twice"));
     }
@@ -126,6 +126,11 @@ impl Identities {
     pub(super) fn iter(&self) -> impl Iterator<Item = &dyn age::Identity> {
         self.identities.iter().map(|identity| identity.as_ref() as &dyn age::Identity)
     }
+}
+
+/// A text of age's: it isolates names with invisible characters, which a terminal shows as boxes.
+pub(super) fn plain(text: impl fmt::Display) -> String {
+    text.to_string().chars().filter(|c| !matches!(c, '\u{2068}' | '\u{2069}')).collect()
 }
 
 /// Asks once for each key, however many files it opens.
@@ -158,10 +163,7 @@ impl age::Callbacks for Callbacks {
         if let Some((_, answer)) = answers.iter().find(|(known, _)| known == description) {
             return Some(answer.clone());
         }
-        // age isolates names with invisible characters, which a terminal shows as boxes.
-        let question: String =
-            description.chars().filter(|c| !matches!(c, '\u{2068}' | '\u{2069}')).collect();
-        let answer = SecretString::from(self.ask.as_ref()?(&question)?);
+        let answer = SecretString::from(self.ask.as_ref()?(&plain(description))?);
         answers.push((description.to_owned(), answer.clone()));
         Some(answer)
     }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-use super::identity::Callbacks;
+use super::identity::{Callbacks, plain};
 
 /// A public key that age can encrypt to, or the word `passphrase`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +110,7 @@ impl Key {
                 let key = self.text.parse::<age::plugin::Recipient>().map_err(|_| broken())?;
                 let plugin =
                     age::plugin::RecipientPluginV1::new(name, &[key], &[], callbacks.clone());
-                Box::new(plugin.map_err(|error| error.to_string())?)
+                Box::new(plugin.map_err(plain)?)
             }
             KeyKind::Passphrase => return Err("a passphrase is no key".to_owned()),
         })

@@ -6,7 +6,7 @@ use age::Callbacks as _;
 use zeroize::Zeroizing;
 
 use super::Identities;
-use super::identity::Callbacks;
+use super::identity::{Callbacks, plain};
 use crate::diagnostic::Source;
 use crate::error::{Error, Result};
 use crate::yaml::{self, Node};
@@ -60,18 +60,20 @@ pub(super) fn decrypted_bytes<'a>(
     let refused = |cause: String| Error::input(format!("cannot open `{path}`")).because(cause);
     let broken = |cause: String| Refusal::Broken(refused(cause));
     let armored = age::armor::ArmoredReader::new(bytes);
-    let decryptor =
-        age::Decryptor::new_buffered(armored).map_err(|error| broken(error.to_string()))?;
+    let decryptor = age::Decryptor::new_buffered(armored).map_err(|error| broken(plain(error)))?;
     let mut reader = if decryptor.is_scrypt() {
         let passphrase = callbacks.request_passphrase(&passphrase_question(path));
-        let passphrase = passphrase.ok_or_else(|| broken("it wants a passphrase".to_owned()))?;
+        let passphrase = passphrase.ok_or_else(|| {
+            let error = refused("it wants a passphrase".to_owned());
+            Refusal::Broken(error.hint("run this at a terminal"))
+        })?;
         let key = age::scrypt::Identity::new(passphrase);
         let reader = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
         reader.map_err(|error| match error {
             age::DecryptError::DecryptionFailed | age::DecryptError::KeyDecryptionFailed => {
                 broken("the passphrase is wrong".to_owned())
             }
-            other => broken(other.to_string()),
+            other => broken(plain(other)),
         })?
     } else {
         let identities = identities().map_err(Refusal::Broken)?;
@@ -80,11 +82,11 @@ pub(super) fn decrypted_bytes<'a>(
             age::DecryptError::NoMatchingKeys => {
                 Refusal::NotForUs(not_for_us(path, &identities.origin, &readers()))
             }
-            other => broken(other.to_string()),
+            other => broken(plain(other)),
         })?
     };
     let mut content = Zeroizing::new(Vec::new());
-    reader.read_to_end(&mut content).map_err(|error| broken(error.to_string()))?;
+    reader.read_to_end(&mut content).map_err(|error| broken(plain(error)))?;
     Ok(content)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use age::Callbacks as _;
 
 use super::header::Recorded;
-use super::identity::Callbacks;
+use super::identity::{Callbacks, plain};
 use super::open::passphrase_question;
 use super::recipients::Reader;
 use crate::error::{Context as _, Error, Result};
@@ -36,8 +36,9 @@ pub(super) fn encrypted(
         }
         [reader] if reader.is_passphrase() => {
             let passphrase = callbacks.request_passphrase(&passphrase_question(path));
-            let passphrase =
-                passphrase.ok_or_else(|| refused().because("it wants a passphrase"))?;
+            let passphrase = passphrase.ok_or_else(|| {
+                refused().because("it wants a passphrase").hint("run this at a terminal")
+            })?;
             age::Encryptor::with_user_passphrase(passphrase)
         }
         several => {
@@ -49,7 +50,7 @@ pub(super) fn encrypted(
             }
             let recorded = Recorded::new(path, several, callbacks)?;
             let encryptor = age::Encryptor::with_recipients(std::iter::once(&recorded as _));
-            encryptor.map_err(|error| refused().because(error))?
+            encryptor.map_err(|error| refused().because(plain(error)))?
         }
     };
     let mut bytes = Vec::new();
@@ -61,7 +62,7 @@ pub(super) fn encrypted(
         writer.finish()?.finish()?;
         Ok(())
     };
-    write().map_err(|error| refused().because(error))?;
+    write().map_err(|error| refused().because(plain(error)))?;
     Ok(bytes)
 }
 

@@ -2,6 +2,7 @@
 
 mod edit;
 mod editor;
+mod git;
 mod import;
 mod keygen;
 mod list;
@@ -33,12 +34,17 @@ pub struct Args {
 enum Command {
     /// Edit a file in an editor
     Edit(edit::Args),
+    /// Teach git to show and to merge secrets in this clone
+    GitSetup(git::SetupArgs),
     /// Take secrets over from ansible-vault or SOPS
     Import(import::Args),
     /// Make an identity that opens secrets
     Keygen(keygen::Args),
     /// List the names of secrets, without their values
     List(list::Args),
+    /// Merge two versions of a file for git
+    #[command(hide = true)]
+    Merge(git::MergeArgs),
     /// Show who may read which file
     Recipients(recipients::Args),
     /// Encrypt files to those who may read them now
@@ -49,6 +55,9 @@ enum Command {
     Set(set::Args),
     /// Print a file, or one secret of it
     Show(show::Args),
+    /// Print a file in the clear for git
+    #[command(hide = true)]
+    Textconv(git::TextconvArgs),
     /// Wipe a folder when standard input ends
     #[command(hide = true)]
     Watch(watch::Args),
@@ -64,14 +73,17 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
     match &args.command {
         Command::Edit(args) => edit::run(args, context),
+        Command::GitSetup(args) => git::setup(args, context),
         Command::Import(args) => import::run(args, context),
         Command::Keygen(args) => keygen::run(args, context),
         Command::List(args) => list::run(args, context),
+        Command::Merge(args) => git::merge(args, context),
         Command::Recipients(args) => recipients::run(args, context),
         Command::Rekey(args) => rekey::run(args, context),
         Command::Rm(args) => rm::run(args, context),
         Command::Set(args) => set::run(args, context),
         Command::Show(args) => show::run(args, context),
+        Command::Textconv(args) => git::textconv(args, context),
         Command::Watch(args) => watch::run(args),
     }
 }

@@ -1,0 +1,155 @@
+//! Secrets in git: differences that can be read, merges key by key.
+
+use super::{Project, Said};
+
+const TEXT: &str = "# mail\nsmtp:\n  password: old-password\n  user: me\ntoken: abc\n";
+
+fn repository() -> Project {
+    let project = Project::with(TEXT);
+    let git = |arguments: &[&str]| project.run("git", arguments, "");
+    git(&["init", "--quiet", "--initial-branch", "main"]);
+    git(&["config", "user.name", "me"]);
+    git(&["config", "user.email", "me@example.org"]);
+    project.write(".gitignore", "key\neditor\n");
+    let said = project.secrets(&["git-setup"], "");
+    assert_eq!(
+        said.err,
+        "wrote `.gitattributes`: commit it, and run this once in every clone\n\
+         `git diff` shows secrets in the clear, and `git merge` merges them key by key\n"
+    );
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "first"]);
+    project
+}
+
+fn set(project: &Project, key: &str, value: &str) {
+    assert_eq!(project.secrets(&["set", key], value).code, 0);
+}
+
+fn commit(project: &Project) {
+    project.run("git", &["commit", "--all", "--quiet", "--message", "change"], "");
+}
+
+fn merge(project: &Project, branch: &str) -> Said {
+    super::say(project.command("git").args(["merge", "--no-edit", branch]), "")
+}
+
+#[test]
+fn differences_can_be_read_and_an_unchanged_edit_is_none() {
+    let project = repository();
+    project.editor("true");
+    assert_eq!(project.secrets(&["edit"], "").code, 0);
+    assert_eq!(project.run("git", &["status", "--porcelain"], "").out, "");
+    set(&project, "smtp.password", "new-password");
+    let diff = project.run("git", &["diff", "--no-color"], "").out;
+    let (_, hunk) = diff.split_once("@@\n").unwrap();
+    assert_eq!(
+        hunk,
+        " # mail\n smtp:\n-  password: old-password\n+  password: new-password\n   user: me\n token: abc\n"
+    );
+    // The clear text is not kept in the repository.
+    let notes = project.run("git", &["for-each-ref", "refs/notes"], "").out;
+    assert_eq!(notes, "");
+    // Who cannot open it sees that something changed, and git does not fail.
+    project.run("mv", &["key", "away"], "");
+    let said = project.run("git", &["diff", "--no-color"], "");
+    assert!(said.out.contains("+-----BEGIN AGE ENCRYPTED FILE-----") || said.out.contains("@@"));
+    assert!(said.err.contains("shown encrypted: "), "{}", said.err);
+}
+
+#[test]
+fn the_setup_can_be_repeated() {
+    let project = repository();
+    assert_eq!(project.secrets(&["git-setup"], "").code, 0);
+    assert_eq!(
+        project.read(".gitattributes"),
+        "secrets/*.yaml.age diff=infra-secrets merge=infra-secrets\n"
+    );
+    let config = project.run("git", &["config", "--get-regexp", "infra-secrets"], "").out;
+    assert_eq!(
+        config,
+        "diff.infra-secrets.textconv infra secrets textconv\n\
+         diff.infra-secrets.cachetextconv false\n\
+         merge.infra-secrets.name secrets, key by key\n\
+         merge.infra-secrets.driver infra secrets merge %O %A %B %P\n"
+    );
+    let other = Project::new();
+    let said = other.secrets(&["git-setup"], "");
+    assert!(
+        said.err.starts_with(
+            "error: cannot run `git config --local diff.infra-secrets.textconv infra secrets textconv`\n\
+             caused by: fatal: --local can only be used inside a git repository"
+        ),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn two_branches_that_change_other_keys_merge() {
+    let project = repository();
+    project.run("git", &["checkout", "--quiet", "-b", "other"], "");
+    set(&project, "token", "xyz");
+    set(&project, "api.key", "k");
+    commit(&project);
+    project.run("git", &["checkout", "--quiet", "main"], "");
+    set(&project, "smtp.password", "new-password");
+    commit(&project);
+    let said = merge(&project, "other");
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let wanted = TEXT.replace("old-password", "new-password").replace("abc", "xyz");
+    assert_eq!(project.opened("all"), format!("{wanted}api:\n  key: k\n"));
+    assert_eq!(project.run("git", &["status", "--porcelain"], "").out, "");
+}
+
+#[test]
+fn the_same_key_on_both_branches_is_a_conflict_by_name() {
+    let project = repository();
+    project.run("git", &["checkout", "--quiet", "-b", "other"], "");
+    set(&project, "smtp.password", "canary-theirs");
+    set(&project, "token", "xyz");
+    commit(&project);
+    project.run("git", &["checkout", "--quiet", "main"], "");
+    set(&project, "smtp.password", "canary-ours");
+    commit(&project);
+    let said = merge(&project, "other");
+    assert_eq!(said.code, 1);
+    let all = format!("{}{}", said.out, said.err);
+    assert!(!all.contains("canary"), "{all}");
+    assert!(
+        said.err.contains(
+            "error: both sides changed `smtp.password` in `secrets/all.yaml.age`\n\
+             hint: choose with `infra secrets edit all`, then `git add secrets/all.yaml.age`\n"
+        ),
+        "{all}"
+    );
+    assert_eq!(project.run("git", &["status", "--porcelain"], "").out, "UU secrets/all.yaml.age\n");
+    let ours = TEXT.replace("old-password", "canary-ours").replace("abc", "xyz");
+    assert_eq!(
+        project.opened("all"),
+        format!(
+            "#! the other side has other values here. These lines go when you save.\n\
+             #! smtp.password: canary-theirs\n{ours}"
+        )
+    );
+    // To save is to choose, also where nothing is changed.
+    project.editor("true");
+    assert_eq!(project.secrets(&["edit"], "").code, 0);
+    assert_eq!(project.opened("all"), ours);
+    project.run("git", &["add", "secrets/all.yaml.age"], "");
+    commit(&project);
+}
+
+#[test]
+fn two_branches_that_each_begin_the_file_merge() {
+    let project = repository();
+    for (branch, key) in [("one", "a"), ("two", "b")] {
+        project.run("git", &["checkout", "--quiet", "-b", branch, "main"], "");
+        assert_eq!(project.secrets(&["set", "--in", "web", key], "1").code, 0);
+        project.run("git", &["add", "secrets"], "");
+        commit(&project);
+    }
+    let said = merge(&project, "one");
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert_eq!(project.opened("web"), "b: \"1\"\na: \"1\"\n");
+}
