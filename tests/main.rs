@@ -10,6 +10,7 @@ mod import;
 mod inventory;
 mod lab;
 mod prediction;
+mod preview;
 mod removal;
 mod rekey;
 mod resources;

@@ -3,12 +3,14 @@
 
 use std::path::Path;
 
-use crate::rufus::{Rufus, lines, text};
+use crate::rufus::lines;
+use crate::support::LabServer;
+use crate::support::lab_server::text;
 
 const CONF: &str = "/etc/nginx/nginx.conf";
 
 /// A hand edit is told from a change of the inventory, shown, and put right.
-pub(crate) fn tells_drift(rufus: &Rufus) {
+pub(crate) fn tells_drift(rufus: &LabServer) {
     let (code, said) = rufus.apply(&[]);
     assert_eq!(code, 0, "{said}");
     rufus.shell(&format!("sed -i 's/worker_connections .*/worker_connections 7;/' {CONF}"));
@@ -34,7 +36,7 @@ pub(crate) fn tells_drift(rufus: &Rufus) {
 }
 
 /// A site goes with everything that serves it; its database and its files stay and are named.
-pub(crate) fn removes_a_site_and_puts_it_back(rufus: &Rufus) {
+pub(crate) fn removes_a_site_and_puts_it_back(rufus: &LabServer) {
     let sql = |line: &str| {
         rufus.shell(&format!("cd / && su postgres -c \"psql --dbname flus_demo -Atc '{line}'\""))
     };
@@ -77,7 +79,7 @@ pub(crate) fn removes_a_site_and_puts_it_back(rufus: &Rufus) {
 }
 
 /// Roles that had overwritten packaged files and removed others are gone: the files are back.
-pub(crate) fn removes_roles(rufus: &mut Rufus) {
+pub(crate) fn removes_roles(rufus: &mut LabServer) {
     let packaged = rufus.shell("cd / && dpkg -V nginx-common php8.?-fpm | grep -v ' c '");
     assert_eq!(packaged, "", "only configuration differs from the packages");
     let project = tempfile::tempdir().unwrap();

@@ -2,98 +2,19 @@
 //!
 //! Needs a machine that can run the lab (see `tests/lab.rs`); elsewhere it fails and says so.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
-use assert_cmd::cargo::cargo_bin;
-use serde_json::Value;
-
-use crate::{fault, removal};
-
-/// A lab with Rufus in it, which ends with the test.
-pub(crate) struct Rufus {
-    folder: PathBuf,
-    address: String,
-    /// The project that is applied.
-    pub(crate) project: PathBuf,
-}
-
-impl Rufus {
-    fn up(os: &str) -> Self {
-        // The images are shared with the other tests of the lab: the folder is the same.
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("rufus-{os}"));
-        let project = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let mut rufus = Self { folder, address: String::new(), project };
-        rufus.infra(&["lab", "down"]);
-        let up = rufus.infra(&["lab", "up", "rufus", "--os", os]);
-        assert!(
-            up.status.success(),
-            "{}\nThis test needs a machine that can run the lab: root on Linux, and the packages \
-             that `.ci/prepare` installs.",
-            text(&up.stderr)
-        );
-        let status = rufus.infra(&["lab", "status", "--output", "json"]);
-        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
-        status["address"].as_str().unwrap().clone_into(&mut rufus.address);
-        rufus
-    }
-
-    pub(crate) fn infra(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// The program, in the project and with the lab of this server.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(cargo_bin("infra"));
-        command.args(arguments).current_dir(&self.project);
-        command.env("INFRA_LAB_DIR", &self.folder).env("NO_COLOR", "1");
-        command
-    }
-
-    /// Its address in the lab.
-    pub(crate) fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Applies with more arguments; returns the exit code and what was said.
-    pub(crate) fn apply(&self, more: &[&str]) -> (i32, String) {
-        let output = self.infra(&[&["apply", "rufus", "--lab", "--yes"], more].concat());
-        let said = text(&output.stdout) + &text(&output.stderr);
-        (output.status.code().unwrap_or(-1), said)
-    }
-
-    /// Runs a shell line on the server and returns what it prints.
-    pub(crate) fn shell(&self, line: &str) -> String {
-        let output = self.infra(&["lab", "ssh", "rufus", line]);
-        text(&output.stdout).trim_end().to_owned()
-    }
-
-    /// A page, asked from this machine over HTTPS. The certificate is self-signed.
-    pub(crate) fn page(&self, name: &str, path: &str) -> String {
-        let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--insecure", "--max-time", "20", "--resolve"])
-            .arg(format!("{name}:443:{}", self.address))
-            .arg(format!("https://{name}{path}"))
-            .output()
-            .unwrap();
-        text(&output.stdout) + &text(&output.stderr)
-    }
-}
-
-impl Drop for Rufus {
-    fn drop(&mut self) {
-        // A test that fails has its own failure to show.
-        self.infra(&["lab", "down"]);
-    }
-}
-
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use crate::support::LabServer;
+use crate::support::lab_server::text;
+use crate::{fault, preview, removal};
 
 /// The lines of a report about what was done, without the plan before it.
 pub(crate) fn lines<'a>(said: &'a str, end: &str) -> Vec<&'a str> {
     said.lines().filter(|line| line.trim_end().ends_with(end)).collect()
+}
+
+fn up(os: &str) -> LabServer {
+    LabServer::up("rufus", os, Path::new(env!("CARGO_MANIFEST_DIR")))
 }
 
 #[test]
@@ -107,12 +28,8 @@ fn from_bare_to_serving_on_debian_13() {
 }
 
 fn serves(os: &str) {
-    let mut rufus = Rufus::up(os);
-    let plan = rufus.infra(&["diff", "rufus", "--lab"]);
-    assert_eq!(plan.status.code(), Some(2), "{}", text(&plan.stderr));
-
-    let (code, said) = rufus.apply(&[]);
-    assert_eq!(code, 0, "{said}");
+    let mut rufus = up(os);
+    preview::comes_true(&rufus, &format!("rufus on {os}"), &[]);
     let pages = [
         ("flus.fr", "/about", "flus.fr v1, SQLite with 1 items"),
         ("flus.io", "/i/", "FreshRSS v1 at https://flus.io, PostgreSQL"),
@@ -144,7 +61,7 @@ fn serves(os: &str) {
 }
 
 /// One changed parameter is one changed file and one reload.
-fn one_parameter(rufus: &Rufus) {
+fn one_parameter(rufus: &LabServer) {
     let more = ["--set", "nginx.worker_connections=2048"];
     let started = rufus.shell("systemctl show -p ActiveEnterTimestamp nginx php*-fpm");
     let (code, said) = rufus.apply(&more);
@@ -161,7 +78,7 @@ fn one_parameter(rufus: &Rufus) {
 const RELEASED: &str = "php-app.apps.\"flus.fr\".ref=v2";
 
 /// A release goes forward; one that does not answer, or cannot be set up, is never served.
-fn releases(rufus: &Rufus) {
+fn releases(rufus: &LabServer) {
     let release = |tag: &str| {
         let set = format!("php-app.apps.\"flus.fr\".ref={tag}");
         rufus.apply(&["--set", &set])
@@ -187,7 +104,7 @@ fn releases(rufus: &Rufus) {
 }
 
 /// What only the web server's answer shows to be broken is served for a moment, then no more.
-fn switches_back(rufus: &Rufus) {
+fn switches_back(rufus: &LabServer) {
     let late = "php-app.apps.\"websub.flus.io\"={ref: v3-broken, health: {before_switch: false}}";
     let (code, said) = rufus.apply(&["--set", RELEASED, "--set", late]);
     assert_eq!(code, 3, "{said}");
@@ -198,7 +115,7 @@ fn switches_back(rufus: &Rufus) {
 }
 
 /// A set-up that would take a full database for a new one, and empty it, is refused.
-fn keeps_what_could_be_dropped(rufus: &Rufus) {
+fn keeps_what_could_be_dropped(rufus: &LabServer) {
     for (name, count) in [
         ("demo.flus.fr", "runuser -u postgres -- psql -d flus_demo -Atc"),
         ("flus.fr", "sqlite3 /srv/flus.fr/shared/data/db.sqlite"),
@@ -217,7 +134,7 @@ fn keeps_what_could_be_dropped(rufus: &Rufus) {
 }
 
 /// The secrets are where they are needed and nowhere else.
-fn no_secret_is_lying_about(rufus: &Rufus) {
+fn no_secret_is_lying_about(rufus: &LabServer) {
     let key = rufus.shell("sed -n 's/^APP_FLUS_PRIVATE_KEY=//p' /srv/flus.fr/shared/.env");
     assert!(key.len() > 8, "the key is not in the file that should hold it");
     let found = rufus.shell(&format!(
@@ -230,7 +147,7 @@ fn no_secret_is_lying_about(rufus: &Rufus) {
 #[test]
 #[ignore = "takes half an hour; a sample of it is in `from_bare_to_serving_on_debian_12`"]
 fn many_cuts() {
-    let rufus = Rufus::up("debian-12");
+    let rufus = up("debian-12");
     let (code, said) = rufus.apply(&[]);
     assert_eq!(code, 0, "{said}");
     fault::survives_cuts(&rufus);

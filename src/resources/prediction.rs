@@ -58,6 +58,11 @@ impl<'a> Prediction<'a> {
         self.put(path, FileKind::File, owner, group, mode, size, Some(content.to_vec()), None);
     }
 
+    /// A regular file of root will be there; nobody knows yet what it holds.
+    pub fn unknown_file(&mut self, path: &str) {
+        self.put(path, FileKind::File, "root", "root", 0o644, 0, None, None);
+    }
+
     /// A folder will be there.
     pub fn directory(&mut self, path: &str, owner: &str, group: &str, mode: u32) {
         self.put(path, FileKind::Directory, owner, group, mode, 0, None, None);

@@ -1,8 +1,10 @@
-//! A server in memory, for tests of resources and of the agent.
+//! Servers for tests: one in memory, for resources and the agent, and real ones in a lab.
 
 mod fake;
+pub(crate) mod lab_server;
 mod operations;
 mod world;
 
 pub(crate) use fake::Fake;
+pub(crate) use lab_server::LabServer;
 pub(crate) use world::World;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::events::{Event, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Spec, System, package};
+use crate::resources::{Change, Current, Spec, System, package};
 
 use super::emitter::Emitter;
 use super::plan::{self, Checked, notifications, raise, starts_service};
@@ -39,6 +39,8 @@ pub(super) struct Run<'a> {
     undo: Vec<Snapshot>,
     /// The first resource that failed; nothing is applied after it.
     failed: Option<ResourceId>,
+    /// Packages that were not there when the run began: one that another brings is new as well.
+    missing: BTreeSet<&'a ResourceId>,
     /// How many resources were changed, were removed, and failed.
     counts: [u32; 3],
 }
@@ -56,6 +58,7 @@ impl<'a> Run<'a> {
         for step in removal.steps.values() {
             *leaving.entry(&step.of).or_insert(0) += 1;
         }
+        let missing = missing_packages(manifest, system);
         Self {
             manifest,
             removal,
@@ -69,6 +72,7 @@ impl<'a> Run<'a> {
             inherited: BTreeSet::new(),
             undo: Vec::new(),
             failed: None,
+            missing,
             counts: [0; 3],
         }
     }
@@ -159,14 +163,14 @@ impl<'a> Run<'a> {
                 if resource.spec.verifies() {
                     self.undo.clear();
                 }
-                self.finish(resource, Outcome::Ok)?;
+                self.finish(resource, self.right(resource))?;
                 Ok(1)
             }
             Ok(Checked::Differs(change)) => {
                 let (group, right) = self.group(index, change);
                 self.change(&group)?;
                 for resource in &right {
-                    self.finish(resource, Outcome::Ok)?;
+                    self.finish(resource, self.right(resource))?;
                 }
                 Ok(group.len() + right.len())
             }
@@ -238,6 +242,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The outcome of a resource that is as it should be before it is applied.
+    fn right(&self, resource: &Resource) -> Outcome {
+        let desired = resource.spec.desired().filter(|_| self.missing.contains(&resource.id));
+        desired.map_or(Outcome::Ok, |state| Outcome::Changed(Change::Create(state)))
+    }
+
     fn check_again(&mut self, resource: &Resource, change: &Change) -> Outcome {
         if resource.spec.verifies() {
             self.undo.clear();
@@ -305,6 +315,13 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+fn missing_packages<'a>(manifest: &'a Manifest, system: &dyn System) -> BTreeSet<&'a ResourceId> {
+    let packages = manifest.resources.iter().filter(|resource| resource.id.kind() == "package");
+    let missing =
+        packages.filter(|resource| matches!(resource.spec.current(system), Ok(Current::Absent)));
+    missing.map(|resource| &resource.id).collect()
 }
 
 /// Applies one resource, or several packages.

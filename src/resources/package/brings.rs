@@ -137,6 +137,8 @@ const TABLE: &[(&str, &[Thing])] = &[
             Folder("/etc/nginx/sites-enabled"),
             Link("/etc/nginx/sites-enabled/default", "/etc/nginx/sites-available/default"),
             Folder("/etc/nginx/snippets"),
+            Folder("/etc/logrotate.d"),
+            File("/etc/logrotate.d/nginx"),
             Folder("/var/www"),
             Folder("/var/www/html"),
         ],
@@ -185,7 +187,7 @@ const TABLE: &[(&str, &[Thing])] = &[
         "postgresql-{pg}",
         &[
             EnabledUnit("postgresql.service"),
-            DisabledUnit("postgresql@{pg}-main.service"),
+            EnabledUnit("postgresql@{pg}-main.service"),
             User("postgres", "/var/lib/postgresql", "/bin/bash"),
             Group("ssl-cert"),
             OwnedFolder("/etc/postgresql", "postgres", "postgres", 0o755),
@@ -261,7 +263,7 @@ fn predict_thing(thing: &Thing, versions: &Versions, world: &mut Prediction<'_>)
         File(path) => {
             let path = versions.fill(path);
             if is_free(&path, world) {
-                world.file(&path, b"", "root", "root", 0o644);
+                world.unknown_file(&path);
             }
         }
         Link(path, target) => {
