@@ -90,13 +90,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// Connects to servers, by name, and asks for their facts.
+    /// Connects to servers, by name, and asks each the same.
     ///
     /// # Errors
     /// Those of `tell`. What goes wrong on a server is told.
-    pub async fn facts(
+    pub async fn ask(
         &self,
         servers: Vec<(String, SshSettings)>,
+        request: &Request,
         mut tell: impl FnMut(&str, News) -> io::Result<()>,
     ) -> io::Result<()> {
         let (sender, mut news) = mpsc::unbounded_channel();
@@ -104,10 +105,11 @@ impl Fleet {
         let mut tasks = JoinSet::new();
         for (name, settings) in servers {
             let (sender, turns) = (sender.clone(), Arc::clone(&turns));
-            let transport = Arc::clone(&self.transport);
+            let (transport, request) = (Arc::clone(&self.transport), request.clone());
             tasks.spawn(async move {
                 let _turn = turns.acquire().await;
-                if let Err(error) = facts(&transport, &name, &settings, &sender).await {
+                let login = Login { server: &name, settings: &settings };
+                if let Err(error) = ask(&transport, login, &request, &sender).await {
                     send(&sender, &name, News::Failed(error));
                 }
             });
@@ -184,17 +186,24 @@ async fn check(
     }
 }
 
-async fn facts(
+async fn ask(
     transport: &Transport,
-    name: &str,
-    settings: &SshSettings,
+    login: Login<'_>,
+    request: &Request,
     sender: &Sender,
 ) -> Result<(), Error> {
+    let name = login.server;
     send(sender, name, News::Connecting);
-    let mut link = transport.connect(Login { server: name, settings }).await?;
-    link.send(&Request::Facts).await?;
-    send(sender, name, News::Event(link.receive().await?));
-    Ok(())
+    let mut link = transport.connect(login).await?;
+    link.send(request).await?;
+    loop {
+        let event = link.receive().await?;
+        let is_over = matches!(event, Event::Finished | Event::Aborted { .. });
+        send(sender, name, News::Event(event));
+        if is_over {
+            return Ok(());
+        }
+    }
 }
 
 async fn apply(

@@ -174,6 +174,12 @@ impl Selection {
         }
     }
 
+    /// Everything on these servers as of a git revision.
+    pub fn at(targets: Targets, revision: String, allow_data_loss: bool) -> Self {
+        let (only, skip, set) = (Vec::new(), Vec::new(), Vec::new());
+        Self { targets, only, skip, set, allow_data_loss, at: Some(revision) }
+    }
+
     /// Compiles the manifests of the servers and prepares to connect. Without secrets the
     /// resources that hold some are left out.
     ///
@@ -320,6 +326,20 @@ impl Session {
         let visits = if targets.lab { servers.iter().flat_map(visits).collect() } else { vec![] };
         let fleet = targets.fleet(report.lines())?;
         Ok(Self { report, fleet, servers, options, visits })
+    }
+
+    /// The names of the servers.
+    pub fn names(&self) -> Vec<String> {
+        self.servers.iter().map(|server| server.manifest.server.clone()).collect()
+    }
+
+    /// Makes the plans of all servers, and hands what is found to `tell` instead of the report.
+    pub async fn check_with(
+        &mut self,
+        tell: impl FnMut(&str, News) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let servers = std::mem::take(&mut self.servers);
+        self.fleet.check(servers, &self.options, tell).await
     }
 
     /// Makes the plans of all servers.

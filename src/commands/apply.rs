@@ -29,7 +29,12 @@ pub struct Args {
 impl Args {
     /// Applies to everything selected, without a question.
     pub fn unattended(selection: Selection) -> Self {
-        Self { selection, yes: true, serial: None, lock_wait: 0 }
+        Self::of(selection, true)
+    }
+
+    /// Applies everything selected; `yes` without a question.
+    pub fn of(selection: Selection, yes: bool) -> Self {
+        Self { selection, yes, serial: None, lock_wait: 0 }
     }
 }
 

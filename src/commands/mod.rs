@@ -3,19 +3,23 @@
 //! To add one: write its file, and add a line to each of the three lists below (all sorted).
 
 pub mod apply;
+mod ask;
 pub mod check;
 pub mod completions;
 pub mod dial;
 pub mod diff;
 pub mod doc;
 pub mod facts;
+pub mod history;
 pub mod input;
 pub mod inventory;
 pub mod lab;
 pub mod man;
 pub mod render;
+pub mod rollback;
 pub mod secrets;
 pub mod ssh;
+pub mod status;
 
 use clap::Subcommand;
 
@@ -40,6 +44,8 @@ pub enum Command {
     Doc(doc::Args),
     /// Show the facts of servers
     Facts(facts::Args),
+    /// List the runs that servers remember
+    History(history::Args),
     /// List servers and groups, and where their settings come from
     Inventory(inventory::Args),
     /// Start and end throw-away servers on this machine
@@ -48,10 +54,14 @@ pub enum Command {
     Man(man::Args),
     /// Print the manifest of a server, secrets masked
     Render(render::Args),
+    /// Apply the commit before the last
+    Rollback(rollback::Args),
     /// Read and change the encrypted files of the project
     Secrets(secrets::Args),
     /// Log in to a server
     Ssh(ssh::Args),
+    /// Show the health of servers, one line each
+    Status(status::Args),
 }
 
 impl Command {
@@ -68,12 +78,15 @@ impl Command {
             Self::Diff(args) => diff::run(args, context),
             Self::Doc(args) => doc::run(args, context),
             Self::Facts(args) => facts::run(args, context),
+            Self::History(args) => history::run(args, context),
             Self::Inventory(args) => inventory::run(args, context),
             Self::Lab(args) => lab::run(args, context),
             Self::Man(args) => man::run(args, context),
             Self::Render(args) => render::run(args, context),
+            Self::Rollback(args) => rollback::run(args, context),
             Self::Secrets(args) => secrets::run(args, context),
             Self::Ssh(args) => ssh::run(args, context),
+            Self::Status(args) => status::run(args, context),
         }
     }
 }

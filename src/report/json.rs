@@ -120,7 +120,8 @@ pub(super) fn failure(server: &str, error: &Error) -> Value {
     json!({"event": "error", "server": server, "error": error_object(error)})
 }
 
-fn error_object(error: &Error) -> Value {
+/// An error.
+pub(super) fn error_object(error: &Error) -> Value {
     json!({
         "kind": kind(error.kind),
         "message": error.message,

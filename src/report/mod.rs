@@ -1,13 +1,19 @@
 //! What the user sees. Only this module prints; everything else emits events or returns values.
 
 mod difference;
+mod health;
 mod human;
 mod json;
 mod progress;
 mod run;
+mod runs;
 pub mod terminal;
+mod time;
 mod totals;
 
+pub use health::Health;
 pub use progress::ProgressLines;
-pub use run::{Report, error_line};
+pub use run::{Report, end_line, error_line};
+pub use runs::{commit, history};
 pub use terminal::{ColorChoice, Format, can_ask, note, print};
+pub use time::moment;

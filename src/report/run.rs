@@ -147,8 +147,7 @@ impl Report {
             .fold(ExitCode::Done, ExitCode::merge);
         let mut text = String::new();
         if self.format == Format::Json {
-            let end = serde_json::json!({"event": "end", "exit_code": code.number()});
-            text = format!("{end}\n");
+            text = end_line(code);
         } else {
             for (name, server) in &self.servers {
                 for (id, error) in &server.totals.failures {
@@ -169,6 +168,11 @@ impl Report {
     fn print(&self, text: &str) -> io::Result<()> {
         if text.is_empty() { Ok(()) } else { self.progress.suspend(|| print(text)) }
     }
+}
+
+/// How a command ends, as a line of JSON.
+pub fn end_line(code: ExitCode) -> String {
+    format!("{}\n", serde_json::json!({"event": "end", "exit_code": code.number()}))
 }
 
 /// Why a server failed, as a line of JSON.

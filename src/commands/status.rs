@@ -1,0 +1,36 @@
+//! `infra status`: the health of the fleet.
+
+use crate::cli::Context;
+use crate::exit_code::ExitCode;
+use crate::fleet::News;
+use crate::report::{self, Health};
+use crate::session::{Selection, runtime};
+use crate::wire::RunOptions;
+
+/// The arguments of `infra status`.
+#[derive(Debug, clap::Args)]
+#[command(mut_arg("names", |targets| targets.required(false).default_value("all")))]
+pub struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// Work without opening the secrets: resources that hold some are not compared.
+    #[arg(long)]
+    no_secrets: bool,
+}
+
+/// Compares every server with its inventory and prints one line for each. Changes nothing.
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let mut session = args.selection.open(context, RunOptions::default(), args.no_secrets)?;
+    let mut health = Health::new(session.names());
+    let checking = session.check_with(|server, news| {
+        match news {
+            News::Event(event) => health.event(server, &event),
+            News::Failed(error) => health.failed(server, error),
+            News::Connecting => {}
+        }
+        Ok(())
+    });
+    runtime()?.block_on(checking)?;
+    report::print(&health.render(context.output))?;
+    Ok(health.exit_code())
+}

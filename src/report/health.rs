@@ -1,0 +1,204 @@
+//! The health of a fleet: one line a server.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Format;
+use super::json::{error_object, plan_totals};
+use super::run::end_line;
+use super::runs::{commit, end, table};
+use super::terminal::escape;
+use super::time::moment;
+use super::totals::Totals;
+use crate::error::{Error, Kind};
+use crate::events::{Event, RunRecord};
+use crate::exit_code::ExitCode;
+
+/// What was found on each server.
+#[derive(Debug, Default)]
+pub struct Health {
+    servers: BTreeMap<String, Totals>,
+}
+
+impl Health {
+    /// Nothing is known yet of these servers.
+    pub fn new(servers: impl IntoIterator<Item = String>) -> Self {
+        Self { servers: servers.into_iter().map(|name| (name, Totals::default())).collect() }
+    }
+
+    /// Something was seen on a server.
+    pub fn event(&mut self, server: &str, event: &Event) {
+        if let Some(totals) = self.servers.get_mut(server) {
+            totals.add(event);
+        }
+    }
+
+    /// A server could not be looked at.
+    pub fn failed(&mut self, server: &str, error: Error) {
+        if let Some(totals) = self.servers.get_mut(server) {
+            totals.failures.push((None, error));
+        }
+    }
+
+    /// The worst that was found.
+    pub fn exit_code(&self) -> ExitCode {
+        self.servers.values().map(Totals::exit_code).fold(ExitCode::Done, ExitCode::merge)
+    }
+
+    /// The table for people, or a line of JSON for each server and one for the end.
+    pub fn render(&self, format: Format) -> String {
+        if format == Format::Json {
+            let lines = self.servers.iter().map(|(name, totals)| object(name, totals));
+            let lines: Vec<String> = lines.map(|line| format!("{line}\n")).collect();
+            return lines.concat() + &end_line(self.exit_code());
+        }
+        let head = ["SERVER", "STATE", "PENDING", "DRIFT", "OWED", "LAST RUN"].map(str::to_owned);
+        let rows: Vec<[String; 6]> =
+            std::iter::once(head).chain(self.servers.iter().map(row)).collect();
+        let mut text = table(&rows);
+        for (name, totals) in &self.servers {
+            if let Some((_, error)) = totals.failures.first() {
+                text.push_str(&escape(&format!("{name}: {}\n", error.message)));
+            }
+        }
+        text
+    }
+}
+
+fn row((name, totals): (&String, &Totals)) -> [String; 6] {
+    let memory = &totals.memory;
+    let is_known = totals.failures.iter().all(|(id, _)| id.is_some());
+    let number = |number: usize| if is_known { number.to_string() } else { "?".to_owned() };
+    let mut last = memory.last_run.as_ref().map_or("never".to_owned(), last_run);
+    if !is_known && memory.last_run.is_none() {
+        "?".clone_into(&mut last);
+    }
+    if let Some(run) = &memory.cut_run {
+        last = format!("{}, cut", last_run(run));
+    }
+    if memory.reboot_needed {
+        last.push_str("; reboot needed");
+    }
+    [
+        name.clone(),
+        state(totals).to_owned(),
+        number(pending(totals)),
+        number(totals.plan.drifted),
+        number(memory.owed.len()),
+        last,
+    ]
+}
+
+fn last_run(run: &RunRecord) -> String {
+    let ended = match run.ended {
+        Some(_) => format!(", {}", end(run.end)),
+        None => String::new(),
+    };
+    escape(&format!("{} by {}, {}{ended}", moment(run.started), run.who, commit(run)))
+}
+
+/// How many resources and services an apply would change.
+fn pending(totals: &Totals) -> usize {
+    let plan = totals.plan;
+    plan.changed() + plan.released + plan.unknown + totals.due.len()
+}
+
+/// The worst of what is known, in one word.
+fn state(totals: &Totals) -> &'static str {
+    for (id, error) in &totals.failures {
+        match (id, error.kind) {
+            (None, Kind::Unreachable) => return "unreachable",
+            (None, Kind::Locked) => return "locked",
+            _ => {}
+        }
+    }
+    if !totals.failures.is_empty() {
+        "failed"
+    } else if totals.memory.cut_run.is_some() {
+        "cut"
+    } else if totals.plan.drifted > 0 {
+        "drift"
+    } else if totals.has_changes() {
+        "pending"
+    } else {
+        "ok"
+    }
+}
+
+fn object(name: &str, totals: &Totals) -> Value {
+    let plan = plan_totals(name, totals);
+    let memory = &totals.memory;
+    json!({
+        "event": "status", "server": name, "state": state(totals),
+        "pending": pending(totals), "drifted": plan["drifted"], "failed": plan["failed"],
+        "owed": memory.owed.len(), "last_run": memory.last_run, "cut_run": memory.cut_run,
+        "reboot_needed": memory.reboot_needed,
+        "error": totals.failures.first().map(|(_, error)| error_object(error)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{Mark, Memory, Outcome, RunEnd, ServiceAction};
+    use crate::manifest::ResourceId;
+    use crate::resources::Change;
+
+    fn run(end: RunEnd, ended: Option<u64>) -> RunRecord {
+        RunRecord {
+            serial: 7,
+            who: "ana@laptop".to_owned(),
+            commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
+            is_partial: false,
+            started: 1_700_000_000,
+            ended,
+            end,
+            changed: 1,
+            removed: 0,
+            failed: 0,
+        }
+    }
+
+    #[test]
+    fn one_line_a_server_and_the_failures_below() {
+        let names = ["cut", "drift", "fine", "gone", "new"].map(str::to_owned);
+        let mut health = Health::new(names);
+        let done = Some(run(RunEnd::Done, Some(1_700_000_060)));
+        let memory = Memory { last_run: done, ..Memory::default() };
+        health.event("fine", &Event::Remembered(memory.clone()));
+        let cut = Memory { cut_run: Some(run(RunEnd::Cut, None)), ..memory.clone() };
+        health.event("cut", &Event::Remembered(cut));
+        let id = ResourceId::new("service", "nginx");
+        let owed = vec![(id.clone(), ServiceAction::Reload)];
+        let memory = Memory { owed, reboot_needed: true, ..memory };
+        health.event("drift", &Event::Remembered(memory));
+        let outcome = Outcome::Changed(Change::Remove);
+        let file = ResourceId::new("file", "/etc/motd");
+        health.event("drift", &Event::Checked { id: file, outcome, mark: Some(Mark::Drift) });
+        health.event("drift", &Event::ServiceDue { id, action: ServiceAction::Reload });
+        let error = Error::new(Kind::Unreachable, "cannot reach `gone`").because("no route");
+        health.failed("gone", error);
+        assert_eq!(
+            health.render(Format::Human),
+            "\
+SERVER  STATE        PENDING  DRIFT  OWED  LAST RUN
+cut     cut          0        0      0     2023-11-14 22:13 UTC by ana@laptop, 0123456789, cut
+drift   drift        2        1      1     2023-11-14 22:13 UTC by ana@laptop, 0123456789, done; reboot needed
+fine    ok           0        0      0     2023-11-14 22:13 UTC by ana@laptop, 0123456789, done
+gone    unreachable  ?        ?      ?     ?
+new     ok           0        0      0     never
+gone: cannot reach `gone`
+"
+        );
+        assert_eq!(health.exit_code(), ExitCode::Unreachable);
+        let json = health.render(Format::Json);
+        let lines: Vec<Value> =
+            json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 6);
+        assert_eq!(lines[1]["state"], "drift");
+        assert_eq!(lines[1]["pending"], 2);
+        assert_eq!(lines[3]["error"]["message"], "cannot reach `gone`");
+        assert_eq!(lines[5], json!({"event": "end", "exit_code": 4}));
+    }
+}
