@@ -14,6 +14,7 @@ mod preview;
 mod removal;
 mod rekey;
 mod resources;
+mod rollback;
 mod rufus;
 mod secrets;
 mod run;

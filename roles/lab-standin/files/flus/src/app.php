@@ -75,16 +75,9 @@ class App
     /** Without the version file it begins anew and empties the database, as flusio v0.44 does. */
     public function setup(): string
     {
-        $path = "{$this->root}/data/migrations_version.txt";
-        $known = [];
-        foreach (glob("{$this->root}/migrations/*.php") as $file) {
-            require_once $file;
-            $known[] = basename($file, '.php');
-        }
-        $applied = is_file($path) ? array_filter(explode("\n", file_get_contents($path))) : [];
-        foreach (array_diff($applied, $known) as $name) {
-            throw new MigrationError("{$name} does not exist");
-        }
+        $path = $this->versionFile();
+        $known = $this->migrations();
+        $applied = $this->applied($known);
         $database = $this->database();
         if (!is_file($path)) {
             foreach ($known as $name) {
@@ -97,6 +90,48 @@ class App
         }
         file_put_contents($path, implode("\n", $known) . "\n");
         return $fresh ? 'migrations applied: ' . implode(', ', $fresh) : 'already up to date';
+    }
+
+    /** Undoes the last migrations that ran, the newest first. */
+    public function rollback(int $steps): string
+    {
+        $applied = $this->applied($this->migrations());
+        $database = $this->database();
+        $undone = [];
+        for ($step = 0; $step < $steps && $applied; $step++) {
+            $name = array_pop($applied);
+            (new $name())->rollback($database);
+            $undone[] = $name;
+            file_put_contents($this->versionFile(), implode("\n", $applied) . "\n");
+        }
+        return 'migrations rolled back: ' . implode(', ', $undone);
+    }
+
+    private function versionFile(): string
+    {
+        return "{$this->root}/data/migrations_version.txt";
+    }
+
+    /** The migrations that this release knows. */
+    private function migrations(): array
+    {
+        $known = [];
+        foreach (glob("{$this->root}/src/migrations/*.php") as $file) {
+            require_once $file;
+            $known[] = basename($file, '.php');
+        }
+        return $known;
+    }
+
+    /** The migrations that ran; all of them must be known. */
+    private function applied(array $known): array
+    {
+        $path = $this->versionFile();
+        $applied = is_file($path) ? array_filter(explode("\n", file_get_contents($path))) : [];
+        foreach (array_diff($applied, $known) as $name) {
+            throw new MigrationError("{$name} does not exist");
+        }
+        return $applied;
     }
 
     public function count(): int

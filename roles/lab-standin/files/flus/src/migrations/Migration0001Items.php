@@ -9,4 +9,9 @@ class Migration0001Items
         $database->exec('CREATE TABLE items (name TEXT)');
         $database->exec("INSERT INTO items VALUES ('first')");
     }
+
+    public function rollback(PDO $database): void
+    {
+        $database->exec('DROP TABLE items');
+    }
 }
