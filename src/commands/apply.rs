@@ -18,7 +18,8 @@ pub struct Args {
     /// Do not ask before changing anything.
     #[arg(long)]
     yes: bool,
-    /// Apply to N servers at a time, and to no more once one has failed.
+    /// Apply to N servers at a time, in the order of the targets, and to no more once one has
+    /// failed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     serial: Option<u16>,
     /// How long to wait for another run on the same server: `90`, `90s`, `5m`, `1h`.
@@ -49,8 +50,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         RunOptions { lock_wait_seconds: args.lock_wait, who: who(), ..RunOptions::default() };
     let mut session = args.selection.open(context, options, false)?;
     let runtime = runtime()?;
+    let mut changed = session.names();
     runtime.block_on(session.check())?;
-    let changed: Vec<String> = session.report.servers_with_changes();
+    let with_changes = session.report.servers_with_changes();
+    changed.retain(|name| with_changes.contains(name));
     let visits = std::mem::take(&mut session.visits);
     if session.report.has_wrong_input() || changed.is_empty() {
         return Ok(session.report.finish()?);

@@ -1,32 +1,35 @@
 //! Which servers a command is about.
 
-use std::collections::BTreeSet;
-
 use super::{ALL, Inventory, Server};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
 impl Inventory {
-    /// The names of the servers that `targets` stand for, sorted: names of servers, groups (with
-    /// or without `@`), patterns with `*` and `?`, or `all`.
+    /// The names of the servers that `targets` stand for: names of servers, groups (with or without
+    /// `@`), patterns with `*` and `?`, or `all`. They are in the order of the targets, which is
+    /// that of `apply --serial`; those of one target are sorted.
     ///
     /// # Errors
     /// Every target that stands for nothing.
     pub fn select(&self, targets: &[String]) -> Result<Vec<String>, Diagnostics> {
-        let mut selected = BTreeSet::new();
+        let mut selected: Vec<String> = Vec::new();
         let mut mistakes = Diagnostics::new();
         for target in targets {
             let found = self.matching(target);
             if found.is_empty() {
                 mistakes.push(self.unknown(target));
             }
-            selected.extend(found);
+            for name in found {
+                if !selected.contains(&name) {
+                    selected.push(name);
+                }
+            }
         }
         if mistakes.is_empty() {
             let servers = selected.iter().filter_map(|name| self.servers.get(name));
             let servers: Vec<&Server> = servers.collect();
             self.check_sets(&servers, "none of these servers has", &mut mistakes);
         }
-        mistakes.into_result(selected.into_iter().collect())
+        mistakes.into_result(selected)
     }
 
     fn matching(&self, target: &str) -> Vec<String> {

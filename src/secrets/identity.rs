@@ -147,6 +147,31 @@ impl Callbacks {
     }
 }
 
+impl Callbacks {
+    /// Whether this was asked before.
+    pub(super) fn has_answer(&self, question: &str) -> bool {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.iter().any(|(known, _)| known == question)
+    }
+
+    /// A new passphrase for `what`, asked for twice.
+    pub(super) fn ask_twice(&self, what: &str) -> Result<SecretString> {
+        ask_twice(self.ask.as_ref(), what)
+    }
+
+    /// What was answered to any question.
+    pub(super) fn answers(&self) -> Vec<SecretString> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.iter().map(|(_, answer)| answer.clone()).collect()
+    }
+
+    /// Takes an answer without a question.
+    pub(super) fn remember(&self, question: &str, answer: SecretString) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.push((question.to_owned(), answer));
+    }
+}
+
 impl age::Callbacks for Callbacks {
     fn display_message(&self, _message: &str) {}
 

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 
 use age::Callbacks as _;
+use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::Identities;
@@ -61,21 +62,10 @@ pub(super) fn decrypted_bytes<'a>(
     let broken = |cause: String| Refusal::Broken(refused(cause));
     let armored = age::armor::ArmoredReader::new(bytes);
     let decryptor = age::Decryptor::new_buffered(armored).map_err(|error| broken(plain(error)))?;
-    let mut reader = if decryptor.is_scrypt() {
-        let passphrase = callbacks.request_passphrase(&passphrase_question(path));
-        let passphrase = passphrase.ok_or_else(|| {
-            let error = refused("it wants a passphrase".to_owned());
-            Refusal::Broken(error.hint("run this at a terminal"))
-        })?;
-        let key = age::scrypt::Identity::new(passphrase);
-        let reader = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity));
-        reader.map_err(|error| match error {
-            age::DecryptError::DecryptionFailed | age::DecryptError::KeyDecryptionFailed => {
-                broken("the passphrase is wrong".to_owned())
-            }
-            other => broken(plain(other)),
-        })?
-    } else {
+    if decryptor.is_scrypt() {
+        return by_passphrase(path, bytes, callbacks);
+    }
+    let mut reader = {
         let identities = identities().map_err(Refusal::Broken)?;
         let reader = decryptor.decrypt(identities.iter());
         reader.map_err(|error| match error {
@@ -88,6 +78,44 @@ pub(super) fn decrypted_bytes<'a>(
     let mut content = Zeroizing::new(Vec::new());
     reader.read_to_end(&mut content).map_err(|error| broken(plain(error)))?;
     Ok(content)
+}
+
+/// Opens a file that only a passphrase opens. One that was given for another file is tried before
+/// anybody is asked.
+fn by_passphrase(
+    path: &str,
+    bytes: &[u8],
+    callbacks: &Callbacks,
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let refused = |cause: String| Error::input(format!("cannot open `{path}`")).because(cause);
+    let broken = |cause: String| Refusal::Broken(refused(cause));
+    let open = |passphrase: SecretString| {
+        let decryptor = age::Decryptor::new_buffered(age::armor::ArmoredReader::new(bytes))?;
+        let key = age::scrypt::Identity::new(passphrase);
+        let mut reader = decryptor.decrypt(std::iter::once(&key as &dyn age::Identity))?;
+        let mut content = Zeroizing::new(Vec::new());
+        reader.read_to_end(&mut content)?;
+        Ok::<_, age::DecryptError>(content)
+    };
+    let question = passphrase_question(path);
+    if !callbacks.has_answer(&question) {
+        for passphrase in callbacks.answers() {
+            if let Ok(content) = open(passphrase.clone()) {
+                callbacks.remember(&question, passphrase);
+                return Ok(content);
+            }
+        }
+    }
+    let passphrase = callbacks.request_passphrase(&question).ok_or_else(|| {
+        let error = refused("it wants a passphrase".to_owned());
+        Refusal::NotForUs(error.hint("run this at a terminal"))
+    })?;
+    open(passphrase).map_err(|error| match error {
+        age::DecryptError::DecryptionFailed | age::DecryptError::KeyDecryptionFailed => {
+            broken("the passphrase is wrong".to_owned())
+        }
+        other => broken(plain(other)),
+    })
 }
 
 fn not_for_us(path: &str, origin: &str, readers: &[String]) -> Error {

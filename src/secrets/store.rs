@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::diagnostic::Source;
 use crate::error::{Error, Result};
+use crate::secrets::header::Header;
 use crate::secrets::identity::Callbacks;
 use crate::secrets::open::{self, Refusal};
-use crate::secrets::recipients::Recipients;
+use crate::secrets::recipients::{Reader, Recipients};
 use crate::secrets::{Identities, IdentitySource, Secrets};
 use crate::yaml::{self, Node};
 
@@ -39,6 +40,12 @@ struct Shelf {
     opened: Mutex<BTreeMap<String, Option<Node>>>,
 }
 
+/// Whether the folder has a file that a passphrase opens, without any identity.
+fn is_any_behind_a_passphrase(folder: &Path) -> bool {
+    let recipients = Recipients::load(folder).unwrap_or_default();
+    recipients.readers.iter().any(Reader::is_passphrase)
+}
+
 /// The files of one server, weakest first.
 pub(super) struct Files {
     shelf: Arc<Shelf>,
@@ -66,7 +73,8 @@ impl Store {
         } else {
             source.clone()
         };
-        let shelf = source.is_there().then(|| {
+        let is_there = source.is_there() || !lab && is_any_behind_a_passphrase(&folder);
+        let shelf = is_there.then(|| {
             let (identities, opened) = (OnceLock::new(), Mutex::default());
             let is_closed = AtomicBool::default();
             let callbacks = Callbacks::new(source.ask.clone());
@@ -154,13 +162,17 @@ impl Shelf {
 
     fn identities(&self) -> Result<&Identities> {
         let read = || {
-            let gone = || Error::input("the identity is not there any more");
-            self.source.load()?.ok_or_else(gone)
+            let none = || Error::input("there is no identity").hint("name one with `--identity`");
+            self.source.load()?.ok_or_else(none)
         };
         self.identities.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
     fn decrypt(&self, path: &str, bytes: &[u8], name: &str) -> Result<Node, Refusal> {
+        if !self.source.is_there() && Header::read(path, bytes) != Ok(Header::Passphrase) {
+            let error = Error::input(format!("no identity to open `{path}`"));
+            return Err(Refusal::NotForUs(error.hint("name one with `--identity FILE`")));
+        }
         let identities = || self.identities();
         let readers = || Recipients::names_of(&self.folder, name);
         let text = open::decrypted(path, bytes, identities, &self.callbacks, readers)?;

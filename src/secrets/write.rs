@@ -35,10 +35,13 @@ pub(super) fn encrypted(
                 .hint("add yourself there: `you: { key: age1… }`"));
         }
         [reader] if reader.is_passphrase() => {
-            let passphrase = callbacks.request_passphrase(&passphrase_question(path));
-            let passphrase = passphrase.ok_or_else(|| {
-                refused().because("it wants a passphrase").hint("run this at a terminal")
-            })?;
+            let question = passphrase_question(path);
+            if !callbacks.has_answer(&question) {
+                let passphrase = callbacks.ask_twice(&format!("`{path}`"))?;
+                callbacks.remember(&question, passphrase);
+            }
+            let passphrase = callbacks.request_passphrase(&question);
+            let passphrase = passphrase.ok_or_else(refused)?;
             age::Encryptor::with_user_passphrase(passphrase)
         }
         several => {

@@ -114,12 +114,48 @@ fn a_passphrase_alone() {
         ),
         "{shown}"
     );
+    // A new file has a new one, and what is typed wrong once would lock everybody out.
+    let said = project.terminal("echo 1 | infra secrets set --in web x", "one\nother\n");
+    assert!(
+        said.out.contains("the two passphrases of `secrets/web.yaml.age` differ"),
+        "{}",
+        said.out
+    );
     let said = project.secrets(&["show"], "");
     assert_eq!(
         said.err,
         "error: cannot open `secrets/all.yaml.age`\ncaused by: it wants a passphrase\n\
          hint: run this at a terminal\n"
     );
+}
+
+#[test]
+fn files_with_one_passphrase_need_no_identity_and_one_question() {
+    let project = Project::new();
+    project.write("secrets/recipients.yaml", "recipients: { us: { key: passphrase } }\n");
+    project.run("rm", &["key"], "");
+    project.write("inventory/web.yaml", "roles: { app: {} }\n");
+    let role =
+        "resources:\n  - file: { path: /etc/a, content: \"{{ secrets.a }}\", mode: \"0600\" }\n";
+    project.write("roles/app/role.yaml", role);
+    project.write("plain", "a: canary-a\n");
+    for name in ["all", "web"] {
+        let line = format!("age -p -a -o secrets/{name}.yaml.age plain");
+        assert_eq!(project.terminal(&line, "sesame\nsesame\n").code, 0);
+    }
+    let infra = |arguments: &[&str]| {
+        let mut command = project.command("infra");
+        super::say(command.args(arguments).env_remove("INFRA_IDENTITY_FILE"), "")
+    };
+    let said = infra(&["check"]);
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (0, "no identity opens the secrets: placeholders stood in for them\n")
+    );
+    let said = project.terminal("env -u INFRA_IDENTITY_FILE infra render web", "sesame\n");
+    assert_eq!(said.code, 0, "{}", said.out);
+    assert_eq!(said.out.matches("Passphrase of").count(), 1, "{}", said.out);
+    assert!(said.out.contains("(secret)") && !said.out.contains("canary"), "{}", said.out);
 }
 
 #[test]
