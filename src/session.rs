@@ -314,11 +314,6 @@ fn without_values(manifest: &mut Manifest, is_wanted: bool) -> Result<Vec<Unseen
 }
 
 impl Session {
-    /// The names of the servers, in the order of the targets.
-    pub fn names(&self) -> Vec<String> {
-        self.servers.iter().map(|server| server.manifest.server.clone()).collect()
-    }
-
     /// A session about servers whose manifests are compiled.
     fn new(
         context: &Context,
@@ -333,7 +328,7 @@ impl Session {
         Ok(Self { report, fleet, servers, options, visits })
     }
 
-    /// The names of the servers.
+    /// The names of the servers, in the order of the targets.
     pub fn names(&self) -> Vec<String> {
         self.servers.iter().map(|server| server.manifest.server.clone()).collect()
     }
