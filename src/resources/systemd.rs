@@ -76,8 +76,8 @@ pub(super) fn running(unit: &Unit, wanted: bool) -> &'static str {
 /// generated, is what is wanted.
 pub(super) fn enabled(unit: &Unit, wanted: bool) -> bool {
     match unit.unit_file_state.as_str() {
-        "enabled" | "enabled-runtime" => true,
-        "static" | "generated" | "transient" | "indirect" | "alias" => wanted,
+        "enabled" => true,
+        "enabled-runtime" | "static" | "generated" | "transient" | "indirect" | "alias" => wanted,
         _ => false,
     }
 }

@@ -94,6 +94,8 @@ impl LabServer {
 impl Drop for LabServer {
     fn drop(&mut self) {
         // A test that fails has its own failure to show.
+        // The project may be gone with its test.
+        self.project = PathBuf::from("/");
         self.infra(&["lab", "down"]);
     }
 }
