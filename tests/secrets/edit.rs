@@ -148,6 +148,26 @@ fn without_a_terminal_neither_change_is_lost() {
 }
 
 #[test]
+fn what_cannot_be_saved_can_be_mended() {
+    let project = Project::with(TEXT);
+    // The list of recipients breaks while the editor is open, and is mended the second time.
+    project.editor(
+        "if test -e list; then mv list secrets/recipients.yaml; else\n\
+         mv secrets/recipients.yaml list; echo 'recipients: 1' > secrets/recipients.yaml\n\
+         sed -i s/old/new/ \"$1\"; fi",
+    );
+    let said = project.terminal("infra secrets edit", "\n");
+    let shown = said.out.replace('\r', "");
+    assert!(shown.contains("error: cannot use `secrets/recipients.yaml`\n"), "{shown}");
+    assert_eq!((said.code, project.opened("all")), (0, TEXT.replace("old", "new")));
+    // The same for what is no text at all.
+    project.editor("printf 'a: \\377' > \"$1\"");
+    let said = project.terminal("infra secrets edit", "q\n");
+    assert!(said.out.contains("error: not UTF-8 from byte 3 on"), "{}", said.out);
+    assert_eq!(project.opened("all"), TEXT.replace("old", "new"));
+}
+
+#[test]
 fn a_failing_editor_changes_nothing() {
     let project = Project::with(TEXT);
     for (editor, error) in [

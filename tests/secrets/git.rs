@@ -10,7 +10,7 @@ fn repository() -> Project {
     git(&["init", "--quiet", "--initial-branch", "main"]);
     git(&["config", "user.name", "me"]);
     git(&["config", "user.email", "me@example.org"]);
-    project.write(".gitignore", "key\neditor\n");
+    project.write(".gitignore", "*key\neditor\n");
     let said = project.secrets(&["git-setup"], "");
     assert_eq!(
         said.err,
@@ -88,6 +88,13 @@ fn the_setup_can_be_repeated() {
 #[test]
 fn two_branches_that_change_other_keys_merge() {
     let project = repository();
+    // All who may read the file before may read the result.
+    project.run("age-keygen", &["-o", "second.key"], "");
+    let keys = ["key", "second.key"].map(|file| super::recipient(&project.read(file)));
+    let list = format!("recipients: {{ a: {{ key: {} }}, b: {{ key: {} }} }}\n", keys[0], keys[1]);
+    project.write("secrets/recipients.yaml", &list);
+    assert_eq!(project.secrets(&["rekey"], "").code, 0);
+    commit(&project);
     project.run("git", &["checkout", "--quiet", "-b", "other"], "");
     set(&project, "token", "xyz");
     set(&project, "api.key", "k");
@@ -98,7 +105,10 @@ fn two_branches_that_change_other_keys_merge() {
     let said = merge(&project, "other");
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     let wanted = TEXT.replace("old-password", "new-password").replace("abc", "xyz");
-    assert_eq!(project.opened("all"), format!("{wanted}api:\n  key: k\n"));
+    let wanted = format!("{wanted}api:\n  key: k\n");
+    assert_eq!(project.opened("all"), wanted);
+    let file = "secrets/all.yaml.age";
+    assert_eq!(project.run("age", &["-d", "-i", "second.key", file], "").out, wanted);
     assert_eq!(project.run("git", &["status", "--porcelain"], "").out, "");
 }
 

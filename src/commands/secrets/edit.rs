@@ -93,61 +93,99 @@ struct Edit<'a> {
     memory: &'a MemoryFolder,
 }
 
+/// What the user's text is compared with: the file as it was read last.
+struct Base {
+    /// `None` if there is no file.
+    bytes: Option<Vec<u8>>,
+    text: Zeroizing<String>,
+    /// Whether the editor was given this text, so that leaving it as it is means no change.
+    is_shown: bool,
+}
+
+impl Base {
+    fn new(opened: Option<Opened>, is_shown: bool) -> Self {
+        match opened {
+            Some(Opened { bytes, text }) => Self { bytes: Some(bytes), text, is_shown },
+            None => Self { bytes: None, text: Zeroizing::default(), is_shown },
+        }
+    }
+}
+
 impl Edit<'_> {
     fn run(&self, before: Option<Opened>, colored: bool) -> Result<Done> {
-        let mut bytes = before.as_ref().map(|opened| opened.bytes.clone());
-        let mut base = before.map(|opened| opened.text).unwrap_or_default();
-        let file = self.memory.write(&format!("{}.yaml", self.name), &base)?;
-        let mut is_known = true;
+        let mut base = Base::new(before, true);
+        let file = self.put(&base.text)?;
         loop {
-            let text = self.edited(&file)?;
-            // Notes of a merge go by saving, also where the values are right as they are.
-            let is_same = text == base;
-            let text = change::without_notes(&text);
-            if is_known && is_same && text == base {
-                return Ok(Done::Unchanged);
+            let bytes = self.edited(&file)?;
+            let error = match self.save(&mut base, &bytes, colored) {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => continue,
+                Err(error) => error,
+            };
+            if error.kind == Kind::Interrupted || !report::terminal::can_ask() {
+                return Err(error);
             }
-            if let Err(mistakes) = check(self.shown, &text) {
-                self.tell(&mistakes, &text, colored)?;
-                continue;
-            }
-            if self.folder.replace(self.name, bytes.as_deref(), &text)? == Replaced::Done {
-                return Ok(Done::Written);
-            }
-            // Somebody else has changed the file: what they wrote becomes the base.
-            let other = self.folder.open(self.name)?;
-            let other_text = other.as_ref().map_or("", |opened| opened.text.as_str());
-            let both = self.both(&base, other_text, &text)?;
-            match both {
-                Both::Merged(merged) => {
-                    let bytes = other.as_ref().map(|opened| opened.bytes.as_slice());
-                    if self.folder.replace(self.name, bytes, &merged)? == Replaced::Done {
-                        return Ok(Done::Written);
-                    }
-                    self.memory.write(&format!("{}.yaml", self.name), &merged)?;
-                }
-                Both::Reopen(text) => {
-                    self.memory.write(&format!("{}.yaml", self.name), &text)?;
-                }
-            }
-            // What is in the editor now is a change, even if the user leaves it as it is.
-            is_known = false;
-            bytes = other.as_ref().map(|opened| opened.bytes.clone());
-            base = other.map(|opened| opened.text).unwrap_or_default();
+            // A full disk, a mistake in the list of recipients: what was typed is not lost.
+            report::note(&format!("error: {error}"));
+            reopen_or_give_up()?;
+            base.is_shown = false;
         }
     }
 
-    fn edited(&self, file: &PathBuf) -> Result<Zeroizing<String>> {
+    /// Puts a text before the editor.
+    fn put(&self, text: &str) -> Result<PathBuf> {
+        self.memory.write(&format!("{}.yaml", self.name), text)
+    }
+
+    /// Runs the editor, and returns what it left.
+    fn edited(&self, file: &Path) -> Result<Zeroizing<Vec<u8>>> {
         IS_EDITING.store(true, Ordering::Relaxed);
         let edited = self.editor.edit(file);
         IS_EDITING.store(false, Ordering::Relaxed);
         edited?;
-        let text = std::fs::read(file).context(|| format!("cannot read `{}`", file.display()))?;
-        let text = String::from_utf8(text).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            Error::input(format!("`{}` is no text in UTF-8 from byte {at} on", self.shown))
-        })?;
-        Ok(Zeroizing::new(text))
+        let bytes = std::fs::read(file).context(|| format!("cannot read `{}`", file.display()))?;
+        Ok(Zeroizing::new(bytes))
+    }
+
+    /// Saves what is right and new; `None` if the editor has to be opened again.
+    fn save(&self, base: &mut Base, bytes: &[u8], colored: bool) -> Result<Option<Done>> {
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("not UTF-8 from byte {} on", error.valid_up_to());
+                let mistakes = Diagnostics::from(Diagnostic::nowhere(message));
+                self.tell(&mistakes, &String::from_utf8_lossy(bytes), colored)?;
+                return Ok(None);
+            }
+        };
+        // Notes of a merge go by saving, also where the values are right as they are.
+        let cleaned = change::without_notes(text);
+        if base.is_shown && text == *base.text && text == *cleaned {
+            return Ok(Some(Done::Unchanged));
+        }
+        if let Err(mistakes) = check(self.shown, &cleaned) {
+            self.tell(&mistakes, &cleaned, colored)?;
+            return Ok(None);
+        }
+        if self.folder.replace(self.name, base.bytes.as_deref(), &cleaned)? == Replaced::Done {
+            return Ok(Some(Done::Written));
+        }
+        // Somebody else has changed the file: what they wrote becomes the base, and what is in
+        // the editor is a change then, even if the user leaves it as it is.
+        let other = Base::new(self.folder.open(self.name)?, false);
+        let text = match self.both(&base.text, &other.text, &cleaned)? {
+            Both::Merged(text) => {
+                if self.folder.replace(self.name, other.bytes.as_deref(), &text)? == Replaced::Done
+                {
+                    return Ok(Some(Done::Written));
+                }
+                text
+            }
+            Both::Reopen(text) => text,
+        };
+        self.put(&text)?;
+        *base = other;
+        Ok(None)
     }
 
     /// Says what is wrong, and returns when the user wants to mend it.
@@ -160,10 +198,7 @@ impl Edit<'_> {
             return Err(self.aside(error.because(format!("line {line} is not YAML")), text));
         }
         report::note(&mistakes.render(colored));
-        match ask("Enter opens the editor again, `q` gives up and changes nothing: ")? {
-            Answer::Enter => Ok(()),
-            _ => Err(given_up()),
-        }
+        reopen_or_give_up()
     }
 
     /// What becomes of two changes of `base`: somebody else's, which is in the file, and the
@@ -213,6 +248,13 @@ impl Edit<'_> {
 enum Both {
     Merged(Zeroizing<String>),
     Reopen(Zeroizing<String>),
+}
+
+fn reopen_or_give_up() -> Result<()> {
+    match ask("Enter opens the editor again, `q` gives up and changes nothing: ")? {
+        Answer::Enter => Ok(()),
+        _ => Err(given_up()),
+    }
 }
 
 fn given_up() -> Error {
