@@ -27,6 +27,8 @@ pub mod manifest;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod resources;
+#[cfg(feature = "cli")]
+pub mod saved_plan;
 pub mod secret;
 pub mod size;
 #[cfg(feature = "cli")]

@@ -11,9 +11,12 @@ const ITEMS: &str = "sqlite3 /srv/flus.fr/shared/data/db.sqlite 'SELECT count(*)
 
 /// A release with a migration and a new file, and back: by revision, and by the history.
 pub(crate) fn goes_back(rufus: &mut LabServer) {
-    let project = tempfile::tempdir().unwrap();
-    let folder = project.path();
-    for part in ["inventory", "roles", "secrets"] {
+    // It outlives a failure, after which the lab still has to be ended from it.
+    let folder =
+        &Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("rollback-{}", rufus.address()));
+    let _ = std::fs::remove_dir_all(folder);
+    std::fs::create_dir(folder).unwrap();
+    for part in ["inventory", "roles", "secrets", "templates"] {
         let copied =
             Command::new("cp").arg("-r").arg(rufus.project.join(part)).arg(folder).status();
         assert!(copied.unwrap().success());
@@ -30,7 +33,7 @@ pub(crate) fn goes_back(rufus: &mut LabServer) {
     let v2 = v2.replacen("  nginx:\n", "  nginx:\n    worker_connections: 333\n", 1);
     std::fs::write(&group, v2).unwrap();
     commit(folder, "v2");
-    let before = std::mem::replace(&mut rufus.project, folder.to_path_buf());
+    let before = std::mem::replace(&mut rufus.project, folder.clone());
 
     let (code, said) = rufus.apply(&["--at", "HEAD~1"]);
     assert_eq!(code, 0, "{said}");

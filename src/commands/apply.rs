@@ -1,5 +1,7 @@
 //! `infra apply`: makes servers match the inventory.
 
+use std::path::PathBuf;
+
 use tokio::sync::watch;
 
 use crate::cli::Context;
@@ -10,14 +12,20 @@ use crate::report::{self, Report};
 use crate::session::{Selection, Session, runtime, tell};
 use crate::wire::RunOptions;
 
+use super::saved::Saved;
+
 /// The arguments of `infra apply`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("names", |names| names.required(false).required_unless_present("plan")))]
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
     /// Do not ask before changing anything.
     #[arg(long)]
     yes: bool,
+    /// Apply this plan, saved by `infra diff --out FILE`, if nothing has changed since.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["names", "only", "skip", "set", "at", "allow_data_loss"])]
+    plan: Option<PathBuf>,
     /// Apply to N servers at a time, in the order of the targets, and to no more once one has
     /// failed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -35,7 +43,7 @@ impl Args {
 
     /// Applies everything selected; `yes` without a question.
     pub fn of(selection: Selection, yes: bool) -> Self {
-        Self { selection, yes, serial: None, lock_wait: 0 }
+        Self { selection, yes, plan: None, serial: None, lock_wait: 0 }
     }
 }
 
@@ -48,10 +56,22 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
     let options =
         RunOptions { lock_wait_seconds: args.lock_wait, who: who(), ..RunOptions::default() };
-    let mut session = args.selection.open(context, options, false)?;
+    let saved = match &args.plan {
+        Some(path) => Some(Saved::open(path, args.selection.targets.lab, context)?),
+        None => None,
+    };
+    let mut session = match &saved {
+        Some(saved) => saved.session(&args.selection.targets, options, context)?,
+        None => args.selection.open(context, options, false)?,
+    };
     let runtime = runtime()?;
     let mut changed = session.names();
-    runtime.block_on(session.check())?;
+    let seen = runtime.block_on(session.check())?;
+    if let Some(saved) = &saved
+        && saved.refuse(&seen, &mut session.report)?
+    {
+        return Ok(session.report.finish()?);
+    }
     let with_changes = session.report.servers_with_changes();
     changed.retain(|name| with_changes.contains(name));
     let visits = std::mem::take(&mut session.visits);
@@ -129,7 +149,7 @@ async fn second_interrupt(stop: &watch::Sender<bool>) {
 }
 
 /// `user@machine`, for the history and the lock.
-fn who() -> String {
+pub(super) fn who() -> String {
     let named = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let user = named
         .filter(|name| !name.is_empty())

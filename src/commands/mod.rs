@@ -17,6 +17,7 @@ pub mod lab;
 pub mod man;
 pub mod render;
 pub mod rollback;
+mod saved;
 pub mod secrets;
 pub mod ssh;
 pub mod status;

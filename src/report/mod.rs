@@ -14,6 +14,6 @@ mod totals;
 pub use health::Health;
 pub use progress::ProgressLines;
 pub use run::{Report, end_line, error_line};
-pub use runs::{commit, history};
+pub use runs::{commit, history, short_commit};
 pub use terminal::{ColorChoice, Format, can_ask, note, print};
 pub use time::moment;

@@ -45,10 +45,15 @@ fn row(run: &RunRecord) -> [String; 6] {
 
 /// The commit of a run, short; `-` for a project outside git.
 pub fn commit(run: &RunRecord) -> String {
-    let Some(commit) = &run.commit else { return "-".to_owned() };
+    short_commit(run.commit.as_deref())
+}
+
+/// A commit, short; `-` outside git.
+pub fn short_commit(commit: Option<&str>) -> String {
+    let Some(commit) = commit else { return "-".to_owned() };
     let (hash, dirty) = match commit.strip_suffix("-dirty") {
         Some(hash) => (hash, "-dirty"),
-        None => (commit.as_str(), ""),
+        None => (commit, ""),
     };
     let short: String = hash.chars().take(COMMIT_DIGITS).collect();
     format!("{short}{dirty}")

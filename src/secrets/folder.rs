@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::identity::Callbacks;
 use super::open;
-use super::recipients::Recipients;
+use super::recipients::{Reader, Recipients};
 use super::replace::{self, Recovered};
 use super::store::{LAB_FILE, LAB_IDENTITY};
 use super::write;
@@ -149,13 +149,13 @@ impl Folder {
     /// Names the file that no identity opens, and who could.
     pub fn decrypt(&self, name: &str, bytes: &[u8]) -> Result<Zeroizing<String>> {
         let readers = || Recipients::names_of(&self.path, name);
-        let identities = || self.identities(name);
+        let identities = || self.identities(&Self::shown(name), name == LAB_FILE);
         open::decrypted(&Self::shown(name), bytes, identities, &self.callbacks, readers)
             .map_err(Error::from)
     }
 
-    fn identities(&self, name: &str) -> Result<&Identities> {
-        let is_lab = name == LAB_FILE;
+    /// The lab's identity, or ours; `shown` is the file to open.
+    fn identities(&self, shown: &str, is_lab: bool) -> Result<&Identities> {
         let cell = if is_lab { &self.lab_identities } else { &self.identities };
         let read = || {
             // What the lab's file holds is for everybody, and its identity lies beside it.
@@ -163,7 +163,7 @@ impl Folder {
             let source = IdentitySource { usual: beside, ..IdentitySource::default() };
             let source = if is_lab { &source } else { &self.source };
             source.load()?.ok_or_else(|| {
-                Error::input(format!("no identity to open `{}`", Self::shown(name))).hint(
+                Error::input(format!("no identity to open `{shown}`")).hint(
                     "name one with `--identity FILE`, or make one with `infra secrets keygen`",
                 )
             })
@@ -229,9 +229,58 @@ impl Folder {
     /// # Errors
     /// If none of them opens it.
     pub fn unwrap(&self, path: &str, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        let identities = || self.identities("");
+        let identities = || self.identities(path, false);
         open::decrypted_bytes(path, bytes, identities, &self.callbacks, Vec::new)
             .map_err(Error::from)
+    }
+
+    /// Encrypts `text`, shown as `path`, to those who may read each of the files `names`, or the
+    /// whole project where it has no files of secrets yet.
+    ///
+    /// # Errors
+    /// If there is nobody, or a recipient cannot be encrypted to.
+    pub fn wrap(&self, path: &str, text: &str, names: &[String]) -> Result<Vec<u8>> {
+        let recipients = self.recipients()?;
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        names.retain(|name| self.file(name).is_file());
+        if names.is_empty() {
+            names.push("all");
+        }
+        let reads_all = |reader: &&Reader| names.iter().all(|name| reader.reads(name));
+        let mut readers: Vec<&Reader> = recipients.readers.iter().filter(reads_all).collect();
+        // age lets a passphrase open only what has no other recipient.
+        if readers.iter().any(|reader| !reader.is_passphrase()) {
+            readers.retain(|reader| !reader.is_passphrase());
+        }
+        if readers.is_empty() {
+            let names: Vec<String> = names.iter().map(|name| Self::shown(name)).collect();
+            return Err(Error::input(format!("cannot encrypt `{path}`"))
+                .because(format!("no recipient reads all of `{}`", names.join("`, `")))
+                .hint("name one in `secrets/recipients.yaml`: `you: { key: age1… }`"));
+        }
+        write::encrypted(path, text, &readers, &self.callbacks)
+    }
+
+    /// Opens what [`Folder::wrap`] encrypted; what is about the lab with the lab's identity, where
+    /// the project has secrets for it.
+    ///
+    /// # Errors
+    /// If no identity opens it.
+    pub fn unwrap_own(&self, path: &str, bytes: &[u8], lab: bool) -> Result<Zeroizing<Vec<u8>>> {
+        let is_lab = lab && self.file(LAB_FILE).is_file();
+        let identities = || self.identities(path, is_lab);
+        open::decrypted_bytes(path, bytes, identities, &self.callbacks, Vec::new).map_err(
+            |refusal| match refusal {
+                open::Refusal::NotForUs(error) => error.hint(
+                    "it is encrypted to those who read its secrets: name such an identity with \
+                     `--identity`; a plan for the lab needs `--lab`",
+                ),
+                open::Refusal::Broken(error) if error.hint.is_none() => {
+                    error.hint("the file may be damaged: make it again")
+                }
+                open::Refusal::Broken(error) => error,
+            },
+        )
     }
 
     /// Keeps other commands from writing, completes what a killed one had decided, and removes

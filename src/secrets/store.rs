@@ -107,16 +107,20 @@ impl Store {
         self.shelf.as_ref().is_none_or(|shelf| shelf.is_closed.load(Ordering::Relaxed))
     }
 
+    /// The names of the files that `server` may read, weakest first.
+    pub fn files_of(server: &str, groups: &[String], lab: bool) -> Vec<String> {
+        if lab {
+            return vec![LAB_FILE.to_owned()];
+        }
+        let groups = groups.iter().map(String::as_str);
+        let names = std::iter::once("all").chain(groups).chain(std::iter::once(server));
+        names.map(str::to_owned).collect()
+    }
+
     /// What `server` may read: `all`, its groups, and its own file, the later ones stronger.
     pub fn for_server(&self, server: &str, groups: &[String]) -> Secrets {
         let Some(files) = &self.shelf else { return Secrets::placeholders() };
-        let names: Vec<&str> = if files.lab {
-            vec![LAB_FILE]
-        } else {
-            let groups = groups.iter().map(String::as_str);
-            std::iter::once("all").chain(groups).chain(std::iter::once(server)).collect()
-        };
-        let names = names.into_iter().map(str::to_owned).collect();
+        let names = Self::files_of(server, groups, files.lab);
         Secrets::in_files(Files { shelf: Arc::clone(files), names })
     }
 }

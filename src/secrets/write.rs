@@ -93,6 +93,23 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     synced.context(what)
 }
 
+/// Writes a file that only its owner may read, in one step: at every moment it is there either as
+/// a whole or not at all.
+///
+/// # Errors
+/// Names the file.
+pub fn create(path: &Path, bytes: &[u8]) -> Result<()> {
+    let what = || format!("cannot write `{}`", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    // Its mode is 0600.
+    let file = tempfile::Builder::new().prefix(BEGINNING).suffix(END).tempfile_in(folder);
+    let mut file = file.context(what)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).context(what)?;
+    file.persist(path).map_err(|error| Error::failed(what()).because(error.error))?;
+    Ok(())
+}
+
 /// Removes what runs left that were killed while they wrote. Only for who holds the lock.
 pub(super) fn remove_leftovers(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,6 +1,7 @@
 //! `infra diff` and `infra apply` as a user runs them, on a real sshd: output and exit codes.
 
 mod rotation;
+mod saved;
 mod secrets;
 
 use std::fs;

@@ -1,7 +1,9 @@
 //! What `diff`, `apply` and `facts` have in common: which servers, their manifests, the
 //! connections, the report.
 
-use std::collections::BTreeSet;
+mod narrow;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,17 +11,20 @@ use std::sync::Arc;
 use crate::cli::Context;
 use crate::commands::lab::LabFolder;
 use crate::compile::Compiler;
-use crate::diagnostic::{Diagnostics, nearest};
+use crate::diagnostic::Diagnostics;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::fleet::{Fleet, News, Server};
 use crate::inventory::{Inventory, Project, SshSettings};
-use crate::manifest::{Expect, Manifest, Resource, ResourceId};
+use crate::manifest::{Expect, Manifest};
 use crate::report::{self, ProgressLines, Report};
 use crate::resources::Spec;
+use crate::saved_plan::Seen;
 use crate::secrets::Store;
 use crate::transport::{Person, Terminal, Transport};
 use crate::wire::RunOptions;
+
+use narrow::{Unseen, narrow, without_values};
 
 /// On how many servers is worked at once.
 const JOBS: u16 = 50;
@@ -32,7 +37,7 @@ pub struct Targets {
     names: Vec<String>,
     /// The throw-away servers of `infra lab up` instead of the real ones.
     #[arg(long)]
-    lab: bool,
+    pub lab: bool,
     #[command(flatten)]
     lab_folder: LabFolder,
     /// Work on at most this many servers at once.
@@ -44,7 +49,8 @@ pub struct Targets {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Selection {
     #[command(flatten)]
-    targets: Targets,
+    /// The servers.
+    pub targets: Targets,
     /// Only these roles and resources (`nginx`, `file:/etc/motd`), and the services they notify.
     #[arg(long, value_name = "ROLE|RESOURCE", value_delimiter = ',')]
     only: Vec<String>,
@@ -71,6 +77,8 @@ pub struct Session {
     pub fleet: Fleet,
     servers: Vec<Server>,
     options: RunOptions,
+    /// The files of secrets that the manifests may hold values of.
+    pub secret_files: Vec<String>,
     /// In the lab, how to look at what the servers do: command lines.
     pub visits: Vec<String>,
 }
@@ -130,6 +138,29 @@ impl Targets {
             return Ok(None);
         }
         Ok(Some(self.lab_folder.open()?.os(name)?.name()))
+    }
+
+    /// A session about manifests that were compiled before; how their servers are reached is read
+    /// anew.
+    ///
+    /// # Errors
+    /// Mistakes in the inventory; a server that is not in it any more.
+    pub fn restore(
+        &self,
+        context: &Context,
+        manifests: Vec<Manifest>,
+        options: RunOptions,
+    ) -> anyhow::Result<Session> {
+        let project = context.project()?;
+        let inventory = Inventory::load(&project, self.lab, &[])?;
+        let store = self.store(&project, context);
+        let compiler = Compiler::new(&project, &inventory, &store);
+        let mut servers = Vec::new();
+        for manifest in manifests {
+            let ssh = self.login(&compiler, &inventory, &store, &manifest.server)?;
+            servers.push(Server { ssh, manifest: Arc::new(manifest) });
+        }
+        Ok(Session::new(context, self, servers, options)?)
     }
 
     /// Connections to servers. `lines` make way for questions.
@@ -197,16 +228,18 @@ impl Selection {
             None => project,
         };
         let compiled = self.compile(&project, context, without_secrets);
-        let (servers, unseen) = compiled.map_err(|error| match &self.at {
-            Some(revision) => at_revision(error, revision),
-            None => error,
-        })?;
+        let Compiled { servers, unseen, secret_files } =
+            compiled.map_err(|error| match &self.at {
+                Some(revision) => at_revision(error, revision),
+                None => error,
+            })?;
         let partial = !self.only.is_empty() || !self.skip.is_empty();
         let withheld = unseen.iter().map(|(_, id)| id.clone()).collect();
         let allow_data_loss = self.allow_data_loss;
         let commit = project.commit();
         let options = RunOptions { partial, withheld, allow_data_loss, commit, ..options };
         let mut session = Session::new(context, &self.targets, servers, options)?;
+        session.secret_files = secret_files.into_iter().collect();
         for (server, id) in unseen {
             let message = format!("`{id}` depends on secrets and is not compared");
             session.report.event(&server, &Event::Warning { message })?;
@@ -214,13 +247,13 @@ impl Selection {
         Ok(session)
     }
 
-    /// The manifests of the servers, and the resources that are left out of them.
+    /// The manifests of the servers.
     fn compile(
         &self,
         project: &Project,
         context: &Context,
         without_secrets: bool,
-    ) -> anyhow::Result<(Vec<Server>, Vec<Unseen>)> {
+    ) -> anyhow::Result<Compiled> {
         let (inventory, names) = self.targets.load(project, &self.set)?;
         let store = if without_secrets {
             Store::placeholders()
@@ -228,8 +261,7 @@ impl Selection {
             self.targets.store(project, context)
         };
         let compiler = Compiler::new(project, &inventory, &store);
-        let mut servers = Vec::new();
-        let mut unseen = Vec::new();
+        let mut found = Compiled::default();
         let mut mistakes = Diagnostics::new();
         for name in &names {
             let os = self.targets.lab_os(name)?;
@@ -247,16 +279,26 @@ impl Selection {
                 manifest.expect = Expect { os: os.map(str::to_owned), ..Expect::default() };
             }
             if !store.has_identity() {
-                unseen.extend(without_values(&mut manifest, without_secrets)?);
+                found.unseen.extend(without_values(&mut manifest, without_secrets)?);
             }
-            servers.push(Server { ssh, manifest: Arc::new(manifest) });
+            if let Some(server) = inventory.servers.get(name) {
+                let files = Store::files_of(name, &server.groups, self.targets.lab);
+                found.secret_files.extend(files);
+            }
+            found.servers.push(Server { ssh, manifest: Arc::new(manifest) });
         }
-        mistakes.into_result((servers, unseen)).map_err(Into::into)
+        mistakes.into_result(found).map_err(Into::into)
     }
 }
 
-/// A resource that is not compared, after the server it is on.
-type Unseen = (String, ResourceId);
+/// What the compiler makes of the project for a session.
+#[derive(Default)]
+struct Compiled {
+    servers: Vec<Server>,
+    /// The resources that are left out of the manifests.
+    unseen: Vec<Unseen>,
+    secret_files: BTreeSet<String>,
+}
 
 /// Where files may lie for a moment.
 fn scratch() -> PathBuf {
@@ -290,29 +332,6 @@ fn visits(server: &Server) -> Vec<String> {
     lines
 }
 
-/// Takes the resources that hold secrets out of a manifest that was compiled without their
-/// values, and returns what was taken.
-///
-/// # Errors
-/// If the values are needed.
-fn without_values(manifest: &mut Manifest, is_wanted: bool) -> Result<Vec<Unseen>> {
-    let holds_secrets = |resource: &Resource| !resource.secrets.is_empty();
-    let unseen: Vec<Unseen> = manifest
-        .resources
-        .iter()
-        .filter(|resource| holds_secrets(resource))
-        .map(|resource| (manifest.server.clone(), resource.id.clone()))
-        .collect();
-    if let (Some((server, id)), false) = (unseen.first(), is_wanted) {
-        return Err(Error::input(format!("no identity opens the secrets of `{server}`"))
-            .because(format!("`{id}` needs them"))
-            .hint("name your key with `--identity`, or look with `infra diff --no-secrets`"));
-    }
-    manifest.resources.retain(|resource| !holds_secrets(resource));
-    manifest.secrets.clear();
-    Ok(unseen)
-}
-
 impl Session {
     /// A session about servers whose manifests are compiled.
     fn new(
@@ -325,12 +344,23 @@ impl Session {
         let report = Report::new(context.output, context.verbose > 0, context.colored(), manifests);
         let visits = if targets.lab { servers.iter().flat_map(visits).collect() } else { vec![] };
         let fleet = targets.fleet(report.lines())?;
-        Ok(Self { report, fleet, servers, options, visits })
+        let secret_files = Vec::new();
+        Ok(Self { report, fleet, servers, options, secret_files, visits })
     }
 
     /// The names of the servers, in the order of the targets.
     pub fn names(&self) -> Vec<String> {
         self.servers.iter().map(|server| server.manifest.server.clone()).collect()
+    }
+
+    /// What the servers should be, until they are checked.
+    pub fn manifests(&self) -> Vec<Arc<Manifest>> {
+        self.servers.iter().map(|server| Arc::clone(&server.manifest)).collect()
+    }
+
+    /// How the runs go about their work.
+    pub fn options(&self) -> &RunOptions {
+        &self.options
     }
 
     /// Makes the plans of all servers, and hands what is found to `tell` instead of the report.
@@ -342,11 +372,19 @@ impl Session {
         self.fleet.check(servers, &self.options, tell).await
     }
 
-    /// Makes the plans of all servers.
-    pub async fn check(&mut self) -> io::Result<()> {
+    /// Makes the plans of all servers, and returns what was seen of each.
+    pub async fn check(&mut self) -> io::Result<BTreeMap<String, Seen>> {
+        let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
         let report = &mut self.report;
         let servers = std::mem::take(&mut self.servers);
-        self.fleet.check(servers, &self.options, |server, news| tell(report, server, news)).await
+        let tell = |server: &str, news: News| {
+            if let News::Event(event) = &news {
+                seen.entry(server.to_owned()).or_default().add(event);
+            }
+            tell(report, server, news)
+        };
+        self.fleet.check(servers, &self.options, tell).await?;
+        Ok(seen)
     }
 }
 
@@ -365,39 +403,4 @@ pub fn tell(report: &mut Report, server: &str, news: News) -> io::Result<()> {
 /// A runtime for one command; those that connect to nothing do not pay for it.
 pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-/// Leaves in the manifest what `only` names, without what `skip` names. The services that a
-/// resource notifies stay with it.
-fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) -> Result<()> {
-    let resources = &manifest.resources;
-    for name in only.iter().chain(skip) {
-        if !resources.iter().any(|resource| is_named(resource, name)) {
-            let server = &manifest.server;
-            let error = Error::input(format!("`{server}` has no role or resource `{name}`"));
-            let ids = resources.iter().map(|resource| resource.id.to_string());
-            let known: Vec<String> =
-                resources.iter().map(|resource| resource.role.clone()).chain(ids).collect();
-            let near = nearest(name, known.iter().map(String::as_str));
-            return Err(match near {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error,
-            });
-        }
-    }
-    let is_wanted = |resource: &Resource| {
-        (only.is_empty() || only.iter().any(|name| is_named(resource, name)))
-            && !skip.iter().any(|name| is_named(resource, name))
-    };
-    let mut kept = BTreeSet::new();
-    for resource in resources.iter().filter(|resource| is_wanted(resource)) {
-        kept.insert(resource.id.clone());
-        kept.extend(resource.reload.iter().chain(&resource.restart).cloned());
-    }
-    manifest.resources.retain(|resource| kept.contains(&resource.id));
-    Ok(())
-}
-
-fn is_named(resource: &Resource, name: &str) -> bool {
-    resource.role == name || resource.id.to_string() == name
 }

@@ -1,0 +1,68 @@
+//! A part of a manifest: what the user named, and what can be compared without secrets.
+
+use std::collections::BTreeSet;
+
+use crate::diagnostic::nearest;
+use crate::error::{Error, Result};
+use crate::manifest::{Manifest, Resource, ResourceId};
+
+/// A resource that is not compared, after the server it is on.
+pub(super) type Unseen = (String, ResourceId);
+
+/// Takes the resources that hold secrets out of a manifest that was compiled without their
+/// values, and returns what was taken.
+///
+/// # Errors
+/// If the values are needed.
+pub(super) fn without_values(manifest: &mut Manifest, is_wanted: bool) -> Result<Vec<Unseen>> {
+    let holds_secrets = |resource: &Resource| !resource.secrets.is_empty();
+    let unseen: Vec<Unseen> = manifest
+        .resources
+        .iter()
+        .filter(|resource| holds_secrets(resource))
+        .map(|resource| (manifest.server.clone(), resource.id.clone()))
+        .collect();
+    if let (Some((server, id)), false) = (unseen.first(), is_wanted) {
+        return Err(Error::input(format!("no identity opens the secrets of `{server}`"))
+            .because(format!("`{id}` needs them"))
+            .hint("name your key with `--identity`, or look with `infra diff --no-secrets`"));
+    }
+    manifest.resources.retain(|resource| !holds_secrets(resource));
+    manifest.secrets.clear();
+    Ok(unseen)
+}
+
+/// Leaves in the manifest what `only` names, without what `skip` names. The services that a
+/// resource notifies stay with it.
+pub(super) fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) -> Result<()> {
+    let resources = &manifest.resources;
+    for name in only.iter().chain(skip) {
+        if !resources.iter().any(|resource| is_named(resource, name)) {
+            let server = &manifest.server;
+            let error = Error::input(format!("`{server}` has no role or resource `{name}`"));
+            let ids = resources.iter().map(|resource| resource.id.to_string());
+            let known: Vec<String> =
+                resources.iter().map(|resource| resource.role.clone()).chain(ids).collect();
+            let near = nearest(name, known.iter().map(String::as_str));
+            return Err(match near {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        }
+    }
+    let is_wanted = |resource: &Resource| {
+        (only.is_empty() || only.iter().any(|name| is_named(resource, name)))
+            && !skip.iter().any(|name| is_named(resource, name))
+    };
+    let mut kept = BTreeSet::new();
+    for resource in resources.iter().filter(|resource| is_wanted(resource)) {
+        kept.insert(resource.id.clone());
+        kept.extend(resource.reload.iter().chain(&resource.restart).cloned());
+    }
+    manifest.resources.retain(|resource| kept.contains(&resource.id));
+    Ok(())
+}
+
+fn is_named(resource: &Resource, name: &str) -> bool {
+    resource.role == name || resource.id.to_string() == name
+}
