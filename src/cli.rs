@@ -8,6 +8,7 @@ use clap::Parser;
 
 use crate::commands::Command;
 use crate::diagnostic::Diagnostics;
+use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::inventory::Project;
 use crate::report::{self, ColorChoice, Format};
@@ -34,7 +35,8 @@ struct GlobalArgs {
     /// `~/.ssh/id_ed25519`]. `INFRA_IDENTITY` may hold the identity itself.
     #[arg(long, global = true, value_name = "FILE", env = "INFRA_IDENTITY_FILE")]
     identity: Option<PathBuf>,
-    /// How results are written: text for people, or one JSON object a line.
+    /// How results are written: text for people, one JSON object a line, or (`diff`, `status`) a
+    /// comment for a merge request.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
     output: Format,
     /// Show more: resources that are as they should be, and what ssh is asked; twice for more.
@@ -93,13 +95,22 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         verbose: cli.global.verbose,
         color: cli.global.color,
     };
-    match cli.command.run(&context) {
+    match run(&cli.command, &context) {
         Ok(code) => code,
         Err(error) => {
             report::terminal::print_error(&error, report::terminal::colored_errors(context.color));
             ExitCode::of_error(&error)
         }
     }
+}
+
+/// Runs the subcommand, if it can write what is asked for.
+fn run(command: &Command, context: &Context) -> anyhow::Result<ExitCode> {
+    if context.output == Format::Markdown && !command.has_markdown() {
+        let error = Error::input("only `infra diff` and `infra status` write markdown");
+        return Err(error.hint("`--output json` is for programs").into());
+    }
+    command.run(context)
 }
 
 /// Where identities may be, the environment included.

@@ -45,7 +45,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
     let plural = if servers == 1 { "server" } else { "servers" };
     report::print(&match context.output {
-        Format::Human => format!("{servers} {plural} ok, {resources} resources\n"),
+        Format::Human | Format::Markdown => {
+            format!("{servers} {plural} ok, {resources} resources\n")
+        }
         Format::Json => {
             let totals = serde_json::json!({ "servers": servers, "resources": resources });
             format!("{totals}\n")

@@ -50,7 +50,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     };
     let text = match context.output {
         Format::Json => serde_json::to_string(&schema)? + "\n",
-        Format::Human => page(kind, schema.as_value()),
+        Format::Human | Format::Markdown => page(kind, schema.as_value()),
     };
     report::print(&text)?;
     Ok(ExitCode::Done)

@@ -50,7 +50,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
 fn list(context: &Context) -> anyhow::Result<ExitCode> {
     let inventory = Inventory::load(&context.project()?, false, &[])?;
     report::print(&match context.output {
-        Format::Human => list_for_people(&inventory),
+        Format::Human | Format::Markdown => list_for_people(&inventory),
         Format::Json => list_as_json(&inventory),
     })?;
     Ok(ExitCode::Done)
@@ -111,8 +111,12 @@ impl Show {
             let Some(server) = input.inventory.servers.get(name) else { continue };
             let roles = compiler.params(server)?;
             documents.push(match context.output {
-                Format::Human if names.len() == 1 => self.document(server, &roles),
-                Format::Human => format!("# {name}\n{}", self.document(server, &roles)),
+                Format::Human | Format::Markdown if names.len() == 1 => {
+                    self.document(server, &roles)
+                }
+                Format::Human | Format::Markdown => {
+                    format!("# {name}\n{}", self.document(server, &roles))
+                }
                 Format::Json => self.object(server, &roles),
             });
         }

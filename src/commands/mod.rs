@@ -66,6 +66,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether `--output markdown` means something to it.
+    pub fn has_markdown(&self) -> bool {
+        matches!(self, Self::Diff(_) | Self::Status(_))
+    }
+
     /// Runs the subcommand.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         }
         let text = match context.output {
             Format::Json => serde_json::to_string(&document)? + "\n",
-            Format::Human => serde_yaml::to_string(&document)?,
+            Format::Human | Format::Markdown => serde_yaml::to_string(&document)?,
         };
         report::print(&text)?;
     }

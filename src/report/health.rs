@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Format;
 use super::json::{error_object, plan_totals};
+use super::markdown;
 use super::run::end_line;
 use super::runs::{commit, end, table};
 use super::terminal::escape;
@@ -56,10 +57,16 @@ impl Health {
         let head = ["SERVER", "STATE", "PENDING", "DRIFT", "OWED", "LAST RUN"].map(str::to_owned);
         let rows: Vec<[String; 6]> =
             std::iter::once(head).chain(self.servers.iter().map(row)).collect();
-        let mut text = table(&rows);
+        let mut text = match format {
+            Format::Markdown => markdown::table(&rows),
+            Format::Human | Format::Json => table(&rows),
+        };
         for (name, totals) in &self.servers {
             if let Some((_, error)) = totals.failures.first() {
-                text.push_str(&escape(&format!("{name}: {}\n", error.message)));
+                let line = escape(&format!("{name}: {}\n", error.message));
+                // A line of its own is a paragraph of its own.
+                text.push_str(if format == Format::Markdown { "\n" } else { "" });
+                text.push_str(&line);
             }
         }
         text
@@ -192,6 +199,17 @@ gone: cannot reach `gone`
 "
         );
         assert_eq!(health.exit_code(), ExitCode::Unreachable);
+        let markdown = health.render(Format::Markdown);
+        let lines: Vec<&str> = markdown.lines().take(3).collect();
+        assert_eq!(
+            lines,
+            [
+                "| SERVER | STATE | PENDING | DRIFT | OWED | LAST RUN |",
+                "| --- | --- | --- | --- | --- | --- |",
+                "| cut | cut | 0 | 0 | 0 | 2023-11-14 22:13 UTC by ana@laptop, 0123456789, cut |",
+            ]
+        );
+        assert!(markdown.ends_with("| never |\n\ngone: cannot reach `gone`\n"), "{markdown}");
         let json = health.render(Format::Json);
         let lines: Vec<Value> =
             json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

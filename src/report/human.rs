@@ -2,14 +2,14 @@
 
 use super::difference::{Mask, ShownField};
 use super::terminal::escape;
-use super::totals::Totals;
+use super::totals::{Counts, Totals};
 use crate::error::Error;
 use crate::events::{Event, Mark, Outcome, RunRecord, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::Change;
 
 /// Longer differences are cut unless `-v` is given.
-const MOST_DIFF_LINES: usize = 60;
+pub(super) const MOST_DIFF_LINES: usize = 60;
 
 /// How text is written.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Style {
 
 /// The colors there are, by what they say.
 #[derive(Clone, Copy)]
-enum Tone {
+pub(super) enum Tone {
     Create,
     Change,
     Remove,
@@ -55,26 +55,10 @@ impl Style {
         outcome: &Outcome,
         mark: Option<Mark>,
     ) -> String {
-        let (tone, symbol, word) = match outcome {
-            Outcome::Ok | Outcome::Deferred if !self.verbose => return String::new(),
-            Outcome::Ok => (Tone::Quiet, ' ', "ok".to_owned()),
-            Outcome::Deferred => (Tone::Quiet, '?', "verified after the changes".to_owned()),
-            Outcome::Changed(Change::Create(_)) => (Tone::Create, '+', "create".to_owned()),
-            Outcome::Changed(Change::Update(_)) => (Tone::Change, '~', "change".to_owned()),
-            Outcome::Changed(Change::Remove) => (Tone::Remove, '-', "remove".to_owned()),
-            Outcome::Released { because } => {
-                (Tone::Remove, ' ', format!("no longer managed: {because}"))
-            }
-            Outcome::Unknown { after } => {
-                (Tone::Change, '?', format!("change or ok, known after {after}"))
-            }
-            Outcome::Skipped { because } => {
-                (Tone::Quiet, ' ', format!("skipped, because {because} failed"))
-            }
-            Outcome::Failed(error) => (Tone::Failure, '!', format!("failed: {}", error.message)),
-        };
-        let why = mark.map(why).unwrap_or_default();
-        let text = escape(&format!("{symbol} {id}  {word}{why}"));
+        if matches!(outcome, Outcome::Ok | Outcome::Deferred) && !self.verbose {
+            return String::new();
+        }
+        let (tone, text) = planned(id, outcome, mark);
         let mut lines = self.line(&manifest.server, &self.paint(tone, &text));
         if let Outcome::Changed(change) = outcome {
             let fields = Mask::new(manifest, resource).fields(change);
@@ -92,24 +76,14 @@ impl Style {
         if fields.is_empty() {
             return String::new();
         }
-        let indent = " ".repeat(self.width + 6);
-        let texts: Vec<String> =
-            fields.iter().map(|field| format!("{}: {}", field.name, field.desired)).collect();
-        let text = format!("{indent}{}", escape_line(&texts.join(", ")));
+        let text = format!("{}{}", " ".repeat(self.width + 6), on_one_line(fields));
         format!("{}\n", self.paint(Tone::Quiet, &text))
     }
 
     /// The lines about one field, indented below their resource.
     fn field(self, field: &ShownField) -> String {
         let indent = " ".repeat(self.width + 6);
-        let values = match &field.current {
-            Some(current) if *current == field.desired && !field.diff.is_empty() => {
-                field.desired.clone()
-            }
-            Some(current) => format!("{current} → {}", field.desired),
-            None => field.desired.clone(),
-        };
-        let mut lines = format!("{indent}{}: {}\n", escape(&field.name), escape_line(&values));
+        let mut lines = format!("{indent}{}\n", values(field));
         let shown = if self.verbose { field.diff.len() } else { MOST_DIFF_LINES };
         for line in field.diff.iter().take(shown) {
             let text = format!("{indent}  {}", escape_line(line));
@@ -181,23 +155,7 @@ impl Style {
     pub(super) fn plan_totals(self, server: &str, totals: &Totals) -> String {
         let plan = totals.plan;
         let mut parts = vec![format!("{} ok", plan.ok)];
-        let drifted = plan.drifted;
-        for (count, word) in [
-            (plan.create, "to create"),
-            (plan.change, "to change"),
-            (plan.remove, "to remove"),
-            (plan.released, "no longer managed"),
-            (plan.unknown, "known later"),
-            (plan.deferred, "to verify"),
-            (plan.failed, "failed"),
-        ] {
-            if count > 0 {
-                parts.push(format!("{count} {word}"));
-            }
-        }
-        if drifted > 0 {
-            parts.push(format!("{drifted} of them drift"));
-        }
+        parts.extend(counts(plan));
         let mut line = format!("{}: {}", resources(plan.all()), parts.join(", "));
         if totals.memory.reboot_needed {
             line.push_str("; it asks for a reboot");
@@ -246,8 +204,72 @@ impl Style {
     }
 }
 
+/// What the check found of one resource, on one line.
+pub(super) fn planned(id: &ResourceId, outcome: &Outcome, mark: Option<Mark>) -> (Tone, String) {
+    let (tone, symbol, word) = match outcome {
+        Outcome::Ok => (Tone::Quiet, ' ', "ok".to_owned()),
+        Outcome::Deferred => (Tone::Quiet, '?', "verified after the changes".to_owned()),
+        Outcome::Changed(Change::Create(_)) => (Tone::Create, '+', "create".to_owned()),
+        Outcome::Changed(Change::Update(_)) => (Tone::Change, '~', "change".to_owned()),
+        Outcome::Changed(Change::Remove) => (Tone::Remove, '-', "remove".to_owned()),
+        Outcome::Released { because } => {
+            (Tone::Remove, ' ', format!("no longer managed: {because}"))
+        }
+        Outcome::Unknown { after } => {
+            (Tone::Change, '?', format!("change or ok, known after {after}"))
+        }
+        Outcome::Skipped { because } => {
+            (Tone::Quiet, ' ', format!("skipped, because {because} failed"))
+        }
+        Outcome::Failed(error) => (Tone::Failure, '!', format!("failed: {}", error.message)),
+    };
+    let why = mark.map(why).unwrap_or_default();
+    (tone, escape_line(&format!("{symbol} {id}  {word}{why}")))
+}
+
+/// The fields of something new.
+pub(super) fn on_one_line(fields: &[ShownField]) -> String {
+    let texts: Vec<String> =
+        fields.iter().map(|field| format!("{}: {}", field.name, field.desired)).collect();
+    escape_line(&texts.join(", "))
+}
+
+/// A field's name and its values, before and after.
+pub(super) fn values(field: &ShownField) -> String {
+    let values = match &field.current {
+        Some(current) if *current == field.desired && !field.diff.is_empty() => {
+            field.desired.clone()
+        }
+        Some(current) => format!("{current} → {}", field.desired),
+        None => field.desired.clone(),
+    };
+    escape_line(&format!("{}: {values}", field.name))
+}
+
+/// The numbers of a plan beside those that are as they should be.
+pub(super) fn counts(plan: Counts) -> Vec<String> {
+    let mut parts = Vec::new();
+    for (count, word) in [
+        (plan.create, "to create"),
+        (plan.change, "to change"),
+        (plan.remove, "to remove"),
+        (plan.released, "no longer managed"),
+        (plan.unknown, "known later"),
+        (plan.deferred, "to verify"),
+        (plan.failed, "failed"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {word}"));
+        }
+    }
+    if plan.drifted > 0 {
+        parts.push(format!("{} of them drift", plan.drifted));
+    }
+    parts
+}
+
 /// Text that is one line, whatever it holds.
-fn escape_line(text: &str) -> String {
+pub(super) fn escape_line(text: &str) -> String {
     escape(text).replace('\n', "\\n")
 }
 

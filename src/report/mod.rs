@@ -4,6 +4,7 @@ mod difference;
 mod health;
 mod human;
 mod json;
+mod markdown;
 mod progress;
 mod run;
 mod runs;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::human::Style;
 use super::json;
+use super::markdown::{self, Entry};
 use super::progress::{Progress, ProgressLines};
 use super::terminal::{Format, print};
 use super::totals::Totals;
@@ -30,6 +31,8 @@ struct Server {
     totals: Totals,
     /// The lines of the plan, printed together when it is complete.
     plan: String,
+    /// The same for markdown, written when all is known.
+    entries: Vec<Entry>,
 }
 
 impl Report {
@@ -91,6 +94,11 @@ impl Report {
                 text
             }
             Format::Human => server.text(self.style, event),
+            Format::Markdown => {
+                let entry = markdown::entry(&server.manifest, |id| server.resource(id), event);
+                server.entries.extend(entry);
+                String::new()
+            }
         };
         self.print(&text)
     }
@@ -100,7 +108,7 @@ impl Report {
         self.progress.done(name);
         let text = match self.format {
             Format::Json => error_line(name, &error),
-            Format::Human => String::new(),
+            Format::Human | Format::Markdown => String::new(),
         };
         if let Some(server) = self.servers.get_mut(name) {
             server.totals.failures.push((None, error));
@@ -148,6 +156,8 @@ impl Report {
         let mut text = String::new();
         if self.format == Format::Json {
             text = end_line(code);
+        } else if self.format == Format::Markdown {
+            text = self.markdown();
         } else {
             for (name, server) in &self.servers {
                 for (id, error) in &server.totals.failures {
@@ -158,6 +168,13 @@ impl Report {
         }
         self.print(&text)?;
         Ok(code)
+    }
+
+    /// Everything for a comment on a merge request.
+    pub(super) fn markdown(&self) -> String {
+        let servers = self.servers.iter();
+        let servers = servers.map(|(name, server)| (&**name, &server.totals, &*server.entries));
+        markdown::render(&servers.collect::<Vec<_>>(), self.changes())
     }
 
     /// Asks the person at the terminal; only `yes` means yes.
@@ -184,7 +201,13 @@ impl Server {
     fn new(manifest: Arc<Manifest>) -> Self {
         let ids = manifest.resources.iter().map(|resource| resource.id.clone());
         let index = ids.enumerate().map(|(index, id)| (id, index)).collect();
-        Self { manifest, index, totals: Totals::default(), plan: String::new() }
+        Self {
+            manifest,
+            index,
+            totals: Totals::default(),
+            plan: String::new(),
+            entries: Vec::new(),
+        }
     }
 
     fn resource(&self, id: &ResourceId) -> Option<&Resource> {

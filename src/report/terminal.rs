@@ -14,6 +14,8 @@ pub enum Format {
     Human,
     /// One JSON object a line.
     Json,
+    /// A summary for a comment on a merge request; only `diff` and `status` have one.
+    Markdown,
 }
 
 /// When color is used.

@@ -128,6 +128,11 @@ impl Totals {
         }
     }
 
+    /// Whether there is anything to tell beside "as it should be".
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.has_changes() && self.failures.is_empty() && !self.memory.reboot_needed
+    }
+
     /// Whether an apply would do anything.
     pub(super) fn has_changes(&self) -> bool {
         let plan = self.plan;

@@ -159,7 +159,7 @@ fn status(lab: &Lab, format: Format) -> anyhow::Result<()> {
     for server in lab.status()? {
         match format {
             Format::Json => text.push_str(&serde_json::to_string(&server)?),
-            Format::Human => {
+            Format::Human | Format::Markdown => {
                 let state = if server.pid.is_some() { "up" } else { "ended" };
                 let (name, os, address) = (server.name, server.os, server.address);
                 write!(text, "{name:<20} {os:<10} {address:<15} {state}")?;

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
     let plural = if count == 1 { "secret" } else { "secrets" };
     report::print(&match context.output {
-        Format::Human => format!("{path}  {count} {plural} imported\n"),
+        Format::Human | Format::Markdown => format!("{path}  {count} {plural} imported\n"),
         Format::Json => {
             let object = serde_json::json!({ "file": path, "imported": count, "plain": plain });
             format!("{object}\n")

@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     write(&file, &bytes)?;
     report::note(&format!("wrote `{}`; keep a copy of it in a safe place", file.display()));
     report::print(&match context.output {
-        Format::Human => format!("{public}\n"),
+        Format::Human | Format::Markdown => format!("{public}\n"),
         Format::Json => format!("{}\n", serde_json::json!({ "recipient": public, "file": file })),
     })?;
     Ok(ExitCode::Done)

@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         files.insert(name, keys.into());
     }
     report::print(&match context.output {
-        Format::Human => text,
+        Format::Human | Format::Markdown => text,
         Format::Json => format!("{}\n", serde_json::Value::Object(files)),
     })?;
     Ok(ExitCode::Done)

@@ -18,7 +18,7 @@ pub(super) fn run(_args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let recipients = Recipients::load(&folder.path)?;
     let files = survey(&folder, &recipients)?;
     let text = match context.output {
-        Format::Human => human(&recipients, &files),
+        Format::Human | Format::Markdown => human(&recipients, &files),
         Format::Json => files.iter().map(json).collect(),
     };
     report::print(&text)?;

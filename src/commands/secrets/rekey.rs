@@ -40,7 +40,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let line = |file: &FileReaders| {
         let path = Folder::shown(&file.file);
         match context.output {
-            Format::Human => format!("{path}  encrypted to {}\n", file.wanted.join(", ")),
+            Format::Human | Format::Markdown => {
+                format!("{path}  encrypted to {}\n", file.wanted.join(", "))
+            }
             Format::Json => {
                 format!("{}\n", serde_json::json!({ "file": path, "readers": file.wanted }))
             }
