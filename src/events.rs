@@ -139,8 +139,8 @@ pub struct Memory {
     pub cut_run: Option<RunRecord>,
     /// Reloads and restarts that earlier runs asked for and did not reach.
     pub owed: Vec<(ResourceId, ServiceAction)>,
-    /// Whether the host asks for a reboot (`/run/reboot-required`).
-    pub reboot_needed: bool,
+    /// Why the host should be rebooted, as a lowercase phrase; `None` if nothing asks for it.
+    pub reboot: Option<String>,
 }
 
 /// One apply, as the host remembers it.

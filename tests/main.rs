@@ -12,6 +12,7 @@ mod lab;
 mod prediction;
 mod preview;
 mod removal;
+mod reboot;
 mod rekey;
 mod resources;
 mod rollback;

@@ -63,7 +63,8 @@ impl Sshd {
         fs::write(path.join("sshd_config"), config).unwrap();
         let size = setup.disk.unwrap_or("64m");
         let script = format!(
-            "mount -t tmpfs -o size={size} tmpfs /var/lib && mkdir -p /run/sshd && \
+            "mount -t tmpfs -o size={size} tmpfs /var/lib && mkdir -p /run/sshd /boot && \
+             mount -t tmpfs tmpfs /boot && \
              exec /usr/sbin/sshd -D -f {}/sshd_config",
             path.display()
         );

@@ -5,6 +5,7 @@ mod emitter;
 pub mod host;
 pub mod lock;
 pub mod plan;
+pub mod reboot;
 pub mod removal;
 mod requests;
 pub mod state;
@@ -101,7 +102,12 @@ fn apply(
             .because(because)
             .hint("look at the new plan and apply again"));
     }
-    record(&manifest, &removal, options, host, &mut state, emitter)
+    let before = reboot::reason(host)?;
+    record(&manifest, &removal, options, host, &mut state, emitter)?;
+    if reboot::reason(host)? != before {
+        emitter.emit(Event::Remembered(state.memory(host)?));
+    }
+    Ok(())
 }
 
 /// Applies, and notes in the host's history who did so and how it ended.

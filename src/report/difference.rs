@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use similar::{ChangeTag, DiffTag, TextDiff};
 
 use crate::manifest::{Manifest, Resource};
@@ -17,6 +18,12 @@ const PLAIN_FIELDS: &[&str] = &["enabled", "group", "mode", "owner", "running", 
 
 /// Lines around a difference.
 const CONTEXT_LINES: usize = 3;
+
+/// Longer texts are shown by size and hash, as what is no text.
+const MOST_COMPARED_BYTES: usize = 256 * 1024;
+
+/// How much of a hash tells a content from others, for people.
+const HASH_DIGITS: usize = 12;
 
 /// The worst case of the comparison is quadratic; a coarser difference is as true.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -82,9 +89,13 @@ impl Mask {
 
     fn field(&self, name: &str, current: Option<&Value>, desired: &Value) -> ShownField {
         let (current, desired, diff) = match (current, desired) {
-            (None, Value::Content(new)) => (None, size(new), self.content(&[], new)),
+            (None, Value::Content(new)) => {
+                (None, self.size(new, is_comparable(new)), self.content(&[], new))
+            }
             (Some(Value::Content(old)), Value::Content(new)) => {
-                (Some(size(old)), size(new), self.content(old, new))
+                let is_text = is_comparable(old) && is_comparable(new);
+                let (old_size, new_size) = (self.size(old, is_text), self.size(new, is_text));
+                (Some(old_size), new_size, self.content(old, new))
             }
             (current, desired) => {
                 let plain = desired.summary();
@@ -105,14 +116,34 @@ impl Mask {
         ShownField { name: name.to_owned(), current, desired, diff }
     }
 
-    /// The differences of two texts; empty if one of them is no text.
+    /// A content in a few words: its lines, or what tells it from others.
+    fn size(&self, bytes: &[u8], is_text: bool) -> String {
+        if is_text {
+            return match String::from_utf8_lossy(bytes).lines().count() {
+                1 => "1 line".to_owned(),
+                lines => format!("{lines} lines"),
+            };
+        }
+        let size = match bytes.len() {
+            1 => "1 byte".to_owned(),
+            count => format!("{count} bytes"),
+        };
+        // The hash of what holds a secret lets others try values of the secret.
+        if !self.own.is_empty() {
+            return size;
+        }
+        let hash = format!("{:x}", Sha256::digest(bytes));
+        format!("{size}, sha256 {}", &hash[..HASH_DIGITS])
+    }
+
+    /// The differences of two texts; empty if one of them is no text, or too long.
     fn content(&self, old: &[u8], new: &[u8]) -> Vec<String> {
+        if !is_comparable(old) || !is_comparable(new) {
+            return Vec::new();
+        }
         let (Ok(old), Ok(new)) = (str::from_utf8(old), str::from_utf8(new)) else {
             return Vec::new();
         };
-        if old.contains('\0') || new.contains('\0') {
-            return Vec::new();
-        }
         let is_found = self.own.iter().all(|secret| is_verbatim(secret, new)) || self.masks(new);
         if !is_found {
             return vec![HIDDEN_LINE.to_owned()];
@@ -174,14 +205,9 @@ fn is_verbatim(secret: &Secret, text: &str) -> bool {
     value.len() >= 4 && text.contains(value)
 }
 
-fn size(bytes: &[u8]) -> String {
-    match str::from_utf8(bytes) {
-        Ok(text) if !text.contains('\0') => match text.lines().count() {
-            1 => "1 line".to_owned(),
-            lines => format!("{lines} lines"),
-        },
-        _ => format!("{} bytes", bytes.len()),
-    }
+/// Whether it is a text that people would read the differences of.
+fn is_comparable(bytes: &[u8]) -> bool {
+    bytes.len() <= MOST_COMPARED_BYTES && !bytes.contains(&0) && str::from_utf8(bytes).is_ok()
 }
 
 #[cfg(test)]
@@ -218,6 +244,30 @@ mod tests {
         );
         assert_eq!(diff(&mask(&[]), "", "x\n"), ["@@ -1 +1 @@", "+x"]);
         assert_eq!(diff(&mask(&[]), "a\0", "b"), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_text_or_too_long_is_told_by_size_and_hash() {
+        let mask_of = |own: &[&str], old: &[u8], new: &[u8]| {
+            let change = Change::Update(vec![FieldChange {
+                field: "content".to_owned(),
+                current: Some(Value::Content(old.to_vec())),
+                desired: Value::Content(new.to_vec()),
+            }]);
+            let field = mask(own).fields(&change).remove(0);
+            (field.current.unwrap(), field.desired, field.diff.len())
+        };
+        let x = "1 byte, sha256 2d711642b726".to_owned();
+        let nul = "2 bytes, sha256 6a75da5da0cd".to_owned();
+        assert_eq!(mask_of(&[], b"x", b"y\0").0, x);
+        assert_eq!(mask_of(&[], b"y\0", b"x"), (nul, x, 0));
+        let long = vec![b'x'; MOST_COMPARED_BYTES + 1];
+        let (_, shown, lines) = mask_of(&[], b"x", &long);
+        assert_eq!((shown.as_str(), lines), ("262145 bytes, sha256 9408817bc040", 0));
+        assert_eq!(
+            mask_of(&["hunter2"], b"x\0", b"y\0"),
+            ("2 bytes".to_owned(), "2 bytes".to_owned(), 0)
+        );
     }
 
     #[test]

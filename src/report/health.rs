@@ -84,7 +84,7 @@ fn row((name, totals): (&String, &Totals)) -> [String; 6] {
     if let Some(run) = &memory.cut_run {
         last = format!("{}, cut", last_run(run));
     }
-    if memory.reboot_needed {
+    if memory.reboot.is_some() {
         last.push_str("; reboot needed");
     }
     [
@@ -140,7 +140,7 @@ fn object(name: &str, totals: &Totals) -> Value {
         "event": "status", "server": name, "state": state(totals),
         "pending": pending(totals), "drifted": plan["drifted"], "failed": plan["failed"],
         "owed": memory.owed.len(), "last_run": memory.last_run, "cut_run": memory.cut_run,
-        "reboot_needed": memory.reboot_needed,
+        "reboot_needed": memory.reboot.is_some(), "reboot_because": memory.reboot,
         "error": totals.failures.first().map(|(_, error)| error_object(error)),
     })
 }
@@ -178,7 +178,8 @@ mod tests {
         health.event("cut", &Event::Remembered(cut));
         let id = ResourceId::new("service", "nginx");
         let owed = vec![(id.clone(), ServiceAction::Reload)];
-        let memory = Memory { owed, reboot_needed: true, ..memory };
+        let reboot = Some("asked for by libc6".to_owned());
+        let memory = Memory { owed, reboot, ..memory };
         health.event("drift", &Event::Remembered(memory));
         let outcome = Outcome::Changed(Change::Remove);
         let file = ResourceId::new("file", "/etc/motd");

@@ -156,14 +156,18 @@ impl Style {
         let plan = totals.plan;
         let mut parts = vec![format!("{} ok", plan.ok)];
         parts.extend(counts(plan));
-        let mut line = format!("{}: {}", resources(plan.all()), parts.join(", "));
-        if totals.memory.reboot_needed {
-            line.push_str("; it asks for a reboot");
-        }
-        self.line(server, &line)
+        let line = format!("{}: {}", resources(plan.all()), parts.join(", "));
+        self.reboot(server, totals) + &self.line(server, &line)
     }
 
-    /// The closing line of an apply.
+    /// That the server should be rebooted, and why; empty if not.
+    fn reboot(self, server: &str, totals: &Totals) -> String {
+        let Some(because) = &totals.memory.reboot else { return String::new() };
+        let text = escape(&format!("! reboot needed: {because}"));
+        self.line(server, &self.paint(Tone::Change, &text))
+    }
+
+    /// The closing line of an apply, after what only the apply has brought up.
     pub(super) fn apply_totals(self, server: &str, totals: &Totals) -> String {
         let done = totals.applied;
         let text = format!(
@@ -174,7 +178,8 @@ impl Style {
             done.failed,
             done.skipped,
         );
-        self.line(server, &text)
+        let reboot = if totals.is_reboot_new { self.reboot(server, totals) } else { String::new() };
+        reboot + &self.line(server, &text)
     }
 
     /// A failure as it is repeated at the end.

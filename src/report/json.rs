@@ -25,7 +25,7 @@ pub(super) fn event(
             "owed": memory.owed.iter().map(|(id, action)| json!({
                 "service": id, "action": word(*action),
             })).collect::<Vec<_>>(),
-            "reboot_needed": memory.reboot_needed,
+            "reboot_needed": memory.reboot.is_some(), "reboot_because": memory.reboot,
         }),
         Event::History(runs) => json!({"event": "history", "server": server, "runs": runs}),
         Event::Checked { id, outcome, mark } => {

@@ -133,9 +133,7 @@ fn row(name: &str, totals: &Totals) -> [String; 7] {
             notes.push(format!("{count} {what}"));
         }
     }
-    if totals.memory.reboot_needed {
-        notes.push("reboot needed".to_owned());
-    }
+    notes.extend(totals.memory.reboot.iter().map(|because| format!("reboot needed: {because}")));
     for (_, error) in totals.failures.iter().filter(|(id, _)| id.is_none()) {
         let what = if error.kind == Kind::Unreachable { "unreachable" } else { "failed" };
         notes.push(format!("**{what}**"));
@@ -254,7 +252,10 @@ mod tests {
         let created = Outcome::Changed(Change::Create(State::new().with("mode", "0644")));
         let nginx = ResourceId::new("service", "nginx");
         for event in [
-            Event::Remembered(Memory { reboot_needed: true, ..Memory::default() }),
+            Event::Remembered(Memory {
+                reboot: Some("asked for by libc6".to_owned()),
+                ..Memory::default()
+            }),
             Event::Warning { message: "it has 2 processors, its inventory expects 4".to_owned() },
             checked("file:/etc/new", created, None),
             checked("file:/etc/motd", content("a\n```\n", "b\n```\n"), Some(Mark::Drift)),
@@ -277,7 +278,7 @@ mod tests {
 | server | create | change | remove | drift | reload, restart |  |
 | --- | --- | --- | --- | --- | --- | --- |
 | faremis |  |  |  |  |  | **unreachable** |
-| rufus | 1 | 1 | 1 | 1 | reload nginx | 1 to verify, reboot needed |
+| rufus | 1 | 1 | 1 | 1 | reload nginx | 1 to verify, reboot needed: asked for by libc6 |
 
 <details open><summary><b>faremis</b>: failed</summary>
 

@@ -17,6 +17,8 @@ pub(super) struct Totals {
     pub(super) applied: Counts,
     /// What the host remembers of earlier runs.
     pub(super) memory: Memory,
+    /// Whether it is the apply that made a reboot necessary.
+    pub(super) is_reboot_new: bool,
     /// Services that the plan would reload or restart.
     pub(super) due: BTreeMap<ResourceId, ServiceAction>,
     /// Whether an apply began.
@@ -82,7 +84,10 @@ impl Totals {
     /// Counts an event.
     pub(super) fn add(&mut self, event: &Event) {
         match event {
-            Event::Remembered(memory) => self.memory = memory.clone(),
+            Event::Remembered(memory) => {
+                self.memory = memory.clone();
+                self.is_reboot_new = self.is_applying;
+            }
             Event::Checked { id, outcome, mark } => {
                 self.plan.add(outcome);
                 let is_drift = matches!(mark, Some(Mark::Drift | Mark::AlsoDrift));
@@ -130,7 +135,7 @@ impl Totals {
 
     /// Whether there is anything to tell beside "as it should be".
     pub(super) fn is_quiet(&self) -> bool {
-        !self.has_changes() && self.failures.is_empty() && !self.memory.reboot_needed
+        !self.has_changes() && self.failures.is_empty() && self.memory.reboot.is_none()
     }
 
     /// Whether an apply would do anything.

@@ -1,6 +1,6 @@
 //! How plans are shown.
 
-use super::Project;
+use super::{Project, write};
 
 #[test]
 fn a_plan_for_a_merge_request() {
@@ -40,4 +40,53 @@ fn a_plan_for_a_merge_request() {
          hint: `--output json` is for programs\n"
     );
     assert_eq!(code, 1);
+}
+
+#[test]
+fn what_is_no_text_is_shown_by_size_and_hash() {
+    let project = Project::new();
+    let role = "description: a picture\nresources:\n  \
+                - file: { path: /var/lib/picture, source: picture }\n";
+    write(&project.folder.join("roles/demo/role.yaml"), role);
+    let picture = project.folder.join("roles/demo/files/picture");
+    std::fs::create_dir(picture.parent().unwrap()).unwrap();
+    std::fs::write(&picture, b"\0old").unwrap();
+    let (_, plan, _) = project.infra(&["diff", "rufus"]);
+    assert!(plan.contains("           content: 4 bytes, sha256 "), "{plan}");
+    assert_eq!(project.infra(&["apply", "rufus", "--yes"]).0, 0);
+    std::fs::write(&picture, b"\0new!").unwrap();
+    let (code, plan, _) = project.infra(&["diff", "rufus"]);
+    assert_eq!(
+        plan,
+        "\
+rufus  ~ file:/var/lib/picture  change
+           content: 4 bytes, sha256 2a6013f83555 → 5 bytes, sha256 50a712cff2d1
+rufus  1 resource: 0 ok, 1 to change
+"
+    );
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn a_reboot_that_is_needed_is_told() {
+    let project = Project::new();
+    let install = "release=$(uname -r); touch /boot/vmlinuz-$release /boot/vmlinuz-99.$release";
+    project.infra(&["ssh", "rufus", "--", install]);
+    let (_, plan, _) = project.infra(&["diff", "rufus"]);
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let line =
+        format!("rufus  ! reboot needed: kernel {release} runs, 99.{release} is installed\n");
+    assert!(plan.ends_with(&format!("{line}rufus  3 resources: 0 ok, 3 to create\n")), "{plan}");
+    let (_, told, _) = project.infra(&["apply", "rufus", "--yes"]);
+    assert_eq!(told.matches("reboot needed").count(), 1, "{told}");
+
+    // One that an apply brings up is told by the apply.
+    project.infra(&["ssh", "rufus", "--", "rm /boot/vmlinuz-99.*"]);
+    let new = format!("/boot/vmlinuz-99.{release}");
+    let role = format!(
+        "description: a kernel\nresources:\n  - command: {{ run: [touch, {new}], creates: {new} }}\n"
+    );
+    write(&project.folder.join("roles/demo/role.yaml"), &role);
+    let (_, told, _) = project.infra(&["apply", "rufus", "--yes"]);
+    assert!(told.contains(&format!("removed\n{line}")), "{told}");
 }

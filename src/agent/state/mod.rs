@@ -28,9 +28,6 @@ pub const FOLDER: &str = "/var/lib/infra";
 
 const FILE: &str = "/var/lib/infra/state.json";
 
-/// Where Debian's packages ask for a reboot.
-const REBOOT_REQUIRED: &str = "/run/reboot-required";
-
 /// How many runs are remembered.
 const RUNS: usize = 100;
 
@@ -96,7 +93,7 @@ impl State {
             last_run: self.history.last().cloned(),
             cut_run: self.run.clone(),
             owed: self.owed_services.iter().map(|(id, action)| (id.clone(), *action)).collect(),
-            reboot_needed: probe.stat(REBOOT_REQUIRED)?.is_some(),
+            reboot: super::reboot::reason(probe)?,
         })
     }
 
