@@ -19,6 +19,7 @@ mod rollback;
 mod rufus;
 mod secrets;
 mod run;
+mod sets;
 mod sshd;
 mod support;
 mod tidy;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::LabServer;
 use crate::support::lab_server::text;
-use crate::{fault, preview, removal, rollback};
+use crate::{fault, preview, removal, rollback, sets};
 
 /// The lines of a report about what was done, without the plan before it.
 pub(crate) fn lines<'a>(said: &'a str, end: &str) -> Vec<&'a str> {
@@ -50,6 +50,7 @@ fn serves(os: &str) {
     one_parameter(&rufus);
     removal::tells_drift(&rufus);
     removal::removes_a_site_and_puts_it_back(&rufus);
+    sets::one_mistake_changes_nothing(&mut rufus);
     if os == "debian-12" {
         fault::survives_cuts(&rufus);
     }

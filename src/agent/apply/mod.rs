@@ -160,9 +160,7 @@ impl<'a> Run<'a> {
         }
         match plan::change_of(resource, self.system) {
             Ok(Checked::Same) => {
-                if resource.spec.verifies() {
-                    self.undo.clear();
-                }
+                self.checkpoint(resource);
                 self.finish(resource, self.right(resource))?;
                 Ok(1)
             }
@@ -248,9 +246,19 @@ impl<'a> Run<'a> {
         desired.map_or(Outcome::Ok, |state| Outcome::Changed(Change::Create(state)))
     }
 
+    /// After the last of several verifications in a row, what was switched before is known to
+    /// work.
+    fn checkpoint(&mut self, verified: &Resource) {
+        let mut rest = self.manifest.resources.iter().skip_while(|other| other.id != verified.id);
+        let follows = rest.nth(1).is_some_and(|next| next.spec.verifies());
+        if verified.spec.verifies() && !follows {
+            self.undo.clear();
+        }
+    }
+
     fn check_again(&mut self, resource: &Resource, change: &Change) -> Outcome {
         if resource.spec.verifies() {
-            self.undo.clear();
+            self.checkpoint(resource);
             return Outcome::Ok;
         }
         match plan::change_of(resource, self.system) {
