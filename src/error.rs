@@ -37,6 +37,9 @@ pub enum Kind {
     Unreachable,
     /// Another run holds the lock of the server: exit code 5.
     Locked,
+    /// A change of the way in was undone, or undoes itself, because nobody proved that it locks
+    /// nobody out: exit code 6.
+    Reverted,
     /// The user stopped the run: exit code 130.
     Interrupted,
 }

@@ -73,6 +73,23 @@ pub enum Event {
         /// `None` when it worked.
         error: Option<Error>,
     },
+    /// A guarded change is live: a new connection has to prove that it locks nobody out.
+    ProofWanted {
+        /// What changed.
+        ids: Vec<ResourceId>,
+        /// How long it stays without a proof.
+        seconds: u32,
+    },
+    /// The proof came: what is guarded stays.
+    Proved {
+        /// What changed.
+        ids: Vec<ResourceId>,
+    },
+    /// No proof came: what is guarded is put back, and `RolledBack` tells of each.
+    Reverted {
+        /// What stood in the way.
+        error: Error,
+    },
     /// Something to tell that is no failure.
     Warning {
         /// A lowercase phrase.

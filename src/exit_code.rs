@@ -67,6 +67,7 @@ impl From<Kind> for ExitCode {
             Kind::Failed | Kind::ToolMissing => Self::Failed,
             Kind::Unreachable => Self::Unreachable,
             Kind::Locked => Self::Locked,
+            Kind::Reverted => Self::Reverted,
             Kind::Interrupted => Self::Interrupted,
         }
     }

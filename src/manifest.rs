@@ -55,8 +55,18 @@ pub struct Resource {
     pub reload: Vec<ResourceId>,
     /// Services to restart when this one changed.
     pub restart: Vec<ResourceId>,
+    /// Whether its change may lock everybody out, so that it has to be proved harmless.
+    pub guard: Option<Guard>,
     /// Dotted names of the secrets that its content holds; keys of [`Manifest::secrets`].
     pub secrets: Vec<String>,
+}
+
+/// What a change of a resource could take away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// The way in: sshd, the firewall, the keys and the sudo of who logs in.
+    Access,
 }
 
 /// `kind:identity`, unique in a manifest.

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::error::Error;
 use crate::manifest::{Manifest, ResourceId};
 
 /// What the agent prints first. A login shell may print text of its own before it, so the laptop
@@ -33,6 +34,13 @@ pub enum Request {
     },
     /// Apply the manifest that was checked.
     Apply,
+    /// A new connection got in: what is guarded stays.
+    Confirm,
+    /// No new connection got in: put back what is guarded.
+    Refute {
+        /// What stood in the way.
+        error: Error,
+    },
     /// Finish the resource in hand, report, and end.
     Stop,
 }
@@ -50,6 +58,8 @@ pub struct RunOptions {
     pub allow_data_loss: bool,
     /// How long to wait for another run to end.
     pub lock_wait_seconds: u32,
+    /// How long a change of the way in stays without a proof; nothing is guarded if 0.
+    pub guard_seconds: u32,
     /// Who runs it: `user@laptop`.
     pub who: String,
     /// The git commit of the project, with `-dirty` if the work tree differs.

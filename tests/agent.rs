@@ -259,6 +259,7 @@ fn resource(role: &str, entry: &serde_yaml::Mapping) -> Resource {
         spec,
         requires: links("requires"),
         reload: links("reload"),
+        guard: None,
         restart: links("restart"),
         secrets: Vec::new(),
     }

@@ -8,6 +8,7 @@ mod diagnostics;
 mod fault;
 mod import;
 mod inventory;
+mod guard;
 mod lab;
 mod prediction;
 mod preview;

@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("size", &[]),
     ("secrets", &["diagnostic", "error", "secret", "yaml"]),
     ("transport", &["error", "events", "inventory", "manifest", "secret", "wire"]),
-    ("wire", &["events", "manifest"]),
+    ("wire", &["error", "events", "manifest"]),
     ("yaml", &["diagnostic", "error"]),
 ];
 

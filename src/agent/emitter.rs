@@ -77,6 +77,7 @@ impl Emitter {
             Event::Progress { id, percent, message } => {
                 Event::Progress { id, percent, message: scrubber.scrub(&message) }
             }
+            Event::Reverted { error } => Event::Reverted { error: scrub(error) },
             Event::Warning { message } => Event::Warning { message: scrubber.scrub(&message) },
             Event::Aborted { error } => Event::Aborted { error: scrub(error) },
             other => other,

@@ -2,6 +2,7 @@
 
 mod apply;
 mod emitter;
+mod guard;
 pub mod host;
 pub mod lock;
 pub mod plan;
@@ -25,11 +26,22 @@ use crate::wire::{self, Request, RunOptions};
 
 use emitter::Emitter;
 pub use emitter::Sink;
+use guard::Guard;
 use host::Host;
 use plan::Plan;
 use removal::Removal;
 use requests::Requests;
 use state::State;
+
+/// Puts back a change of the way in that nobody proved: what a timer asks for, or the server when
+/// it boots.
+///
+/// # Errors
+/// What could not be put back.
+pub fn revert(at_boot: bool) -> Result<()> {
+    let emitter = Emitter::new(Box::new(|_| Ok(())), Arc::default());
+    guard::revert(&mut Host::new(Box::new(emitter), Arc::default()), at_boot)
+}
 
 /// Serves one laptop: reads requests from `input` and writes events to `output` until the
 /// input ends. Never fails: what goes wrong is an event.
@@ -76,7 +88,10 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
     }
     emitter.emit(Event::PlanComplete);
     match requests.next()? {
-        Some(Request::Apply) => apply(&declared, &options, &shown, host, emitter),
+        Some(Request::Apply) => {
+            let guard = Guard::new(requests, options.guard_seconds);
+            apply(&declared, &options, &shown, guard, host, emitter)
+        }
         _ => Ok(()),
     }
 }
@@ -86,6 +101,7 @@ fn apply(
     declared: &Manifest,
     options: &RunOptions,
     shown: &Plan,
+    guard: Option<Guard<'_>>,
     host: &mut Host,
     emitter: &Emitter,
 ) -> Result<()> {
@@ -93,6 +109,10 @@ fn apply(
     let wait = Duration::from_secs(u64::from(options.lock_wait_seconds));
     let _lock = lock::Lock::take(state::FOLDER, &holder(&options.who, now()), wait)?;
     let mut state = State::load(host)?;
+    if guard::recover(host, &mut state)? {
+        return Err(Error::failed("what a run that was cut left unproved was put back just now")
+            .hint("look at the new plan and apply again"));
+    }
     host.forget();
     let (manifest, removal) = Removal::plan(declared, &state, options, host)?;
     let foreseen = shown.foreseen.clone();
@@ -103,22 +123,17 @@ fn apply(
             .hint("look at the new plan and apply again"));
     }
     let before = reboot::reason(host)?;
-    record(&manifest, &removal, options, host, &mut state, emitter)?;
+    begin(options, host, &mut state)?;
+    let run = apply::Run::new(&manifest, &removal, host, &mut state, emitter);
+    finish(run.guarded(guard))?;
     if reboot::reason(host)? != before {
         emitter.emit(Event::Remembered(state.memory(host)?));
     }
     Ok(())
 }
 
-/// Applies, and notes in the host's history who did so and how it ended.
-fn record(
-    manifest: &Manifest,
-    removal: &Removal,
-    options: &RunOptions,
-    system: &mut dyn System,
-    state: &mut State,
-    emitter: &Emitter,
-) -> Result<()> {
+/// Notes in the host's history that a run begins, and who does it.
+fn begin(options: &RunOptions, system: &mut dyn System, state: &mut State) -> Result<()> {
     let run = RunRecord {
         serial: 0,
         who: options.who.clone(),
@@ -131,18 +146,18 @@ fn record(
         removed: 0,
         failed: 0,
     };
-    state.begin_run(system, run)?;
-    let mut run = apply::Run::new(manifest, removal, system, state, emitter);
+    state.begin_run(system, run)
+}
+
+/// Applies, and notes how it ended.
+fn finish(mut run: apply::Run<'_>) -> Result<()> {
     let result = run.all();
-    let (counts, has_failed) = (run.counts(), run.has_failed());
     let end = match &result {
         Err(error) if error.kind == Kind::Interrupted => RunEnd::Interrupted,
         Err(_) => RunEnd::Failed,
-        Ok(()) if has_failed => RunEnd::Failed,
-        Ok(()) => RunEnd::Done,
+        Ok(()) => run.end(),
     };
-    let ended = state.end_run(system, end, counts, now());
-    result.and(ended)
+    result.and(run.note_end(end, now()))
 }
 
 /// What others are told of who holds the lock.
@@ -173,7 +188,8 @@ pub fn apply_manifest(
         system.mark_changed(id);
     }
     let (manifest, removal) = Removal::plan(declared, &state, options, system)?;
-    record(&manifest, &removal, options, system, &mut state, &emitter)
+    begin(options, system, &mut state)?;
+    finish(apply::Run::new(&manifest, &removal, system, &mut state, &emitter))
 }
 
 fn difference(manifest: &Manifest, shown: &Plan, found: &Plan) -> Option<String> {

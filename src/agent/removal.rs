@@ -171,6 +171,7 @@ fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Reso
         requires: Vec::new(),
         reload: told(Reload),
         restart: told(Restart),
+        guard: managed.guard,
         secrets: Vec::new(),
     }
 }

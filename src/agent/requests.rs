@@ -38,6 +38,11 @@ impl Requests {
         Self { queue }
     }
 
+    /// The next request if it comes in time; `None` also when there will be no more.
+    pub(super) fn within(&self, patience: Duration) -> Option<Request> {
+        self.queue.recv_timeout(patience).ok()?.ok()
+    }
+
     /// The next request; `None` when there will be no more.
     pub(super) fn next(&self) -> Result<Option<Request>> {
         match self.queue.recv_timeout(PATIENCE) {

@@ -1,11 +1,13 @@
 //! Putting back what was switched: the state of paths before a resource was applied.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 use crate::manifest::ResourceId;
 use crate::resources::{Attributes, FileKind, Probe, Stat, System};
 
 /// How the paths of one resource were before it was applied.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Snapshot {
     /// The resource that was then applied.
     pub(super) id: ResourceId,
@@ -15,7 +17,7 @@ pub(super) struct Snapshot {
 }
 
 /// What was at a path.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Before {
     Nothing,
     File {

@@ -33,7 +33,14 @@ pub struct Args {
     /// How long to wait for another run on the same server: `90`, `90s`, `5m`, `1h`.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = seconds)]
     lock_wait: u32,
+    /// How long a change of the way in (sshd, the firewall, keys) stays unless a new connection
+    /// proves that it locks nobody out: `90`, `90s`, `5m`; `0` guards nothing.
+    #[arg(long, value_name = "TIME", default_value_t = GUARD_SECONDS, value_parser = seconds)]
+    guard_timeout: u32,
 }
+
+/// How long a guarded change stays without a proof, in seconds, unless the user says otherwise.
+const GUARD_SECONDS: u32 = 60;
 
 impl Args {
     /// Applies to everything selected, without a question.
@@ -43,7 +50,8 @@ impl Args {
 
     /// Applies everything selected; `yes` without a question.
     pub fn of(selection: Selection, yes: bool) -> Self {
-        Self { selection, yes, plan: None, serial: None, lock_wait: 0 }
+        let guard_timeout = GUARD_SECONDS;
+        Self { selection, yes, plan: None, serial: None, lock_wait: 0, guard_timeout }
     }
 }
 
@@ -54,8 +62,12 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
             .hint("look at `infra diff`, then apply with `--yes`")
             .into());
     }
-    let options =
-        RunOptions { lock_wait_seconds: args.lock_wait, who: who(), ..RunOptions::default() };
+    let options = RunOptions {
+        lock_wait_seconds: args.lock_wait,
+        guard_seconds: args.guard_timeout,
+        who: who(),
+        ..RunOptions::default()
+    };
     let saved = match &args.plan {
         Some(path) => Some(Saved::open(path, args.selection.targets.lab, context)?),
         None => None,

@@ -23,6 +23,10 @@ const COMMON: &[(&str, &str)] = &[
     ("requires", "Resources, as `kind:identity`, that must not have failed before."),
     ("reload", "Services to reload when this changed."),
     ("restart", "Services to restart when this changed."),
+    (
+        "guard",
+        "`access`: undone by itself unless a new connection proves that it locks nobody out.",
+    ),
 ];
 
 /// The arguments of `infra doc`.

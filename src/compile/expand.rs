@@ -94,6 +94,14 @@ impl Expansion<'_> {
             Body::Resource(entry) => {
                 let spec = self.spec(entry, &scope)?;
                 used.extend(scope.secrets().take_used());
+                if item.guard.is_some() && spec.switches().is_empty() {
+                    let kind = spec.kind();
+                    let message = format!("a `{kind}` cannot have a `guard`");
+                    let mistake = Diagnostic::at(&item.span, message);
+                    let hint =
+                        "only what infra can put back can be guarded: files and the firewall";
+                    return Err(Box::new(mistake.hint(hint)));
+                }
                 self.linked.push(Linked {
                     requires: links(item.requires.as_ref(), "requires", &scope)?,
                     reload: links(item.reload.as_ref(), "reload", &scope)?,
@@ -107,6 +115,7 @@ impl Expansion<'_> {
                         requires: Vec::new(),
                         reload: Vec::new(),
                         restart: Vec::new(),
+                        guard: item.guard,
                         secrets: used.into_iter().collect(),
                     },
                 });

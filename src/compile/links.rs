@@ -57,6 +57,7 @@ fn unique(
                 known.requires.extend(one.requires);
                 known.reload.extend(one.reload);
                 known.restart.extend(one.restart);
+                known.resource.guard = known.resource.guard.or(one.resource.guard);
             }
             _ => {
                 let message = format!("`{}` is declared twice", one.resource.id);

@@ -4,13 +4,15 @@ use super::params::Fields;
 use super::scope::RESERVED;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::inventory::Project;
+use crate::manifest::Guard;
 use crate::resources::KINDS;
 use crate::yaml::{self, Entry, Node};
 
 const KEYS: &[&str] = &["description", "params", "requires", "assert", "let", "resources"];
 
 /// Keys beside the kind.
-const COMMON: &[&str] = &["when", "for_each", "requires", "reload", "restart", "let", "resources"];
+const COMMON: &[&str] =
+    &["when", "for_each", "requires", "reload", "restart", "guard", "let", "resources"];
 
 /// `roles/<name>/role.yaml`.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(super) struct Item {
     pub(super) for_each: Option<Node>,
     pub(super) lets: Vec<Entry>,
     pub(super) requires: Option<Node>,
+    pub(super) guard: Option<Guard>,
     pub(super) reload: Option<Node>,
     pub(super) restart: Option<Node>,
     pub(super) body: Body,
@@ -138,6 +141,19 @@ fn lets(node: &Node, mistakes: &mut Diagnostics) -> Vec<Entry> {
     node.as_map().map(|map| map.entries.clone()).unwrap_or_default()
 }
 
+fn guard(node: &Node, mistakes: &mut Diagnostics) -> Option<Guard> {
+    match node.scalar() {
+        Some("access") => return Some(Guard::Access),
+        Some(other) => {
+            let mistake = Diagnostic::at(&node.span, format!("unknown guard `{other}`"));
+            mistakes.push(mistake.hint("write `guard: access`, or leave it out"));
+        }
+        None if node.is_null() => {}
+        None => mistakes.push(node.wrong_kind("guard", "`access`")),
+    }
+    None
+}
+
 /// Refuses names that already mean something.
 fn reserved(node: &Node, what: &str, mistakes: &mut Diagnostics) {
     for entry in node.as_map().map(|map| map.entries.as_slice()).unwrap_or_default() {
@@ -200,6 +216,10 @@ fn item(node: &Node, mistakes: &mut Diagnostics) -> Option<Item> {
             return None;
         }
     };
+    if let (Body::Block(_), Some(entry)) = (&body, map.entry("guard")) {
+        let mistake = Diagnostic::at(&entry.key_span, "a block has no `guard`");
+        mistakes.push(mistake.hint("give it to each resource that needs it"));
+    }
     Some(Item {
         span: map.entries.first().map_or_else(|| node.span.clone(), |entry| entry.key_span.clone()),
         when: map.value("when").cloned(),
@@ -208,6 +228,7 @@ fn item(node: &Node, mistakes: &mut Diagnostics) -> Option<Item> {
         requires: map.value("requires").cloned(),
         reload: map.value("reload").cloned(),
         restart: map.value("restart").cloned(),
+        guard: map.value("guard").map(|node| guard(node, mistakes)).unwrap_or_default(),
         body,
     })
 }

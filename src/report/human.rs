@@ -145,6 +145,12 @@ impl Style {
             Event::RolledBack { id, error: Some(error) } => {
                 (Tone::Failure, format!("{id}  could not be put back: {}", error.message))
             }
+            Event::Proved { .. } if self.verbose => {
+                (Tone::Quiet, "a new connection gets in: the guarded changes stay".to_owned())
+            }
+            Event::Reverted { error } => {
+                (Tone::Failure, format!("the guarded changes are put back: {}", error.message))
+            }
             Event::Warning { message } => (Tone::Change, format!("warning: {message}")),
             _ => return String::new(),
         };

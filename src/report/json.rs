@@ -56,6 +56,13 @@ pub(super) fn event(
             "event": "rolled_back", "server": server, "resource": id,
             "error": error.as_ref().map(error_object),
         }),
+        Event::ProofWanted { ids, seconds } => json!({
+            "event": "proof_wanted", "server": server, "resources": ids, "seconds": seconds,
+        }),
+        Event::Proved { ids } => json!({"event": "proved", "server": server, "resources": ids}),
+        Event::Reverted { error } => json!({
+            "event": "reverted", "server": server, "error": error_object(error),
+        }),
         Event::Warning { message } => {
             json!({"event": "warning", "server": server, "message": message})
         }
@@ -137,6 +144,7 @@ fn kind(kind: Kind) -> &'static str {
         Kind::ToolMissing => "tool_missing",
         Kind::Unreachable => "unreachable",
         Kind::Locked => "locked",
+        Kind::Reverted => "reverted",
         Kind::Interrupted => "interrupted",
     }
 }

@@ -107,7 +107,9 @@ impl Totals {
             | Event::RolledBack { id, error: Some(error) } => {
                 self.failures.push((Some(id.clone()), error.clone()));
             }
-            Event::Aborted { error } => self.failures.push((None, error.clone())),
+            Event::Reverted { error } | Event::Aborted { error } => {
+                self.failures.push((None, error.clone()));
+            }
             _ => {}
         }
     }

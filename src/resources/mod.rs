@@ -97,6 +97,11 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Vec::new()
     }
 
+    /// Programs that put back what `apply` switches beside these paths: what the kernel holds.
+    fn way_back(&self, _: &dyn Probe) -> Result<Vec<Command>> {
+        Ok(Vec::new())
+    }
+
     /// The paths whose whole content is its own: what was there before infra is kept, and comes
     /// back when it is no longer declared. A part of [`Resource::switches`].
     fn replaces(&self) -> Vec<String> {
@@ -255,6 +260,11 @@ macro_rules! registry {
             /// See [`Resource::switches`].
             pub fn switches(&self) -> Vec<String> {
                 match self { $(Self::$type(spec) => spec.switches(),)* }
+            }
+
+            /// See [`Resource::way_back`].
+            pub fn way_back(&self, probe: &dyn Probe) -> Result<Vec<Command>> {
+                match self { $(Self::$type(spec) => spec.way_back(probe),)* }
             }
 
             /// See [`Resource::replaces`].

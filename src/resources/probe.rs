@@ -106,7 +106,7 @@ pub struct Facts {
 }
 
 /// What is at a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     /// Regular file, folder or something else.
     pub kind: FileKind,
@@ -121,7 +121,7 @@ pub struct Stat {
 }
 
 /// The kinds of things a path can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileKind {
     /// A regular file.
     File,

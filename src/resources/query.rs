@@ -140,6 +140,11 @@ impl Query {
         Self::reading(["nft", "--json", "list", "table", family, table])
     }
 
+    /// The same as text, which `nft` can read again.
+    pub fn nftables_text(family: &str, table: &str) -> Self {
+        Self::reading(["nft", "list", "table", family, table])
+    }
+
     /// One HTTP request. `config` is a configuration file of curl, which reads it from its input.
     pub fn http(config: &str, timeout_seconds: u32) -> Self {
         let command = Command::new(["curl", "--disable", "--config", "-"]).stdin(config);

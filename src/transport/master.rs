@@ -38,6 +38,7 @@ pub(super) struct Master<'a> {
     settings: &'a SshSettings,
     folder: &'a RuntimeFolder,
     name: String,
+    socket: PathBuf,
     relay: Option<&'a Path>,
 }
 
@@ -48,12 +49,20 @@ impl<'a> Master<'a> {
         folder: &'a RuntimeFolder,
         relay: Option<&'a Path>,
     ) -> Self {
-        Self { server, settings, folder, name: socket_name(server, settings), relay }
+        let name = socket_name(server, settings);
+        let socket = folder.file(&name);
+        Self { server, settings, folder, name, socket, relay }
+    }
+
+    /// Another master to the same server, which shares nothing with the first.
+    pub(super) fn fresh(mut self) -> Self {
+        self.socket = self.folder.file(&format!("{}.{}.p", &self.name[..16], std::process::id()));
+        self
     }
 
     /// Where the master listens.
     pub(super) fn socket(&self) -> PathBuf {
-        self.folder.file(&self.name)
+        self.socket.clone()
     }
 
     /// Starts the master unless one listens by now. Two masters on one socket would leave one of

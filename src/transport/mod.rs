@@ -70,7 +70,12 @@ impl Transport {
     /// # Errors
     /// What stands in the way, told in the words of the inventory.
     pub async fn connect(&self, login: Login<'_>) -> Result<Link> {
-        let mut child = self.open(login).await?;
+        let child = self.open(login).await?;
+        self.launch(login, child).await
+    }
+
+    /// Answers what the bootstrap in a channel asks, until the agent runs.
+    async fn launch(&self, login: Login<'_>, mut child: Child<Arc<Session>>) -> Result<Link> {
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin().take(), child.stdout().take(), child.stderr().take())
         else {
@@ -88,6 +93,24 @@ impl Transport {
         start.run().await?;
         let Start { stdin, stdout, stderr, out, .. } = start;
         Ok(Link::new(login.server, child, (stdin, stdout, stderr), out))
+    }
+
+    /// Logs in anew and starts the agent, as the next run will have to: nothing of a connection
+    /// that is there is used.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn prove(&self, login: Login<'_>) -> Result<()> {
+        let master =
+            Master::new(login.server, login.settings, &self.folder, self.relay.as_deref()).fresh();
+        master.start(&self.person).await?;
+        let proved = match timeout(OPENING, channel(&master)).await {
+            Ok(Ok(child)) => self.launch(login, child).await.map(drop),
+            Ok(Err(error)) => Err(no_channel(login.server, error.to_string())),
+            Err(_) => Err(no_channel(login.server, NO_ANSWER.to_owned())),
+        };
+        master.end().await?;
+        proved
     }
 
     /// An ssh for a person: through the connection that is there, or one that is then kept.
@@ -114,16 +137,19 @@ impl Transport {
             Err(_) => master.end().await?,
         }
         master.start(&self.person).await?;
-        let unreachable = |cause: String| {
-            Error::new(Kind::Unreachable, format!("cannot open a channel to `{server}`"))
-                .because(cause)
-        };
         match timeout(OPENING, channel(&master)).await {
             Ok(Ok(child)) => Ok(child),
-            Ok(Err(error)) => Err(unreachable(error.to_string())),
-            Err(_) => Err(unreachable("no answer within 15 s".to_owned())),
+            Ok(Err(error)) => Err(no_channel(server, error.to_string())),
+            Err(_) => Err(no_channel(server, NO_ANSWER.to_owned())),
         }
     }
+}
+
+/// Said where [`OPENING`] has gone by.
+const NO_ANSWER: &str = "no answer within 15 s";
+
+fn no_channel(server: &str, cause: String) -> Error {
+    Error::new(Kind::Unreachable, format!("cannot open a channel to `{server}`")).because(cause)
 }
 
 async fn channel(master: &Master<'_>) -> Result<Child<Arc<Session>>, openssh::Error> {

@@ -79,6 +79,29 @@ impl LabServer {
         text(&output.stdout).trim_end().to_owned()
     }
 
+    /// The same over a connection of its own; empty if none gets in within seconds.
+    pub(crate) fn fresh_shell(&self, line: &str) -> String {
+        self.ssh("ControlPath=none", line)
+    }
+
+    /// The same over a connection that the first call leaves open for a minute: nothing that
+    /// happens to new ones matters to it.
+    pub(crate) fn kept_shell(&self, line: &str) -> String {
+        self.ssh(&format!("ControlPath={}/kept", self.folder.display()), line)
+    }
+
+    fn ssh(&self, control: &str, line: &str) -> String {
+        let output = Command::new("ssh")
+            .arg("-F")
+            .arg(self.folder.join("ssh_config"))
+            .args(["-o", control, "-o", "ControlMaster=auto", "-o", "ControlPersist=60"])
+            .args(["-o", "ConnectTimeout=3", "-o", "BatchMode=yes", "--", &self.name, line])
+            .stderr(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        text(&output.stdout).trim_end().to_owned()
+    }
+
     /// A page, asked from this machine over HTTPS. The certificate is self-signed.
     pub(crate) fn page(&self, name: &str, path: &str) -> String {
         let output = Command::new("curl")

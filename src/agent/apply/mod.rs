@@ -1,17 +1,19 @@
 //! Applying a manifest: each resource is checked, applied and checked again; services are
 //! validated and then reloaded or restarted once; what cannot hold is put back.
 
+mod guarded;
 mod memory;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
-use crate::events::{Event, Outcome, ServiceAction};
+use crate::events::{Event, Outcome, RunEnd, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::{Change, Current, Spec, System, package};
 
 use super::emitter::Emitter;
+use super::guard::Guard;
 use super::plan::{self, Checked, notifications, raise, starts_service};
 use super::removal::Removal;
 use super::state::State;
@@ -43,6 +45,13 @@ pub(super) struct Run<'a> {
     missing: BTreeSet<&'a ResourceId>,
     /// How many resources were changed, were removed, and failed.
     counts: [u32; 3],
+    /// Asks for a proof that a change of the way in locks nobody out; `None` where nobody is there
+    /// to give one.
+    guard: Option<Guard<'a>>,
+    /// Whether a change of the way in was put back for want of a proof.
+    has_reverted: bool,
+    /// What was put back because something failed.
+    is_put_back: BTreeSet<ResourceId>,
 }
 
 impl<'a> Run<'a> {
@@ -74,22 +83,37 @@ impl<'a> Run<'a> {
             failed: None,
             missing,
             counts: [0; 3],
+            guard: None,
+            has_reverted: false,
+            is_put_back: BTreeSet::new(),
         }
     }
 
-    /// How many resources were changed, were removed, and failed.
-    pub(super) fn counts(&self) -> [u32; 3] {
-        self.counts
+    /// The same run, with guarded changes of the way in.
+    pub(super) fn guarded(mut self, guard: Option<Guard<'a>>) -> Self {
+        self.guard = guard;
+        self
     }
 
-    /// Whether anything failed.
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed.is_some()
+    /// How it ended.
+    pub(super) fn end(&self) -> RunEnd {
+        match (self.has_reverted, &self.failed) {
+            (true, _) => RunEnd::Reverted,
+            (false, Some(_)) => RunEnd::Failed,
+            (false, None) => RunEnd::Done,
+        }
+    }
+
+    /// Notes in the host's history how it ended.
+    pub(super) fn note_end(&mut self, end: RunEnd, now: u64) -> Result<()> {
+        self.state.end_run(self.system, end, self.counts, now)
     }
 
     /// Applies everything. Every resource gets one `Applied` event.
     pub(super) fn all(&mut self) -> Result<()> {
         let result = self.in_order();
+        // What was switched and could not be proved, because the run ended first.
+        self.unguard();
         for id in std::mem::take(&mut self.gone) {
             self.state.forget(self.system, id)?;
         }
@@ -116,6 +140,15 @@ impl<'a> Run<'a> {
             if self.role_ends_at(index) && self.due.is_empty() {
                 self.undo.clear();
             }
+            if self.must_prove_before(index) {
+                self.settle(index)?;
+                if self.failed.is_none() {
+                    self.prove()?;
+                } else {
+                    self.unguard();
+                }
+                continue;
+            }
             if self.must_settle_before(index) {
                 self.settle(index)?;
                 continue;
@@ -132,6 +165,9 @@ impl<'a> Run<'a> {
             index += width;
         }
         self.settle(resources.len())?;
+        if self.failed.is_none() {
+            self.prove()?;
+        }
         self.start_held();
         self.release()
     }
@@ -213,6 +249,12 @@ impl<'a> Run<'a> {
 
     /// Applies what differs, checks again, and records what it asks for.
     fn change(&mut self, group: &[(&'a Resource, Change)]) -> Result<()> {
+        if let Some(error) = group.iter().find_map(|(resource, _)| self.watch(resource).err()) {
+            for (resource, _) in group {
+                self.finish(resource, Outcome::Failed(error.clone()))?;
+            }
+            return Ok(());
+        }
         let mut snapshots = Vec::new();
         for (resource, change) in group {
             self.emitter.applying(&resource.id);

@@ -79,6 +79,9 @@ impl Run<'_> {
                     raise(&mut self.due, service, action);
                 }
             }
+            if error.is_none() {
+                self.is_put_back.insert(snapshot.id.clone());
+            }
             self.emitter.emit(Event::RolledBack { id: snapshot.id.clone(), error });
         }
     }

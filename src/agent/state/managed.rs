@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::events::{Mark, ServiceAction};
-use crate::manifest::{Resource, ResourceId};
+use crate::manifest::{Guard, Resource, ResourceId};
 use crate::resources::{Change, DIFFERS, Dropped, Spec, State as Fields, Value};
 
 /// One resource that infra manages.
@@ -27,6 +27,9 @@ pub struct Managed {
     pub dropped: Dropped<Spec>,
     /// Whether it was there before infra: what infra did not make, it does not take away.
     pub existed: bool,
+    /// Whether its going may lock everybody out.
+    #[serde(default)]
+    pub guard: Option<Guard>,
     /// Whether its content holds secrets, so that no difference of it may be shown.
     pub holds_secrets: bool,
 }
@@ -44,6 +47,7 @@ impl Managed {
             fields: BTreeMap::new(),
             dropped: resource.spec.dropped()?,
             existed,
+            guard: resource.guard,
             holds_secrets: !resource.secrets.is_empty(),
         })
     }

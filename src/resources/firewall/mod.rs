@@ -211,6 +211,13 @@ impl Resource for Firewall {
         world.file(FILE, text.as_bytes(), "root", "root", 0o755);
     }
 
+    fn way_back(&self, probe: &dyn Probe) -> Result<Vec<Command>> {
+        let listing = probe.query(&Query::nftables_text("inet", rules::TABLE))?;
+        let table = if listing.success() { listing.stdout } else { Vec::new() };
+        let text = [rules::NO_TABLE.as_bytes(), &table].concat();
+        Ok(vec![Command::new(["nft", "--file", "-"]).stdin(text)])
+    }
+
     fn replaces(&self) -> Vec<String> {
         self.switches()
     }

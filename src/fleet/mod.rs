@@ -1,5 +1,7 @@
 //! Many servers at once: connect, check, and apply what was checked.
 
+mod guard;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -38,7 +40,7 @@ pub enum News {
 /// The servers whose plan is made and whose agents wait for what is to be done.
 pub struct Fleet {
     transport: Arc<Transport>,
-    links: BTreeMap<String, Link>,
+    links: BTreeMap<String, (Link, SshSettings)>,
     /// How many servers are worked on at once.
     jobs: usize,
 }
@@ -71,7 +73,7 @@ impl Fleet {
                 let _turn = turns.acquire().await;
                 let name = server.manifest.server.clone();
                 match check(&transport, &server, options, &sender).await {
-                    Ok(link) => Some((name, link)),
+                    Ok(link) => Some((name, (link, server.ssh))),
                     Err(error) => {
                         send(&sender, &name, News::Failed(error));
                         None
@@ -136,12 +138,14 @@ impl Fleet {
         let turns = Arc::new(Semaphore::new(self.jobs));
         let mut tasks = JoinSet::new();
         for name in servers {
-            let Some(mut link) = self.links.remove(name) else { continue };
+            let Some((mut link, settings)) = self.links.remove(name) else { continue };
             let (sender, turns) = (sender.clone(), Arc::clone(&turns));
             let (name, stop) = (name.clone(), stop.clone());
+            let transport = Arc::clone(&self.transport);
             tasks.spawn(async move {
                 let _turn = turns.acquire().await;
-                if let Err(error) = apply(&name, &mut link, stop, &sender).await {
+                let login = Login { server: &name, settings: &settings };
+                if let Err(error) = apply(&transport, login, &mut link, stop, &sender).await {
                     send(&sender, &name, News::Failed(error));
                 }
             });
@@ -207,11 +211,13 @@ async fn ask(
 }
 
 async fn apply(
-    name: &str,
+    transport: &Transport,
+    login: Login<'_>,
     link: &mut Link,
     mut stop: watch::Receiver<bool>,
     sender: &Sender,
 ) -> Result<(), Error> {
+    let name = login.server;
     if *stop.borrow_and_update() {
         return Err(Error::new(Kind::Interrupted, format!("`{name}` was left as it is")));
     }
@@ -222,6 +228,11 @@ async fn apply(
             event = link.receive() => {
                 let event = event?;
                 let is_over = matches!(event, Event::Finished | Event::Aborted { .. });
+                if let Event::ProofWanted { seconds, .. } = event {
+                    send(sender, name, News::Event(event));
+                    guard::answer(transport, login, link, seconds, sender).await?;
+                    continue;
+                }
                 send(sender, name, News::Event(event));
                 if is_over {
                     return Ok(());

@@ -1,0 +1,75 @@
+//! Changes of the way in: watched before they are made, proved or put back after.
+
+use crate::error::{Error, Kind, Result};
+use crate::events::{Event, ServiceAction};
+use crate::manifest::Resource;
+
+use super::super::guard::Verdict;
+use super::super::plan::notifications;
+use super::Run;
+
+impl Run<'_> {
+    /// Makes sure that `resource` is put back unless somebody proves that it locks nobody out.
+    pub(super) fn watch(&mut self, resource: &Resource) -> Result<()> {
+        let (Some(_), Some(guard)) = (resource.guard, &mut self.guard) else { return Ok(()) };
+        let mut units: Vec<(String, ServiceAction)> = Vec::new();
+        for (service, action) in notifications(resource) {
+            let told = self.manifest.resources.iter().filter(|other| other.id == *service);
+            units.extend(told.flat_map(|other| other.spec.units()).map(|unit| (unit, action)));
+        }
+        guard.watch(resource, units, self.system)
+    }
+
+    /// Whether what was switched has to be proved before the resource at `index`: after the last
+    /// guarded one of the role, or as soon as the time runs short.
+    pub(super) fn must_prove_before(&self, index: usize) -> bool {
+        let Some(guard) = &self.guard else { return false };
+        if guard.unproved().is_none() {
+            return false;
+        }
+        let previous = index.checked_sub(1).and_then(|index| self.manifest.resources.get(index));
+        let role = previous.map(|previous| &previous.role);
+        let rest = self.manifest.resources.iter().skip(index);
+        let mut rest = rest.take_while(|resource| Some(&resource.role) == role);
+        guard.is_urgent() || !rest.any(|resource| resource.guard.is_some())
+    }
+
+    /// Asks for the proof, and puts everything back without it.
+    pub(super) fn prove(&mut self) -> Result<()> {
+        let Some(guard) = &mut self.guard else { return Ok(()) };
+        let Some((ids, left)) = guard.unproved() else { return Ok(()) };
+        // What is put back is told as whole seconds: better one too few.
+        let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
+        self.emitter.emit(Event::ProofWanted { ids: ids.clone(), seconds });
+        match guard.verdict() {
+            Verdict::Proved if guard.settle(self.system)? => {
+                self.emitter.emit(Event::Proved { ids });
+                return Ok(());
+            }
+            Verdict::Proved => {
+                let error = Error::new(Kind::Reverted, "the proof came too late");
+                self.emitter.emit(Event::Reverted { error });
+            }
+            Verdict::Refuted(error) => self.emitter.emit(Event::Reverted { error }),
+        }
+        self.has_reverted = true;
+        self.failed.get_or_insert_with(|| ids[0].clone());
+        self.unguard();
+        Ok(())
+    }
+
+    /// Puts back what is guarded and not proved, if anything is.
+    pub(super) fn unguard(&mut self) {
+        let Some(guard) = &mut self.guard else { return };
+        for (id, error) in guard.revert(self.system) {
+            self.undo.retain(|snapshot| snapshot.id != id);
+            self.state.unapplied(&id);
+            if let Some(step) = self.removal.steps.get(&id) {
+                self.gone.remove(&step.of);
+            }
+            if !self.is_put_back.contains(&id) {
+                self.emitter.emit(Event::RolledBack { id, error });
+            }
+        }
+    }
+}
