@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use crate::support::LabServer;
 use crate::support::lab_server::text;
 
-/// How many cuts a run of all tests makes: twice each kind.
-const CUTS: usize = 14;
+/// How many cuts a run of all tests makes: each of [`KINDS`] once.
+const CUTS: usize = KINDS.len();
 
 /// What ends a run early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +26,12 @@ enum Cut {
     FillState,
     FillConfiguration,
     FreezeAgent,
+    FreezeCommand,
     DropNetwork,
 }
 
 /// Every kind, by how often it is chosen; the network takes its time-out of a minute each.
-const KINDS: [Cut; 14] = [
+const KINDS: [Cut; 15] = [
     Cut::KillAgent,
     Cut::KillSsh,
     Cut::KillClient,
@@ -43,13 +44,16 @@ const KINDS: [Cut; 14] = [
     Cut::KillClient,
     Cut::Interrupt,
     Cut::KillAgent,
+    Cut::FreezeCommand,
     Cut::FillState,
     Cut::DropNetwork,
 ];
 
-/// The other state that the runs go to and come back from: files of several services, a unit, a
-/// site that goes with its pool and comes back.
+/// The other state that the runs go to and come back from: files of several services, one of them
+/// and the firewall guarded, a unit, a site that goes with its pool and comes back.
 const OTHER: &[&str] = &[
+    "base.ssh.max_auth_tries=5",
+    "base.firewall.allow=[{port: 8443}]",
     "nginx.worker_connections=2048",
     "postgresql.max_connections=50",
     "php-app.apps.\"flus.fr\".upload_mb=12",
@@ -59,8 +63,11 @@ const OTHER: &[&str] = &[
 ];
 
 /// Where all that the two states differ in is kept.
-const LISTING: &str = "cd / && find etc/nginx etc/php etc/postgresql etc/systemd/system srv/*/shared/.env \
+const LISTING: &str = "cd / && find etc/ssh/sshd_config.d etc/nftables.conf etc/nginx etc/php etc/postgresql etc/systemd/system srv/*/shared/.env \
      \\( -type f -exec sha256sum {} + \\) , \\( -type l -printf '%l  %p\\n' \\) 2>/dev/null";
+
+/// Selects the programs that the agent has started.
+const CHILDREN: &str = "-P \"$(pgrep -d, -f ^/var/lib/infra/agent/)\"";
 
 /// A sequence of numbers that is the same for the same seed.
 struct Dice(u64);
@@ -125,7 +132,10 @@ fn sql(line: &str) -> String {
 }
 
 fn converge(rufus: &LabServer, other: bool) {
-    let (code, said) = rufus.apply(&arguments(other));
+    let (mut code, mut said) = rufus.apply(&arguments(other));
+    if said.contains("what a run that was cut left unproved was put back just now") {
+        (code, said) = rufus.apply(&arguments(other));
+    }
     assert_eq!(code, 0, "{said}");
 }
 
@@ -157,6 +167,10 @@ impl Cutting<'_> {
         if kind == Cut::FreezeAgent {
             self.is_locked(reached);
             self.shell("pkill -CONT -f ^/var/lib/infra/agent/");
+        }
+        if kind == Cut::FreezeCommand {
+            // What its time-out does in the end.
+            self.shell(&format!("sleep 1; pkill -KILL {CHILDREN}"));
         }
         end(&mut client, Duration::from_mins(2));
         if kind == Cut::DropNetwork {
@@ -199,6 +213,9 @@ impl Cutting<'_> {
             Cut::FreezeAgent => {
                 self.shell("pkill -STOP -f ^/var/lib/infra/agent/");
                 client.kill().unwrap();
+            }
+            Cut::FreezeCommand => {
+                self.shell(&format!("pkill -STOP {CHILDREN}"));
             }
             Cut::DropNetwork => self.network("down"),
         }
