@@ -39,8 +39,9 @@ fn guards_the_way_in_on_debian_13() {
 }
 
 fn guards(os: &str) {
-    let project = tempfile::Builder::new().prefix("guard-").tempdir().unwrap();
-    let folder = project.path();
+    let folder = &Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("guard-{os}"));
+    // It may be there from an earlier run.
+    let _ = fs::remove_dir_all(folder);
     let base = folder.join("roles/base");
     fs::create_dir_all(folder.join("inventory")).unwrap();
     fs::create_dir_all(&base).unwrap();
