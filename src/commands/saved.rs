@@ -131,8 +131,9 @@ impl Saved {
         context: &Context,
     ) -> anyhow::Result<Session> {
         let manifests = self.plan.servers.iter().map(|server| server.manifest.clone()).collect();
-        let RunOptions { lock_wait_seconds, who, .. } = options;
-        let options = RunOptions { lock_wait_seconds, who, ..self.plan.options.clone() };
+        let RunOptions { lock_wait_seconds, guard_seconds, who, .. } = options;
+        let options =
+            RunOptions { lock_wait_seconds, guard_seconds, who, ..self.plan.options.clone() };
         targets.restore(context, manifests, options)
     }
 
