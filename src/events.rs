@@ -132,6 +132,23 @@ pub enum Outcome {
     Failed(Error),
 }
 
+impl Outcome {
+    /// What a plan expects of the resource, for messages about plans that differ.
+    pub fn expectation(&self) -> &'static str {
+        match self {
+            Self::Ok => "as it should be",
+            Self::Changed(Change::Create(_)) => "to be created",
+            Self::Changed(Change::Update(_)) => "to be changed",
+            Self::Changed(Change::Remove) => "to be removed",
+            Self::Released { .. } => "to be left alone from now on",
+            Self::Unknown { .. } => "to be known later",
+            Self::Deferred => "to be verified later",
+            Self::Skipped { .. } => "to be skipped",
+            Self::Failed(_) => "not to be checked",
+        }
+    }
+}
+
 /// Why a resource would change, where it is not the inventory that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mark {

@@ -14,7 +14,6 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 use crate::events::{Event, Mark, Outcome, RunRecord, ServiceAction};
 use crate::manifest::{Manifest, ResourceId};
-use crate::resources::Change;
 use crate::transport::agent::AGENTS;
 use crate::wire::RunOptions;
 
@@ -155,7 +154,7 @@ impl Seen {
         match (self.outcomes.get(id), self.due.get(id)) {
             (Some((Outcome::Ok, _)), Some(ServiceAction::Reload)) => "to be reloaded",
             (Some((Outcome::Ok, _)), Some(ServiceAction::Restart)) => "to be restarted",
-            (Some((outcome, _)), _) => word(outcome),
+            (Some((outcome, _)), _) => outcome.expectation(),
             (None, _) => "no part of it",
         }
     }
@@ -201,21 +200,6 @@ impl Seen {
     }
 }
 
-/// What is planned for a resource, in words.
-fn word(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => "as it should be",
-        Outcome::Changed(Change::Create(_)) => "to be created",
-        Outcome::Changed(Change::Update(_)) => "to be changed",
-        Outcome::Changed(Change::Remove) => "to be removed",
-        Outcome::Released { .. } => "to be left alone from now on",
-        Outcome::Unknown { .. } => "to be known later",
-        Outcome::Deferred => "to be verified later",
-        Outcome::Skipped { .. } => "to be skipped",
-        Outcome::Failed(_) => "not to be checked",
-    }
-}
-
 /// Whether there is nothing to do but to wait, if that.
 fn waits(outcome: &Outcome) -> bool {
     match outcome {
@@ -241,6 +225,7 @@ mod tests {
     use crate::error::Kind;
     use crate::events::Memory;
     use crate::manifest::Expect;
+    use crate::resources::Change;
 
     fn plan() -> SavedPlan {
         let mut seen = Seen::default();

@@ -12,14 +12,15 @@ mod requests;
 pub mod state;
 mod undo;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
-use crate::events::{Event, Outcome, RunEnd, RunRecord};
-use crate::manifest::Manifest;
+use crate::events::{Event, Outcome, RunEnd, RunRecord, ServiceAction};
+use crate::manifest::{Manifest, ResourceId};
 use crate::resources::{Attributes, Probe as _, System};
 use crate::secret::Scrubber;
 use crate::wire::{self, Request, RunOptions};
@@ -32,6 +33,9 @@ use plan::Plan;
 use removal::Removal;
 use requests::Requests;
 use state::State;
+
+/// How many differences between two plans are told.
+const MOST_DIFFERENCES: usize = 5;
 
 /// Puts back a change of the way in that nobody proved: what a timer asks for, or the server when
 /// it boots.
@@ -117,10 +121,11 @@ fn apply(
     let (manifest, removal) = Removal::plan(declared, &state, options, host)?;
     let foreseen = shown.foreseen.clone();
     let found = Plan::make(&manifest, host, &state, &removal, foreseen, |_, _, _| {});
-    if let Some(because) = difference(&manifest, shown, &found) {
-        return Err(Error::failed("the server changed since the plan was made")
-            .because(because)
-            .hint("look at the new plan and apply again"));
+    let differences = differences(&manifest, shown, &found);
+    if !differences.is_empty() {
+        let error = Error::failed("the server changed since the plan was made");
+        let error = differences.iter().fold(error, Error::because);
+        return Err(error.hint("nothing was changed: look at the new plan and apply again"));
     }
     let before = reboot::reason(host)?;
     begin(options, host, &mut state)?;
@@ -160,6 +165,15 @@ fn finish(mut run: apply::Run<'_>) -> Result<()> {
     result.and(run.note_end(end, now()))
 }
 
+/// What a plan expects of a service whose configuration may change.
+fn due(action: Option<&ServiceAction>) -> &'static str {
+    match action {
+        Some(ServiceAction::Reload) => "to be reloaded",
+        Some(ServiceAction::Restart) => "to be restarted",
+        None => "to be left alone",
+    }
+}
+
 /// What others are told of who holds the lock.
 fn holder(who: &str, now: u64) -> String {
     let minutes = now / 60 % (24 * 60);
@@ -192,12 +206,13 @@ pub fn apply_manifest(
     finish(apply::Run::new(&manifest, &removal, system, &mut state, &emitter))
 }
 
-fn difference(manifest: &Manifest, shown: &Plan, found: &Plan) -> Option<String> {
+/// In what the server differs from the plan that was shown: phrases, none if it does not.
+fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Vec<String> {
     if shown.serial != found.serial {
-        return Some("another run was there in between".to_owned());
+        return vec!["another run was there in between".to_owned()];
     }
     let outcomes = shown.outcomes.iter().zip(&found.outcomes);
-    let resource = manifest.resources.iter().zip(outcomes).find(|(resource, (shown, found))| {
+    let resources = manifest.resources.iter().zip(outcomes).filter(|(resource, (shown, found))| {
         // A verification may well answer otherwise the second time: it is no part of the plan.
         // Nor is what only has to be waited for.
         let waits = |outcome: &Outcome| {
@@ -207,12 +222,26 @@ fn difference(manifest: &Manifest, shown: &Plan, found: &Plan) -> Option<String>
         let only_waits = waits(shown) && waits(found);
         shown != found && !resource.spec.verifies() && !only_waits
     });
-    let service = || {
-        let all = shown.due.iter().chain(&found.due);
-        all.map(|(id, _)| id).find(|id| shown.due.get(id) != found.due.get(id))
-    };
-    let first = resource.map(|(resource, _)| &resource.id).or_else(service);
-    first.map(|id| format!("`{id}` is not as it was"))
+    let resources = resources.map(|(resource, (shown, found))| {
+        let (then, now) = (shown.expectation(), found.expectation());
+        if then == now {
+            format!("`{}` is not as it was", resource.id)
+        } else {
+            format!("`{}` was {then}, and is {now} now", resource.id)
+        }
+    });
+    let services: BTreeSet<&ResourceId> = shown.due.keys().chain(found.due.keys()).collect();
+    let services = services.into_iter().filter(|id| shown.due.get(id) != found.due.get(id));
+    let services = services.map(|id| {
+        let (then, now) = (due(shown.due.get(id)), due(found.due.get(id)));
+        format!("`{id}` was {then}, and is {now} now")
+    });
+    let mut phrases: Vec<String> = resources.chain(services).collect();
+    if let Some(more) = phrases.len().checked_sub(MOST_DIFFERENCES).filter(|more| *more > 0) {
+        phrases.truncate(MOST_DIFFERENCES);
+        phrases.push(format!("{more} more are not as they were"));
+    }
+    phrases
 }
 
 #[cfg(test)]

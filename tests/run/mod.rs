@@ -1,5 +1,6 @@
 //! `infra diff` and `infra apply` as a user runs them, on a real sshd: output and exit codes.
 
+mod between;
 mod report;
 mod rotation;
 mod saved;
