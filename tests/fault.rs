@@ -168,10 +168,6 @@ impl Cutting<'_> {
             self.is_locked(reached);
             self.shell("pkill -CONT -f ^/var/lib/infra/agent/");
         }
-        if kind == Cut::FreezeCommand {
-            // What its time-out does in the end.
-            self.shell(&format!("sleep 1; pkill -KILL {CHILDREN}"));
-        }
         end(&mut client, Duration::from_mins(2));
         if kind == Cut::DropNetwork {
             self.network("up");
@@ -215,7 +211,9 @@ impl Cutting<'_> {
                 client.kill().unwrap();
             }
             Cut::FreezeCommand => {
-                self.shell(&format!("pkill -STOP {CHILDREN}"));
+                // In the end its time-out does the same. It may be sshd that is frozen, so that only
+                // one connection is sure to get in.
+                self.shell(&format!("pkill -STOP {CHILDREN}; sleep 1; pkill -KILL {CHILDREN}"));
             }
             Cut::DropNetwork => self.network("down"),
         }
