@@ -7,6 +7,9 @@ use minijinja::ErrorKind as Kind;
 use super::filters;
 use crate::diagnostic::{Diagnostic, Source, Span};
 
+/// What the message of an operation says that the values do not allow.
+pub(super) const NOT_EVALUATED: &str = " cannot be evaluated: ";
+
 /// The mistake of an expression that is nothing at all.
 pub(super) fn undefined(text: &str, span: &Span) -> Diagnostic {
     let name = text.trim();
@@ -39,7 +42,7 @@ pub(super) fn explain(error: &minijinja::Error, text: &str, span: &Span) -> Diag
             Diagnostic::at(&place, detail(error))
         }
         Kind::OutOfFuel => Diagnostic::at(&place, "this takes too long to evaluate"),
-        _ => Diagnostic::at(&place, format!("{what} cannot be evaluated: {}", detail(error))),
+        _ => Diagnostic::at(&place, format!("{what}{NOT_EVALUATED}{}", detail(error))),
     }
 }
 

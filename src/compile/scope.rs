@@ -11,12 +11,13 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
 
 use super::engine::{Failure, Shared, has_expression};
+use super::explain::NOT_EVALUATED;
 use super::peers::{Peer, Peers, Servers};
 use super::role::Role;
 use super::suggest::suggest;
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, placeholder};
 use crate::yaml::{self, Node};
 
 /// Names that mean the same in every role.
@@ -201,7 +202,10 @@ impl Scope {
 
     /// Evaluates with a limit on how deep values refer to each other, and prefers the mistake of
     /// an inner value to what it caused outside.
-    fn guarded<T>(
+    ///
+    /// What cannot be done with a placeholder could perhaps be done with the secret: a
+    /// placeholder comes of it.
+    fn guarded<T: From<String>>(
         self: &Arc<Self>,
         node: &Node,
         evaluate: impl FnOnce() -> Result<T, Failure>,
@@ -214,7 +218,12 @@ impl Scope {
         let result = if deep {
             Err(Box::new(Diagnostic::at(&node.span, "this value refers to itself")))
         } else {
-            evaluate()
+            let before = self.server.secrets.take_touched();
+            let result = evaluate();
+            let touched = self.server.secrets.take_touched();
+            self.server.secrets.touch(before);
+            self.server.secrets.touch(touched.clone());
+            result.or_else(|failure| self.stand_in(failure, touched))
         };
         *lock(&self.server.depth) -= 1;
         let inner = lock(&self.server.failure).take();
@@ -222,6 +231,21 @@ impl Scope {
             Some(inner) => inner,
             None => Box::new(suggest(*failure, self)),
         })
+    }
+
+    fn stand_in<T: From<String>>(
+        &self,
+        failure: Failure,
+        touched: BTreeSet<String>,
+    ) -> Result<T, Failure> {
+        let secrets = &self.server.secrets;
+        let is_forgiven = secrets.are_placeholders()
+            && failure.message.contains(NOT_EVALUATED)
+            && lock(&self.server.failure).is_none();
+        let Some(name) = touched.first().filter(|_| is_forgiven) else { return Err(failure) };
+        let value = T::from(placeholder(name));
+        secrets.remember(touched);
+        Ok(value)
     }
 
     /// The node behind a value that is a list or map of the user's YAML.

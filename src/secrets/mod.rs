@@ -48,6 +48,8 @@ pub struct Secrets {
     files: Option<Files>,
     values: OnceLock<Values>,
     used: Arc<Mutex<BTreeSet<String>>>,
+    /// Placeholders that were looked up, used or not.
+    touched: Arc<Mutex<BTreeSet<String>>>,
     /// Whether other values stand in for the real ones.
     is_other: Arc<AtomicBool>,
 }
@@ -146,6 +148,16 @@ impl Secrets {
         std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The placeholders looked up since the last call: what cannot be done with one is no mistake.
+    pub fn take_touched(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Records lookups that were taken out before their time.
+    pub fn touch(&self, names: BTreeSet<String>) {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+    }
+
     /// Records uses that were taken out before their time.
     pub fn remember(&self, names: BTreeSet<String>) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
@@ -157,13 +169,14 @@ impl Secrets {
             values: self.values.get().cloned().flatten(),
             prefix: String::new(),
             used: Arc::clone(&self.used),
+            touched: Arc::clone(&self.touched),
             is_other: Arc::clone(&self.is_other),
         })
     }
 }
 
 /// What stands in for a secret whose value is not known.
-fn placeholder(name: &str) -> String {
+pub fn placeholder(name: &str) -> String {
     format!("(secret {name})")
 }
 
@@ -203,6 +216,7 @@ struct Lookup {
     values: Values,
     prefix: String,
     used: Arc<Mutex<BTreeSet<String>>>,
+    touched: Arc<Mutex<BTreeSet<String>>>,
     is_other: Arc<AtomicBool>,
 }
 
@@ -220,7 +234,8 @@ impl Lookup {
     /// The map under a dotted name.
     fn below(&self, prefix: String) -> Value {
         let (used, is_other) = (Arc::clone(&self.used), Arc::clone(&self.is_other));
-        Value::from_object(Self { values: self.values.clone(), prefix, used, is_other })
+        let (values, touched) = (self.values.clone(), Arc::clone(&self.touched));
+        Value::from_object(Self { values, prefix, used, touched, is_other })
     }
 
     fn children(&self) -> BTreeSet<String> {
@@ -240,6 +255,9 @@ impl Object for Lookup {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let name = join(&self.prefix, &key.to_string());
         let Some(values) = &self.values else {
+            let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+            touched.remove(&self.prefix);
+            touched.insert(name.clone());
             return Some(self.below(name));
         };
         if let Some(secret) = values.get(&name) {

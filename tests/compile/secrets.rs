@@ -254,3 +254,30 @@ fn a_secret_shows_up_nowhere() {
         assert!(text.starts_with("error: ") && !text.contains("7Jq2"), "{role}: {text}");
     }
 }
+
+/// What a placeholder does not allow, the secret may: no mistake, and the use is known.
+#[test]
+fn what_a_placeholder_does_not_allow_is_no_mistake() {
+    let folder = project();
+    let root = folder.path();
+    for expression in [
+        "secrets.smtp.password[:10]",
+        "secrets.smtp.password | reverse",
+        "secrets.smtp.port + 1",
+        "secrets.smtp.port | int",
+        "secrets.smtp.hosts | join('a')",
+        "(secrets.smtp.password ~ 'x')[2:] | upper",
+    ] {
+        let role = format!(
+            "resources: [ file: {{ path: /x, content: \"a {{{{ {expression} }}}}\", mode: \"0600\" }} ]"
+        );
+        write(root, "roles/app/role.yaml", &role);
+        let manifest = compile(root, &IdentitySource::default()).unwrap();
+        let used = &manifest.resources[0].secrets;
+        assert!(used.len() == 1 && used[0].starts_with("smtp."), "{expression}: {used:?}");
+    }
+    let role = "resources: [ file: { path: /x, content: \"{{ secrets.a[:1] ~ unknown }}\" } ]";
+    write(root, "roles/app/role.yaml", role);
+    let mistake = compile(root, &IdentitySource::default()).map(drop).unwrap_err();
+    assert!(mistake.starts_with("error: "), "{mistake}");
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
@@ -31,11 +31,7 @@ impl LabServer {
         let mut server = Self { name: name.to_owned(), folder, address: String::new(), project };
         // What a run that was killed has left.
         server.infra(&["lab", "down"]);
-        let images = IMAGES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        fs::create_dir_all(&server.folder).unwrap();
-        fs::create_dir_all(tmp.join("lab-images")).unwrap();
-        // It may be there from an earlier run.
-        let _ = std::os::unix::fs::symlink(tmp.join("lab-images"), server.folder.join("images"));
+        let images = share_images(&server.folder);
         let up = server.infra(&["lab", "up", name, "--os", os]);
         drop(images);
         assert!(
@@ -112,6 +108,18 @@ impl LabServer {
             .unwrap();
         text(&output.stdout) + &text(&output.stderr)
     }
+}
+
+/// Lets the lab in `folder` use the images of all labs, and keeps others away from them until the
+/// result is dropped.
+pub(crate) fn share_images(folder: &Path) -> MutexGuard<'static, ()> {
+    let guard = IMAGES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lab-images");
+    fs::create_dir_all(folder).unwrap();
+    fs::create_dir_all(&images).unwrap();
+    // It may be there from an earlier run.
+    let _ = std::os::unix::fs::symlink(images, folder.join("images"));
+    guard
 }
 
 impl Drop for LabServer {
