@@ -34,6 +34,11 @@ pub enum Event {
         /// What would be done to it.
         action: ServiceAction,
     },
+    /// Packages that apt would remove with those that go, because they depend on them.
+    AlsoRemoved {
+        /// Their names, sorted.
+        packages: Vec<String>,
+    },
     /// Every resource was looked at: the plan is complete.
     PlanComplete,
     /// Work on a resource that needs a change has begun.

@@ -54,6 +54,8 @@ pub struct Seen {
     last_run: Option<RunRecord>,
     outcomes: BTreeMap<ResourceId, (Outcome, Option<Mark>)>,
     due: BTreeMap<ResourceId, ServiceAction>,
+    /// Packages that apt would remove beside what goes.
+    also_removed: Vec<String>,
     /// Whether the check came to its end.
     is_complete: bool,
 }
@@ -133,6 +135,7 @@ impl Seen {
             Event::ServiceDue { id, action } => {
                 self.due.insert(id.clone(), *action);
             }
+            Event::AlsoRemoved { packages } => self.also_removed.clone_from(packages),
             Event::PlanComplete => self.is_complete = true,
             _ => {}
         }
@@ -165,6 +168,9 @@ impl Seen {
         if self.serial != now.serial {
             let by = now.last_run.as_ref().map_or(String::new(), |run| format!(", by {}", run.who));
             phrases.push(format!("there was another run since{by}"));
+        }
+        if self.also_removed != now.also_removed {
+            phrases.push("apt would remove other packages beside what goes".to_owned());
         }
         // A verification may well answer otherwise the second time: it is no part of the plan.
         let verifies = |id: &ResourceId| {

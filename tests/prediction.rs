@@ -1,7 +1,8 @@
 //! What a preview says of things that an earlier resource of the same run brings about.
 
 use infra::manifest::ResourceId;
-use infra::resources::{Change, Current, Prediction, Probe, Spec, State};
+use infra::resources::package::{Foreseen, Package, also_removed};
+use infra::resources::{Change, Current, FieldChange, Prediction, Probe, Spec, State};
 
 use crate::support::{Fake, World};
 
@@ -37,4 +38,41 @@ fn a_database_to_come_is_empty() {
     database.predict(&Change::Create(State::new()), &mut world);
     let extension = spec("postgresql_extension", "{ name: pg_trgm, database: flus }");
     assert_eq!(extension.current(&world), Ok(Current::Absent));
+}
+
+#[test]
+fn what_apt_removes_beside_what_goes() {
+    let package = |fields: &str| -> Package { serde_yaml::from_str(fields).unwrap() };
+    let gone = package("{ name: exim4-base, state: absent }");
+    let never_there = package("{ name: sendmail, state: absent }");
+    let stays = package("{ name: nginx }");
+    let fake = fake(
+        "{ packages: { exim4-base: 4.96-15, nginx: 1.22.1-9 }, answers: [{ \
+         run: [apt-get, -s, -q, -o, Debug::NoLocking=1, remove, --, exim4-base], \
+         stdout: \"Remv mailutils [1:3.15-4]\\nRemv exim4 [4.96-15]\\nRemv exim4-base [4.96-15]\" \
+         }] }",
+    );
+    let also = also_removed([&stays, &never_there, &gone].into_iter(), &fake);
+    assert_eq!(also, ["exim4", "mailutils"]);
+    // Nothing goes, so that nothing is asked.
+    assert_eq!(also_removed([&stays, &never_there].into_iter(), &fake), Vec::<String>::new());
+}
+
+#[test]
+fn another_version_of_a_package_may_cost_others() {
+    let package: Package = serde_yaml::from_str("{ name: libfoo, version: 2-1 }").unwrap();
+    let fake = fake(
+        "{ packages: { libfoo: 1-1 }, files: { /var/lib/apt/lists/x_Release: x }, answers: [{ \
+         run: [apt-get, -s, -q, -o, Debug::NoLocking=1], \
+         stdout: \"Remv foo-tools [1-1]\\nInst libfoo [1-1] (2-1 Debian:12.5/stable [amd64])\" }] }",
+    );
+    let foreseen = Foreseen::ask([&package].into_iter(), &fake);
+    let version = FieldChange {
+        field: "version".to_owned(),
+        current: Some("1-1".into()),
+        desired: "2-1".into(),
+    };
+    let mut change = Change::Update(vec![version]);
+    foreseen.describe("libfoo", &mut change, |name| name == "libfoo");
+    assert_eq!(change.field_names(), "version, also removes");
 }

@@ -90,6 +90,9 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
     for (id, action) in &shown.due {
         emitter.emit(Event::ServiceDue { id: id.clone(), action: *action });
     }
+    if !shown.also_removed.is_empty() {
+        emitter.emit(Event::AlsoRemoved { packages: shown.also_removed.clone() });
+    }
     emitter.emit(Event::PlanComplete);
     match requests.next()? {
         Some(Request::Apply) => {
@@ -236,7 +239,9 @@ fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Vec<String> {
         let (then, now) = (due(shown.due.get(id)), due(found.due.get(id)));
         format!("`{id}` was {then}, and is {now} now")
     });
-    let mut phrases: Vec<String> = resources.chain(services).collect();
+    let packages = (shown.also_removed != found.also_removed)
+        .then(|| "apt would remove other packages beside what goes".to_owned());
+    let mut phrases: Vec<String> = resources.chain(services).chain(packages).collect();
     if let Some(more) = phrases.len().checked_sub(MOST_DIFFERENCES).filter(|more| *more > 0) {
         phrases.truncate(MOST_DIFFERENCES);
         phrases.push(format!("{more} more are not as they were"));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Mark, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::package::{Foreseen, Package};
+use crate::resources::package::{self, Foreseen, Package};
 use crate::resources::{Change, Current, Prediction, Probe, Spec, Value};
 
 use super::removal::Removal;
@@ -22,6 +22,8 @@ pub struct Plan {
     pub due: BTreeMap<ResourceId, ServiceAction>,
     /// What apt would do beside what the manifest says.
     pub foreseen: Foreseen,
+    /// The packages that apt would remove with those that go, because they depend on them.
+    pub also_removed: Vec<String>,
     /// What is let go: no longer declared, and left as it is.
     pub released: Vec<(ResourceId, String)>,
     /// The number of the host's state that it was made from.
@@ -56,11 +58,6 @@ impl Plan {
             let mut outcome = check(resource, &world, removal, more_to_come);
             let mut mark = None;
             if let Outcome::Changed(change) = &mut outcome {
-                if resource.id.kind() == "package" {
-                    foreseen.describe(resource.id.identity(), change, |name| {
-                        packages(manifest).any(|package| package.name == name)
-                    });
-                }
                 resource.spec.predict(change, &mut world);
                 world.mark_changed(&resource.id);
                 if starts_service(resource, change) {
@@ -74,12 +71,18 @@ impl Plan {
                     managed.mark(state.key(), change)
                 });
                 removal.hide(&resource.id, change);
+                if resource.id.kind() == "package" {
+                    foreseen.describe(resource.id.identity(), change, |name| {
+                        packages(manifest).any(|package| package.name == name)
+                    });
+                }
             }
             on_outcome(&resource.id, &outcome, mark);
             outcomes.push(outcome);
         }
         let released = removal.released.clone();
-        Self { outcomes, due, foreseen, released, serial: state.serial() }
+        let also_removed = package::also_removed(packages(manifest), probe);
+        Self { outcomes, due, foreseen, also_removed, released, serial: state.serial() }
     }
 
     /// Whether an apply would do anything.

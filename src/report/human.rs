@@ -116,6 +116,11 @@ impl Style {
         self.line(server, &self.paint(Tone::Change, &text))
     }
 
+    /// What goes with the packages that go.
+    pub(super) fn also_removed(self, server: &str, packages: &[String]) -> String {
+        self.line(server, &self.paint(Tone::Remove, &also_removed(packages)))
+    }
+
     /// What happened while applying; empty for what is not worth a line.
     pub(super) fn happened(self, server: &str, event: &Event) -> String {
         let (tone, text) = match event {
@@ -236,6 +241,11 @@ pub(super) fn planned(id: &ResourceId, outcome: &Outcome, mark: Option<Mark>) ->
     };
     let why = mark.map(why).unwrap_or_default();
     (tone, escape_line(&format!("{symbol} {id}  {word}{why}")))
+}
+
+/// The packages that apt removes beside those that the plan names.
+pub(super) fn also_removed(packages: &[String]) -> String {
+    escape_line(&format!("- apt also removes what depends on those: {}", packages.join(", ")))
 }
 
 /// The fields of something new.

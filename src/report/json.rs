@@ -38,6 +38,9 @@ pub(super) fn event(
         Event::ServiceDue { id, action } => json!({
             "event": "service_due", "server": server, "service": id, "action": word(*action),
         }),
+        Event::AlsoRemoved { packages } => {
+            json!({"event": "also_removed", "server": server, "packages": packages})
+        }
         Event::Applying { id } => {
             json!({"event": "applying", "server": server, "resource": id})
         }

@@ -2,7 +2,9 @@
 //! each, folded. Everything that a server sent is escaped here.
 
 use super::difference::Mask;
-use super::human::{MOST_DIFF_LINES, counts, escape_line, on_one_line, planned, values, word};
+use super::human::{
+    MOST_DIFF_LINES, also_removed, counts, escape_line, on_one_line, planned, values, word,
+};
 use super::terminal::escape;
 use super::totals::Totals;
 use crate::error::{Error, Kind};
@@ -40,6 +42,7 @@ pub(super) fn entry<'a>(
             (head, details(manifest, resource(id), outcome))
         }
         Event::ServiceDue { id, action } => (format!("~ {id}  {}", word(*action)), String::new()),
+        Event::AlsoRemoved { packages } => (also_removed(packages), String::new()),
         Event::Warning { message } => (format!("warning: {message}"), String::new()),
         _ => return None,
     };

@@ -234,6 +234,10 @@ impl Server {
                 self.plan.push_str(&style.due(name, id, *action));
                 String::new()
             }
+            Event::AlsoRemoved { packages } => {
+                self.plan.push_str(&style.also_removed(name, packages));
+                String::new()
+            }
             Event::PlanComplete => {
                 let mut text = std::mem::take(&mut self.plan);
                 text.push_str(&style.plan_totals(name, &self.totals));

@@ -135,6 +135,12 @@ impl Query {
         Self::reading(arguments.chain(requests.iter().cloned()))
     }
 
+    /// What apt would do to remove packages; takes no lock either.
+    pub fn apt_removal_simulation(names: &[String]) -> Self {
+        let simulate = ["apt-get", "-s", "-q", "-o", "Debug::NoLocking=1", "remove", "--"];
+        Self::reading(simulate.into_iter().map(str::to_owned).chain(names.iter().cloned()))
+    }
+
     /// The rules of one table in the kernel, as JSON; not there is an exit code other than zero.
     pub fn nftables_table(family: &str, table: &str) -> Self {
         Self::reading(["nft", "--json", "list", "table", family, table])

@@ -90,3 +90,31 @@ fn a_reboot_that_is_needed_is_told() {
     let (_, told, _) = project.infra(&["apply", "rufus", "--yes"]);
     assert!(told.contains(&format!("removed\n{line}")), "{told}");
 }
+
+/// Answered by the apt of this machine, from a list of packages of our own.
+#[test]
+fn what_goes_with_a_package_is_told() {
+    let project = Project::new();
+    let package = |name: &str, depends: &str| {
+        format!(
+            "Package: {name}\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\
+             Maintainer: a\nDescription: a\n{depends}\n"
+        )
+    };
+    let status = package("libfoo", "") + &package("foo-tools", "Depends: libfoo\n");
+    let folders = "mkdir -p /var/lib/dpkg /var/lib/apt/lists";
+    let line = format!("{folders}; echo '{status}' > /var/lib/dpkg/status");
+    assert_eq!(project.infra(&["ssh", "rufus", "--", &line]).0, 0);
+    let role = "description: away\nresources:\n  - package: { name: libfoo, state: absent }\n";
+    write(&project.folder.join("roles/demo/role.yaml"), role);
+    let (code, plan, _) = project.infra(&["diff", "rufus"]);
+    assert_eq!(
+        plan,
+        "\
+rufus  - package:libfoo  remove
+rufus  - apt also removes what depends on those: foo-tools
+rufus  1 resource: 0 ok, 1 to remove
+"
+    );
+    assert_eq!(code, 2);
+}

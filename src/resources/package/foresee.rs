@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Package, apt};
 use crate::resources::probe::{Output, Probe};
 use crate::resources::query::Query;
-use crate::resources::state::{Change, State, Value};
+use crate::resources::state::{Change, FieldChange, State, Value};
 
 /// What one transaction with all the missing packages of a manifest would do. Empty where apt
 /// cannot tell, for example because the lists of packages are not there yet.
@@ -25,10 +25,12 @@ impl Foreseen {
     /// Asks apt, unless nothing is missing. A question costs apt half a second or more, so there
     /// is one for all.
     pub fn ask<'a>(packages: impl Iterator<Item = &'a Package>, probe: &dyn Probe) -> Self {
-        let mut missing: Vec<&Package> = packages
-            .filter(|package| !package.state.is_absent())
-            .filter(|package| matches!(probe.package(&package.name), Ok(None)))
-            .collect();
+        let is_missing = |package: &&Package| match probe.package(&package.name) {
+            Ok(Some(there)) => package.version.as_ref().is_some_and(|version| *version != there),
+            found => found == Ok(None),
+        };
+        let declared = packages.filter(|package| !package.state.is_absent());
+        let mut missing: Vec<&Package> = declared.filter(is_missing).collect();
         let has_lists = apt::has_lists(probe).unwrap_or_default();
         // What apt does not know may come with a repository that is to be declared: once more
         // without it.
@@ -70,28 +72,66 @@ impl Foreseen {
         foreseen
     }
 
-    /// Adds to the change of a package that is to be installed what apt foresees: its version
+    /// Adds to the change of a package that is to be installed, or to get another version, what apt foresees: its version
     /// and, once in a plan, what comes and goes beside it. `declared` says whether a package has
     /// a resource of its own.
     pub fn describe(&self, package: &str, change: &mut Change, declared: impl Fn(&str) -> bool) {
-        let Change::Create(state) = change else { return };
-        let mut told = std::mem::take(state);
-        if told.field("version").is_none() {
-            told = told.with_some("version", self.installed.get(package).map(String::as_str));
+        let beside = if self.first.as_deref() == Some(package) {
+            self.beside(declared)
+        } else {
+            State::new()
+        };
+        match change {
+            Change::Create(state) => {
+                let mut told = std::mem::take(state);
+                if told.field("version").is_none() {
+                    let version = self.installed.get(package).map(String::as_str);
+                    told = told.with_some("version", version);
+                }
+                let beside = beside.fields();
+                *state = beside.fold(told, |told, (field, value)| told.with(field, value.clone()));
+            }
+            Change::Update(changes) => changes.extend(beside.fields().map(|(field, value)| {
+                FieldChange { field: field.to_owned(), current: None, desired: value.clone() }
+            })),
+            Change::Remove => {}
         }
-        if self.first.as_deref() == Some(package) {
-            let others = self.installed.keys().filter(|name| !declared(name));
-            told = with_names(told, "also installs", others);
-            told = with_names(told, "also upgrades", self.upgraded.keys());
-            told = with_names(told, "also removes", self.removed.iter());
-        }
-        *state = told;
+    }
+
+    /// What comes, changes and goes beside what the manifest names.
+    fn beside(&self, declared: impl Fn(&str) -> bool) -> State {
+        let upgraded = self.upgraded.keys().filter(|name| !declared(name));
+        let others = self.installed.keys().filter(|name| !declared(name));
+        let told = with_names(State::new(), "also installs", others);
+        let told = with_names(told, "also upgrades", upgraded);
+        with_names(told, "also removes", self.removed.iter())
     }
 }
 
 fn with_names<'a>(state: State, field: &str, names: impl Iterator<Item = &'a String>) -> State {
     let names: Vec<&String> = names.collect();
     if names.is_empty() { state } else { state.with(field, Value::set(names)) }
+}
+
+/// The packages that apt would remove together with those that are declared absent, because they
+/// depend on them; sorted. Nothing is asked where nothing goes.
+pub fn also_removed<'a>(
+    packages: impl Iterator<Item = &'a Package>,
+    probe: &dyn Probe,
+) -> Vec<String> {
+    let absent = packages.filter(|package| package.state.is_absent());
+    let there = absent.filter(|package| matches!(probe.package(&package.name), Ok(Some(_))));
+    let names: Vec<String> = there.map(|package| package.name.clone()).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    // If apt cannot tell, neither will the removal work: it says why.
+    let Ok(output) = probe.query(&Query::apt_removal_simulation(&names)) else { return Vec::new() };
+    let mut removed = Foreseen::parse(&output).removed;
+    removed.retain(|name| !names.contains(name));
+    removed.sort();
+    removed.dedup();
+    removed
 }
 
 #[cfg(test)]
@@ -115,5 +155,16 @@ mod tests {
             .with("also upgrades", Value::set(["libssl3"]))
             .with("also removes", Value::set(["exim4"]));
         assert_eq!(change, Change::Create(told));
+
+        let field = |field: &str, desired: Value| FieldChange {
+            field: field.to_owned(),
+            current: None,
+            desired,
+        };
+        let version = field("version", "1.22.1-9".into());
+        let mut change = Change::Update(vec![version.clone()]);
+        foreseen.describe("nginx", &mut change, |name| name != "exim4");
+        let told = vec![version, field("also removes", Value::set(["exim4"]))];
+        assert_eq!(change, Change::Update(told));
     }
 }

@@ -6,7 +6,7 @@ mod foresee;
 mod held;
 
 pub(super) use apt::owe_update;
-pub use foresee::Foreseen;
+pub use foresee::{Foreseen, also_removed};
 pub use held::start_held;
 
 use serde::{Deserialize, Serialize};
