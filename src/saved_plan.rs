@@ -169,9 +169,6 @@ impl Seen {
             let by = now.last_run.as_ref().map_or(String::new(), |run| format!(", by {}", run.who));
             phrases.push(format!("there was another run since{by}"));
         }
-        if self.also_removed != now.also_removed {
-            phrases.push("apt would remove other packages beside what goes".to_owned());
-        }
         // A verification may well answer otherwise the second time: it is no part of the plan.
         let verifies = |id: &ResourceId| {
             manifest.resources.iter().any(|one| one.id == *id && one.spec.verifies())
@@ -189,8 +186,9 @@ impl Seen {
                 (!is_same && !verifies(id)) || self.due.get(*id) != now.due.get(*id)
             })
             .collect();
-        let more = changed.len().saturating_sub(MOST_DIFFERENCES);
-        let told = changed.iter().take(MOST_DIFFERENCES);
+        // After another run each of them is its doing.
+        let most = if phrases.is_empty() { MOST_DIFFERENCES } else { 0 };
+        let told = changed.iter().take(most);
         phrases.extend(told.map(|id| {
             let (then, now) = (self.word(id), now.word(id));
             if then == now {
@@ -199,8 +197,14 @@ impl Seen {
                 format!("`{id}` was {then}, and is {now} now")
             }
         }));
-        if more > 0 {
-            phrases.push(format!("{more} more are not as they were"));
+        match (changed.len().saturating_sub(most), most) {
+            (0, _) => {}
+            (1, 0) => phrases.push("1 resource is not as it was".to_owned()),
+            (count, 0) => phrases.push(format!("{count} resources are not as they were")),
+            (more, _) => phrases.push(format!("{more} more are not as they were")),
+        }
+        if self.also_removed != now.also_removed {
+            phrases.push("apt would remove other packages beside what goes".to_owned());
         }
         phrases
     }
@@ -291,23 +295,28 @@ mod tests {
         let SavedServer { manifest, seen } = plan().servers.remove(0);
         assert_eq!(seen.differences(&seen, &manifest), Vec::<String>::new());
         let mut now = Seen::default();
-        let memory = Memory { serial: 3, ..Memory::default() };
-        now.add(&Event::Remembered(memory));
         for number in 0..6 {
             let id = ResourceId::new("file", &format!("/etc/{number}"));
             now.add(&Event::Checked { id, outcome: Outcome::Ok, mark: None });
         }
+        now.add(&Event::AlsoRemoved { packages: vec!["apt".to_owned()] });
         assert_eq!(
             seen.differences(&now, &manifest),
             [
-                "there was another run since",
                 "`file:/etc/0` was no part of it, and is as it should be now",
                 "`file:/etc/1` was no part of it, and is as it should be now",
                 "`file:/etc/2` was no part of it, and is as it should be now",
                 "`file:/etc/3` was no part of it, and is as it should be now",
                 "`file:/etc/4` was no part of it, and is as it should be now",
                 "2 more are not as they were",
+                "apt would remove other packages beside what goes",
             ]
+        );
+        now.also_removed.clear();
+        now.add(&Event::Remembered(Memory { serial: 3, ..Memory::default() }));
+        assert_eq!(
+            seen.differences(&now, &manifest),
+            ["there was another run since", "7 resources are not as they were"]
         );
     }
 }

@@ -48,6 +48,7 @@ fn serves(os: &str) {
     assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stdout));
 
     one_parameter(&rufus);
+    saved_plan(&rufus);
     removal::tells_drift(&rufus);
     removal::removes_a_site_and_puts_it_back(&rufus);
     sets::one_mistake_changes_nothing(&mut rufus);
@@ -72,6 +73,35 @@ fn one_parameter(rufus: &LabServer) {
     assert_eq!(lines(&said, "  reloaded"), ["rufus  service:nginx  reloaded"], "{said}");
     assert_eq!(lines(&said, "  restarted"), Vec::<&str>::new(), "{said}");
     assert_eq!(rufus.shell("systemctl show -p ActiveEnterTimestamp nginx php*-fpm"), started);
+    let (code, said) = rufus.apply(&[]);
+    assert_eq!(code, 0, "{said}");
+}
+
+/// A plan in a file is applied as it is, once, and only where nothing has changed since.
+fn saved_plan(rufus: &LabServer) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plan");
+    let file = file.to_str().unwrap();
+    let set = "nginx.worker_connections=4096";
+    let plan = rufus.infra(&["diff", "rufus", "--lab", "--set", set, "--out", file]);
+    assert_eq!(plan.status.code(), Some(2), "{}", text(&plan.stderr));
+    let apply = || {
+        let output = rufus.infra(&["apply", "--plan", file, "--lab", "--yes"]);
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    rufus.shell("chmod 0600 /etc/nginx/nginx.conf");
+    let (code, said) = apply();
+    assert_eq!(code, Some(3), "{said}");
+    let cause = "caused by: `file:/etc/nginx/nginx.conf` is not as it was\n";
+    assert!(said.contains(cause), "{said}");
+    rufus.shell("chmod 0644 /etc/nginx/nginx.conf");
+    let (code, said) = apply();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(lines(&said, "  changed"), ["rufus  file:/etc/nginx/nginx.conf  changed"], "{said}");
+    assert_eq!(lines(&said, "  reloaded"), ["rufus  service:nginx  reloaded"], "{said}");
+    let (code, said) = apply();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("caused by: there was another run since, by "), "{said}");
     let (code, said) = rufus.apply(&[]);
     assert_eq!(code, 0, "{said}");
 }

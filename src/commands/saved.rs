@@ -81,7 +81,10 @@ impl Saving {
         let made = since.map_or(0, |since| since.as_secs());
         let plan = SavedPlan::new(self.options.clone(), servers, made, self.is_lab);
         write::create(&self.path, &self.encrypt(&plan.text()?)?)?;
-        report::note(&format!("the plan is in `{path}`: `infra apply --plan {path}` applies it"));
+        let lab = if self.is_lab { " --lab" } else { "" };
+        report::note(&format!(
+            "the plan is in `{path}`: `infra apply --plan {path}{lab}` applies it"
+        ));
         Ok(())
     }
 }
