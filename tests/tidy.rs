@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("manifest", &["resources", "secret"]),
     ("report", &["diagnostic", "error", "events", "exit_code", "manifest", "resources", "secret"]),
     ("resources", &["error", "manifest", "secret", "size"]),
+    ("saved_plan", &["error", "events", "manifest", "transport", "wire"]),
     ("secret", &[]),
     ("size", &[]),
     ("secrets", &["diagnostic", "error", "secret", "yaml"]),
