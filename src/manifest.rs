@@ -36,6 +36,8 @@ pub struct Expect {
     pub memory_bytes: Option<u64>,
     /// Size of the root file system in bytes.
     pub disk_bytes: Option<u64>,
+    /// Packages that should not be there, and are reported if they are.
+    pub without: Vec<String>,
 }
 
 /// One thing to hold in a state, with what is asked around it.

@@ -66,7 +66,10 @@ const IMPOSSIBLE: &[(&str, Class, &str)] = &[
 ];
 
 /// Kinds whose effects are not predicted, with the reason.
-const UNPREDICTED: &[(&str, &str)] = &[("swap", "no other kind reads the list of swap files")];
+const UNPREDICTED: &[(&str, &str)] = &[
+    ("docker_engine", "what Docker holds can be asked only once it runs"),
+    ("swap", "no other kind reads the list of swap files"),
+];
 
 /// The cases that every kind has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Outcome, RunEnd, RunRecord, ServiceAction};
 use crate::manifest::{Manifest, ResourceId};
-use crate::resources::{Attributes, Probe as _, System};
+use crate::resources::{Attributes, Probe, System};
 use crate::secret::Scrubber;
 use crate::wire::{self, Request, RunOptions};
 
@@ -81,12 +81,14 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
     emitter.scrub(Scrubber::new(declared.secrets.values()));
     let state = State::load(host)?;
     emitter.emit(Event::Remembered(state.memory(host)?));
+    warn_of_packages(&declared, host, emitter)?;
     state.owed_changes().for_each(|id| host.mark_changed(id));
     let (manifest, removal) = Removal::plan(&declared, &state, &options, host)?;
     let foreseen = Plan::foresee(&manifest, host);
     let shown = Plan::make(&manifest, host, &state, &removal, foreseen, |id, outcome, mark| {
         emitter.emit(Event::Checked { id: id.clone(), outcome: outcome.clone(), mark });
     });
+    warn_of_rest(&manifest, &removal, host, emitter);
     for (id, action) in &shown.due {
         emitter.emit(Event::ServiceDue { id: id.clone(), action: *action });
     }
@@ -100,6 +102,30 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
             apply(&declared, &options, &shown, guard, host, emitter)
         }
         _ => Ok(()),
+    }
+}
+
+/// Tells of packages that the inventory expects not to be there. Nothing is refused for it.
+fn warn_of_packages(manifest: &Manifest, probe: &dyn Probe, emitter: &Emitter) -> Result<()> {
+    for name in &manifest.expect.without {
+        if probe.package(name)?.is_some() {
+            let message =
+                format!("`{name}` is installed, and its inventory expects that it is not");
+            emitter.emit(Event::Warning { message });
+        }
+    }
+    Ok(())
+}
+
+/// Names what stays when something goes.
+fn warn_of_rest(manifest: &Manifest, removal: &Removal, probe: &dyn Probe, emitter: &Emitter) {
+    let steps = manifest.resources.iter().filter(|one| removal.steps.contains_key(&one.id));
+    for resource in steps.filter(|one| one.spec.desired().is_none()) {
+        // What cannot be asked any more is gone already.
+        for rest in resource.spec.leaves(probe).unwrap_or_default() {
+            let message = format!("`{}` goes and leaves {rest}", resource.id);
+            emitter.emit(Event::Warning { message });
+        }
     }
 }
 

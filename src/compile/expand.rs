@@ -156,8 +156,12 @@ impl Expansion<'_> {
         let Some(spec) = Spec::deserialize_kind(kind, &node) else {
             return Err(Box::new(Diagnostic::at(&span, format!("unknown kind `{kind}`"))));
         };
-        let spec = spec.map_err(|error| Box::new(error.into_diagnostic(kind, &span)))?;
+        let mut spec = spec.map_err(|error| Box::new(error.into_diagnostic(kind, &span)))?;
         spec.validate().map_err(|message| Box::new(Diagnostic::at(&span, message)))?;
+        if let Spec::DockerCompose(compose) = &mut spec {
+            let read = compose.read_services();
+            read.map_err(|message| Box::new(Diagnostic::at(&span, message)))?;
+        }
         match (&spec, secret) {
             (Spec::File(file), Some(secret)) if file.mode.0 & READABLE_BY_ALL != 0 => {
                 let message = format!("everybody on the server could read the secret `{secret}`");
@@ -207,13 +211,13 @@ impl Expansion<'_> {
             }
         };
         match (kind, &*field.key) {
-            ("file", "template") => {
+            ("file" | "docker_compose", "template") => {
                 let name = scope.evaluate(&field.value)?;
                 let path = self.find("templates", &name)?;
                 let text = scope.template(&path, &field.value)?;
                 Ok(content(yaml::Value::String(text.into())))
             }
-            ("file", "source") => {
+            ("file" | "docker_compose", "source") => {
                 let name = scope.evaluate(&field.value)?;
                 let path = self.find("files", &name)?;
                 let bytes = self.project.bytes(&path)?.unwrap_or_default();

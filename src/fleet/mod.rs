@@ -323,6 +323,7 @@ mod tests {
             cpus: Some(4),
             memory_bytes: Some(4 << 30),
             disk_bytes: Some(80 << 30),
+            without: Vec::new(),
         };
         assert_eq!(
             differences("rufus", &expect, &facts()).unwrap(),

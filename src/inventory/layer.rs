@@ -8,7 +8,7 @@ use super::ssh;
 
 const GROUP_KEYS: &[&str] = &["description", "ssh", "vars", "roles"];
 const SERVER_KEYS: &[&str] = &["description", "expect", "ssh", "groups", "vars", "roles"];
-const EXPECT_KEYS: &[&str] = &["os", "cpus", "memory", "disk"];
+const EXPECT_KEYS: &[&str] = &["os", "cpus", "memory", "disk", "without"];
 
 /// What one file says.
 #[derive(Debug)]
@@ -79,6 +79,9 @@ pub(super) fn expect(node: &Node, mistakes: &mut Diagnostics) -> Expect {
             "os" => expect.os = os(entry, mistakes),
             "cpus" => expect.cpus = number(entry, "a number of processors", mistakes),
             "memory" => expect.memory_bytes = size(entry, mistakes),
+            "without" => {
+                expect.without = names(entry, mistakes).into_iter().map(|(name, _)| name).collect();
+            }
             _ => expect.disk_bytes = size(entry, mistakes),
         }
     }

@@ -17,10 +17,10 @@ use crate::manifest::ResourceId;
 use crate::secret::Secret;
 
 /// A program to run. It must say when its work is done already, by one or more of `creates`,
-/// `stamp`, `unless`, `only_if` and `when_changed`; it runs only if each of those that are given
-/// says that it must.
+/// `stamp`, `unless`, `only_if`, `dry_run` and `when_changed`; it runs only if each of those that are
+/// given says that it must.
 ///
-/// The programs in `unless`, `only_if` and `refuse_if` run in every check, previews included:
+/// The programs in `unless`, `only_if`, `dry_run` and `refuse_if` run in every check, previews included:
 /// they must only read. The program and its arguments are a list and meet no shell; for a shell
 /// line write `[sh, -c, "…"]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub struct Command {
     /// A program that succeeds if there is work.
     #[serde(default)]
     pub only_if: Option<Argv>,
+    /// A program that changes nothing and says what `run` would do.
+    #[serde(default)]
+    pub dry_run: Option<DryRun>,
     /// Resources after whose change there is work.
     #[serde(default)]
     pub when_changed: Vec<String>,
@@ -74,6 +77,21 @@ pub struct Command {
     #[serde(default)]
     pub refuse_message: Option<String>,
 }
+
+/// A program that says what another would do. It gets the same environment and input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DryRun {
+    /// The program and its arguments. Where it fails, there is work: what it asks may not be there
+    /// yet.
+    pub run: Argv,
+    /// A part of what it says when there is nothing to do.
+    pub nothing: String,
+}
+
+/// How much of what a dry run says is shown.
+const MOST_SHOWN: usize = 400;
 
 fn default_timeout() -> u32 {
     query::Command::DEFAULT_TIMEOUT_SECONDS
@@ -130,6 +148,25 @@ impl Command {
         }
     }
 
+    /// What there is to do, as the dry run says; `None` if nothing.
+    fn foretold(&self, dry_run: &DryRun, probe: &dyn Probe) -> Result<Option<String>> {
+        let mut command = self.program(&dry_run.run);
+        command.stdin = self.stdin.as_ref().map(|text| text.expose().as_bytes().to_vec());
+        let output = match probe.query(&Query::guard(command)) {
+            Ok(output) => output,
+            Err(error) if error.kind == Kind::ToolMissing => return Ok(Some(String::new())),
+            Err(error) => return Err(error),
+        };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.success() {
+            return Ok(Some(String::new()));
+        }
+        let lines: Vec<&str> =
+            said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let shown: String = lines.join("; ").chars().take(MOST_SHOWN).collect();
+        Ok((!said.contains(&dry_run.nothing)).then_some(shown))
+    }
+
     fn stamp_content(&self) -> String {
         let mut hash = Sha256::new();
         let cwd = self.cwd.as_ref().map(AbsolutePath::as_str);
@@ -180,11 +217,12 @@ impl Resource for Command {
             || self.stamp.is_some()
             || self.unless.is_some()
             || self.only_if.is_some()
+            || self.dry_run.is_some()
             || !self.when_changed.is_empty();
         if !is_guarded {
             return Err(format!(
                 "command `{}` does not say when it is already done: give it `creates`, `stamp`, \
-                 `unless`, `only_if` or `when_changed`",
+                 `unless`, `only_if`, `dry_run` or `when_changed`",
                 self.identity()
             ));
         }
@@ -207,9 +245,20 @@ impl Resource for Command {
             }
             Some(has_work) => !has_work,
         };
-        if !done {
-            self.refuse(probe)?;
+        if done {
+            return Ok(Current::Present(State::new().with("done", true)));
         }
+        if let Some(dry_run) = &self.dry_run {
+            match self.foretold(dry_run, probe)? {
+                None => return Ok(Current::Present(State::new().with("done", true))),
+                Some(said) if said.is_empty() => {}
+                Some(said) => {
+                    self.refuse(probe)?;
+                    return Ok(Current::Present(State::new().with("done", said)));
+                }
+            }
+        }
+        self.refuse(probe)?;
         Ok(Current::Present(State::new().with("done", done)))
     }
 

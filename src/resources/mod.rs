@@ -22,6 +22,8 @@ mod authorized_key;
 mod command;
 mod cron;
 mod directory;
+mod docker_compose;
+mod docker_engine;
 pub mod file;
 mod firewall;
 mod fstab;
@@ -51,7 +53,7 @@ pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
 pub use query::{Command, Query};
 pub use removal::Dropped;
-pub use state::{Change, Current, DIFFERS, FieldChange, State, Value};
+pub use state::{Change, Current, DIFFERS, FieldChange, OUTDATED, State, Value};
 pub use system::{Attributes, Progress, System, run_checked};
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -99,6 +101,11 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
 
     /// Programs that put back what `apply` switches beside these paths: what the kernel holds.
     fn way_back(&self, _: &dyn Probe) -> Result<Vec<Command>> {
+        Ok(Vec::new())
+    }
+
+    /// What stays on the server when it goes, in words such as "the volume `mail`".
+    fn leaves(&self, _: &dyn Probe) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 
@@ -267,6 +274,11 @@ macro_rules! registry {
                 match self { $(Self::$type(spec) => spec.way_back(probe),)* }
             }
 
+            /// See [`Resource::leaves`].
+            pub fn leaves(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+                match self { $(Self::$type(spec) => spec.leaves(probe),)* }
+            }
+
             /// See [`Resource::replaces`].
             pub fn replaces(&self) -> Vec<String> {
                 match self { $(Self::$type(spec) => spec.replaces(),)* }
@@ -316,6 +328,8 @@ registry! {
     "command" => command::Command,
     "cron" => cron::Cron,
     "directory" => directory::Directory,
+    "docker_compose" => docker_compose::DockerCompose,
+    "docker_engine" => docker_engine::DockerEngine,
     "file" => file::File,
     "firewall" => firewall::Firewall,
     "git" => git::Git,

@@ -151,6 +151,11 @@ impl Query {
         Self::reading(["nft", "list", "table", family, table])
     }
 
+    /// Docker, asked for a list.
+    pub(super) fn docker(arguments: &[&str]) -> Self {
+        Self::reading(["docker"].iter().chain(arguments).copied())
+    }
+
     /// One HTTP request. `config` is a configuration file of curl, which reads it from its input.
     pub fn http(config: &str, timeout_seconds: u32) -> Self {
         let command = Command::new(["curl", "--disable", "--config", "-"]).stdin(config);

@@ -64,6 +64,10 @@ pub const DIFFERS: &str = "differs";
 /// for.
 pub const STARTING: &str = "starting";
 
+/// What a current value says of something that was made from files which say something else by now:
+/// whoever changed those files changed it.
+pub const OUTDATED: &str = "running with another configuration";
+
 impl FieldChange {
     /// Whether it comes about by itself.
     pub fn only_waits(&self) -> bool {

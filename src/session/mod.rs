@@ -276,7 +276,9 @@ impl Selection {
             let ssh = self.targets.login(&compiler, &inventory, &store, name)?;
             if os.is_some() {
                 // The machine that the lab is on says nothing about the server's own size.
-                manifest.expect = Expect { os: os.map(str::to_owned), ..Expect::default() };
+                let without = std::mem::take(&mut manifest.expect.without);
+                let os = os.map(str::to_owned);
+                manifest.expect = Expect { os, without, ..Expect::default() };
             }
             if !store.has_identity() {
                 found.unseen.extend(without_values(&mut manifest, without_secrets)?);

@@ -8,7 +8,9 @@ use sha2::Sha256;
 
 use crate::events::{Mark, ServiceAction};
 use crate::manifest::{Guard, Resource, ResourceId};
-use crate::resources::{Change, DIFFERS, Dropped, Spec, State as Fields, Value};
+use crate::resources::{
+    Change, DIFFERS, Dropped, FieldChange, OUTDATED, Spec, State as Fields, Value,
+};
 
 /// One resource that infra manages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +68,11 @@ impl Managed {
                 (!state.fields().all(|(field, value)| applied(field, value)), true)
             }
             Change::Update(changes) => {
+                let is_outdated = |change: &FieldChange| change.current == Some(OUTDATED.into());
+                let changes: Vec<_> = changes.iter().filter(|one| !is_outdated(one)).collect();
+                if changes.is_empty() {
+                    return None;
+                }
                 let is_own = !changes.iter().all(|change| applied(&change.field, &change.desired));
                 let is_drift = changes.iter().any(|change| match &change.current {
                     // Not what is asked for now, which says nothing of what was there before.

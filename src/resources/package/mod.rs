@@ -47,6 +47,10 @@ pub struct Package {
     /// With `state: absent`, removes its configuration files as well.
     #[serde(default)]
     pub purge: bool,
+    /// Whether it is removed when it is no longer declared, if infra installed it. Otherwise it
+    /// stays.
+    #[serde(default)]
+    pub remove_when_dropped: bool,
     /// Whether it should be installed.
     #[serde(default)]
     pub state: Presence,
@@ -173,6 +177,9 @@ impl Resource for Package {
 
     fn dropped(&self) -> Option<Dropped<Self>> {
         let absent = Self { version: None, state: Presence::Absent, ..self.clone() };
+        if self.remove_when_dropped {
+            return Some(Dropped::goes(absent));
+        }
         Some(Dropped::stays_unless_allowed(absent, "it stays installed"))
     }
 }

@@ -1,0 +1,181 @@
+//! What each service of a Compose file is made from.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::super::probe::Probe;
+use crate::error::Result;
+
+/// What one service is made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// A hash of its part of the file, and of what all services share.
+    pub digest: String,
+    /// Its image.
+    pub image: Option<String>,
+    /// The files whose lines become its environment, and those whose lines replace variables in
+    /// the Compose file.
+    pub env_files: Vec<String>,
+}
+
+impl Service {
+    /// A hash of everything that it is made from, files included.
+    pub(super) fn inputs(&self, probe: &dyn Probe) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(self.digest.as_bytes());
+        for path in &self.env_files {
+            let content = probe.read(path)?.unwrap_or_default();
+            hash.update((content.len() as u64).to_le_bytes());
+            hash.update(content);
+        }
+        Ok(format!("{:x}", hash.finalize())[..16].to_owned())
+    }
+}
+
+#[cfg(feature = "cli")]
+pub(super) use read::read;
+
+#[cfg(feature = "cli")]
+mod read {
+    use std::collections::BTreeMap;
+
+    use serde_yaml::{Mapping, Value};
+    use sha2::{Digest as _, Sha256};
+
+    use super::Service;
+
+    /// The services of a Compose file in `folder`.
+    ///
+    /// # Errors
+    /// A lowercase phrase.
+    pub(in super::super) fn read(
+        text: &str,
+        folder: &str,
+    ) -> Result<BTreeMap<String, Service>, String> {
+        let file: Mapping = serde_yaml::from_str(text)
+            .map_err(|error| format!("the Compose file is no map of YAML: {error}"))?;
+        if file.contains_key("include") {
+            return Err("`include` in a Compose file is not supported".to_owned());
+        }
+        let Some(services) = file.get("services").and_then(Value::as_mapping) else {
+            return Err("the Compose file has no `services`".to_owned());
+        };
+        let mut shared = file.clone();
+        shared.remove("services");
+        shared.remove("version");
+        let shared = canonical(&Value::Mapping(shared));
+        // Compose replaces `$NAME` by what `.env` says; `$$` stands for a dollar.
+        let has_variables = text.replace("$$", "").contains('$');
+        let mut found = BTreeMap::new();
+        for (name, service) in services {
+            let name = name.as_str().ok_or("a service of the Compose file has no name")?;
+            let Some(service) = service.as_mapping() else {
+                return Err(format!("the service `{name}` of the Compose file is no map"));
+            };
+            for key in ["extends", "profiles"] {
+                if service.contains_key(key) {
+                    return Err(format!("`{key}` in the service `{name}` is not supported"));
+                }
+            }
+            let mut env_files = env_files(service.get("env_file"), folder);
+            if has_variables {
+                env_files.push(format!("{folder}/.env"));
+            }
+            let own = canonical(&Value::Mapping(service.clone()));
+            let digest = format!("{:x}", Sha256::digest(format!("{own}\n{shared}")));
+            let image = service.get("image").and_then(Value::as_str);
+            // A name with a variable cannot be compared.
+            let image = image.filter(|image| !image.contains('$')).map(str::to_owned);
+            found.insert(name.to_owned(), Service { digest, image, env_files });
+        }
+        Ok(found)
+    }
+
+    /// A text, a list of texts, or a list of maps with a `path`.
+    fn env_files(value: Option<&Value>, folder: &str) -> Vec<String> {
+        let path = |value: &Value| {
+            let path = value.as_str().or_else(|| value.get("path")?.as_str())?;
+            let path = path.strip_prefix("./").unwrap_or(path);
+            Some(if path.starts_with('/') { path.to_owned() } else { format!("{folder}/{path}") })
+        };
+        match value {
+            Some(Value::Sequence(list)) => list.iter().filter_map(path).collect(),
+            Some(one) => path(one).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The same text for the same meaning: keys sorted.
+    fn canonical(value: &Value) -> String {
+        match value {
+            Value::Mapping(map) => {
+                let pairs: BTreeMap<String, String> =
+                    map.iter().map(|(key, value)| (canonical(key), canonical(value))).collect();
+                format!("{pairs:?}")
+            }
+            Value::Sequence(list) => {
+                format!("{:?}", list.iter().map(canonical).collect::<Vec<_>>())
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        const FILE: &str = "\
+services:
+  front: { image: front:1, env_file: mail.env, ports: [25] }
+  redis: { image: redis:7 }
+";
+
+        #[test]
+        fn each_service_has_its_own_inputs() {
+            let services = read(FILE, "/mailu").unwrap();
+            assert_eq!(services["front"].env_files, ["/mailu/mail.env"]);
+            assert_eq!(services["redis"].env_files, Vec::<String>::new());
+            assert_eq!(services["redis"].image.as_deref(), Some("redis:7"));
+            let other = read(&FILE.replace("25", "26"), "/mailu").unwrap();
+            assert_ne!(other["front"], services["front"]);
+            assert_eq!(other["redis"], services["redis"]);
+            let sorted = FILE.replace(
+                "image: front:1, env_file: mail.env",
+                "env_file: mail.env, image: front:1",
+            );
+            assert_eq!(read(&sorted, "/mailu").unwrap(), services);
+            let networks = format!("{FILE}networks: {{ default: {{ driver: bridge }} }}\n");
+            assert_ne!(read(&networks, "/mailu").unwrap()["redis"], services["redis"]);
+        }
+
+        #[test]
+        fn variables_come_from_a_file_of_their_own() {
+            let text = FILE.replace("front:1", "front:$VERSION");
+            let services = read(&text, "/mailu").unwrap();
+            assert_eq!(services["front"].env_files, ["/mailu/mail.env", "/mailu/.env"]);
+            assert_eq!(services["front"].image, None);
+            assert_eq!(
+                read(&FILE.replace("front:1", "a$$b"), "/").unwrap()["redis"].env_files.len(),
+                0
+            );
+        }
+
+        #[test]
+        fn mistakes_are_named() {
+            for (text, mistake) in [
+                ("- a", "the Compose file is no map of YAML: "),
+                ("volumes: {}", "the Compose file has no `services`"),
+                ("{ include: [x], services: {} }", "`include` in a Compose file is not supported"),
+                ("services: { a: 1 }", "the service `a` of the Compose file is no map"),
+                (
+                    "services: { a: { profiles: [x] } }",
+                    "`profiles` in the service `a` is not supported",
+                ),
+            ] {
+                let found = read(text, "/x").unwrap_err();
+                assert!(found.starts_with(mistake), "{found}");
+            }
+        }
+    }
+}
