@@ -26,7 +26,7 @@ pub(crate) fn goes_back(rufus: &mut LabServer) {
     let role = "description: new\nresources:\n  - file: { path: /etc/brand-new, content: x }\n";
     std::fs::create_dir(folder.join("roles/new")).unwrap();
     std::fs::write(folder.join("roles/new/role.yaml"), role).unwrap();
-    let group = folder.join("inventory/groups/lab.yaml");
+    let group = folder.join("inventory/lab/rufus.yaml");
     let v1 = std::fs::read_to_string(&group).unwrap();
     let v2 = v1.replacen("flus.git, ref: v1", "flus.git, ref: v2", 1);
     let v2 = v2.replacen("lab-standin: {}", "lab-standin: {}\n  new: {}", 1);

@@ -84,7 +84,8 @@ pub struct Group {
 }
 
 impl Inventory {
-    /// Reads every server and group of `project`. `lab` applies the group `lab` last; `sets` are
+    /// Reads every server and group of `project`. `lab` applies the group `lab` last, and then what
+    /// `inventory/lab/` says of the server; `sets` are
     /// `role.param=value` of the command line, stronger than all else.
     ///
     /// # Errors
@@ -93,6 +94,14 @@ impl Inventory {
         let mut mistakes = Diagnostics::new();
         let group_layers = layers(project, "inventory/groups", &mut mistakes);
         let server_layers = layers(project, "inventory", &mut mistakes);
+        let lab_layers = layers(project, "inventory/lab", &mut mistakes);
+        for (name, layer) in &lab_layers {
+            if !server_layers.contains_key(name) {
+                let message = format!("there is no server `{name}`");
+                let mistake = Diagnostic::at(&layer.span, message);
+                mistakes.push(mistake.suggest(name, server_layers.keys().map(String::as_str)));
+            }
+        }
         let sets = set::read(sets, &mut mistakes);
         let mut groups: BTreeMap<String, Group> =
             group_layers.iter().map(|(name, layer)| (name.clone(), Group::new(layer))).collect();
@@ -107,8 +116,9 @@ impl Inventory {
             }
             let mut weaker: Vec<&Layer> = group_layers.get(ALL).into_iter().collect();
             weaker.extend(listed);
-            let last = group_layers.get(LAB).filter(|_| lab);
-            let server = Server::merged(name, own, &weaker, last, &sets);
+            let last = group_layers.get(LAB).into_iter().chain(lab_layers.get(name));
+            let last: Vec<&Layer> = last.filter(|_| lab).collect();
+            let server = Server::merged(name, own, &weaker, &last, &sets);
             servers.insert(name.clone(), server);
         }
         if let Some(all) = groups.get_mut(ALL) {
@@ -143,17 +153,12 @@ impl Group {
 }
 
 impl Server {
-    /// Puts the server's `own` file on the `weaker` layers, and the group of the lab and the
+    /// Puts the server's `own` file on the `weaker` layers, and those of the lab and the
     /// `sets` on top.
-    fn merged(
-        name: &str,
-        own: &Layer,
-        weaker: &[&Layer],
-        lab: Option<&Layer>,
-        sets: &[Set],
-    ) -> Self {
-        let stack: Vec<&Layer> = weaker.iter().copied().chain([own]).chain(lab).collect();
-        let groups = weaker.iter().copied().chain(lab);
+    fn merged(name: &str, own: &Layer, weaker: &[&Layer], lab: &[&Layer], sets: &[Set]) -> Self {
+        let stack: Vec<&Layer> =
+            weaker.iter().copied().chain([own]).chain(lab.iter().copied()).collect();
+        let groups = weaker.iter().chain(lab).copied();
         let merged = |part: fn(&Layer) -> Option<&Node>| {
             let empty = Node { span: own.span.clone(), value: Value::Map(Map::default().into()) };
             let parts = stack.iter().copied().filter_map(part);
@@ -242,7 +247,7 @@ fn listed<'a>(
 /// Reads the files of a folder; the file name without `.yaml` is the name.
 fn layers(project: &Project, folder: &str, mistakes: &mut Diagnostics) -> BTreeMap<String, Layer> {
     let mut layers = BTreeMap::new();
-    let is_group = folder.ends_with("groups");
+    let is_group = folder != "inventory";
     for (name, source) in project.yaml_files(folder, mistakes) {
         match crate::yaml::parse(&source) {
             Ok(node) => {
