@@ -11,6 +11,7 @@ mod import;
 mod inventory;
 mod guard;
 mod lab;
+mod mikado;
 mod prediction;
 mod preview;
 mod removal;

@@ -136,8 +136,10 @@ impl<'a> Compiler<'a> {
                     continue;
                 }
             };
-            assertions(role, &scope, &mut mistakes);
             let ambient = secrets.take_used();
+            // What an assertion looks at does not come out of it.
+            assertions(role, &scope, &mut mistakes);
+            secrets.take_used();
             let mut expansion = Expansion {
                 project: self.project,
                 role,

@@ -186,6 +186,9 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// How long something in a folder may be in use after the server in it has ended.
+const STILL_IN_USE: Duration = Duration::from_secs(20);
+
 /// Removes `path` and everything below it. What is mounted there is unmounted first: it may be
 /// the machine's own `/dev`, which a build that was killed has left behind.
 ///
@@ -199,11 +202,18 @@ pub(super) fn remove(path: &Path) -> Result<()> {
         return Err(Error::failed(format!("cannot remove `{}`", path.display()))
             .because(format!("`{}` is still mounted", point.display())));
     }
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("cannot remove `{}`", path.display()))
+    let end = Instant::now() + STILL_IN_USE;
+    loop {
+        match fs::remove_dir_all(path) {
+            // What containers inside the server had mounted is let go a moment after its end.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).context(|| format!("cannot remove `{}`", path.display()));
+            }
+            _ => return Ok(()),
         }
-        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use similar::{ChangeTag, DiffTag, TextDiff};
 
 use crate::manifest::{Manifest, Resource};
-use crate::resources::{Change, Value};
+use crate::resources::{Change, Spec, Value};
 use crate::secret::{MASK, Scrubber, Secret};
 
 /// What stands in place of a line that may hold a secret which cannot be found by search.
@@ -67,7 +67,14 @@ impl Mask {
                 other => other.summary(),
             })
             .collect();
+        let is_public = resource.is_some_and(|resource| match &resource.spec {
+            Spec::Command(command) => {
+                command.dry_run.as_ref().is_some_and(|dry_run| dry_run.tells_no_secrets)
+            }
+            _ => false,
+        });
         let is_transformed = !own.is_empty()
+            && !is_public
             && !desired.fields().any(|(_, value)| matches!(value, Value::Hidden(_)))
             && !texts.iter().any(|text| scrubber.scrub(text) != *text);
         Self { scrubber, own, is_transformed }

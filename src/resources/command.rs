@@ -88,6 +88,10 @@ pub struct DryRun {
     pub run: Argv,
     /// A part of what it says when there is nothing to do.
     pub nothing: String,
+    /// Whether what it says may be shown although the command holds secrets: it then tells none,
+    /// not even old ones. Those that infra knows are masked all the same.
+    #[serde(default)]
+    pub tells_no_secrets: bool,
 }
 
 /// How much of what a dry run says is shown.

@@ -12,6 +12,7 @@ use super::state::{Change, Current, State};
 use super::system::{System, run_checked};
 use super::{Command, systemd};
 use crate::error::Result;
+use crate::manifest::ResourceId;
 
 /// A Docker engine that runs, now and after a boot. Its packages are `package` resources before it,
 /// its settings a `file` that restarts the service.
@@ -23,8 +24,9 @@ use crate::error::Result;
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DockerEngine {
-    /// What it is called in reports.
-    pub name: String,
+    /// The package that brings it, such as `docker.io`. If infra did not install it, the engine is
+    /// left alone when it is no longer declared.
+    pub package: String,
     /// Whether it should run.
     #[serde(default)]
     pub state: Presence,
@@ -86,11 +88,11 @@ impl DockerEngine {
 
 impl Resource for DockerEngine {
     const KIND: &'static str = "docker_engine";
-    const PRIMARY: Option<&'static str> = Some("name");
-    const EXAMPLE: &'static str = "- docker_engine: host\n";
+    const PRIMARY: Option<&'static str> = Some("package");
+    const EXAMPLE: &'static str = "- docker_engine: docker.io\n";
 
     fn identity(&self) -> String {
-        self.name.clone()
+        self.package.clone()
     }
 
     fn desired(&self) -> Option<State> {
@@ -100,7 +102,8 @@ impl Resource for DockerEngine {
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let unit = probe.unit(UNIT)?;
         if self.state.is_absent() {
-            let is_gone = !unit.exists() && Self::bridges(probe)?.is_empty();
+            let is_off = unit.active_state != "active" && unit.unit_file_state != "enabled";
+            let is_gone = is_off && Self::bridges(probe)?.is_empty();
             return Ok(if is_gone { Current::Absent } else { Current::Present(State::new()) });
         }
         if !unit.exists() {
@@ -125,6 +128,10 @@ impl Resource for DockerEngine {
 
     fn dropped(&self) -> Option<Dropped<Self>> {
         Some(Dropped::goes(Self { state: Presence::Absent, ..self.clone() }))
+    }
+
+    fn comes_with(&self) -> Option<ResourceId> {
+        Some(ResourceId::new("package", &self.package))
     }
 
     fn leaves(&self, probe: &dyn Probe) -> Result<Vec<String>> {

@@ -104,6 +104,12 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Ok(Vec::new())
     }
 
+    /// The package that brings it: where infra installed that, it made this as well, even if it is
+    /// found as it should be.
+    fn comes_with(&self) -> Option<ResourceId> {
+        None
+    }
+
     /// What stays on the server when it goes, in words such as "the volume `mail`".
     fn leaves(&self, _: &dyn Probe) -> Result<Vec<String>> {
         Ok(Vec::new())
@@ -272,6 +278,11 @@ macro_rules! registry {
             /// See [`Resource::way_back`].
             pub fn way_back(&self, probe: &dyn Probe) -> Result<Vec<Command>> {
                 match self { $(Self::$type(spec) => spec.way_back(probe),)* }
+            }
+
+            /// See [`Resource::comes_with`].
+            pub fn comes_with(&self) -> Option<ResourceId> {
+                match self { $(Self::$type(spec) => spec.comes_with(),)* }
             }
 
             /// See [`Resource::leaves`].

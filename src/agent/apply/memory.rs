@@ -25,6 +25,9 @@ impl Run<'_> {
         if self.removal.steps.contains_key(&resource.id) {
             return None;
         }
+        let package = resource.spec.comes_with();
+        let package = package.and_then(|id| self.state.resources().get(&id));
+        let existed = existed && package.is_none_or(|package| package.existed);
         let order = self.manifest.resources.iter().position(|other| other.id == resource.id);
         Managed::of(resource, order.unwrap_or_default(), existed)
     }

@@ -13,6 +13,7 @@ use super::content::Content;
 use super::fields::{AbsolutePath, Presence};
 use super::prediction::Prediction;
 use super::probe::Probe;
+use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, OUTDATED, State, Value};
 use super::system::{Attributes, System, run_checked};
@@ -133,6 +134,23 @@ impl DockerCompose {
         Ok(RUNNING.to_owned())
     }
 
+    /// What makes the services that differ anew, and no others: without names, Compose 2 also makes
+    /// those anew that depend on them.
+    fn up(&self, compose: &engine::Compose, change: &Change) -> Command {
+        let differs = |name: &&String| change.sets(name);
+        let names: Vec<&str> = self.services.keys().filter(differs).map(String::as_str).collect();
+        let mut arguments =
+            vec!["up", "--detach", "--no-build", "--quiet-pull", "--remove-orphans"];
+        if names.is_empty() {
+            arguments.push("--no-recreate");
+        } else if names.len() < self.services.len() {
+            arguments.push("--no-deps");
+            arguments.extend(names);
+        }
+        let command = compose.with(self.path.as_str(), &arguments);
+        command.timeout_seconds(self.timeout_seconds)
+    }
+
     fn write(&self, text: &[u8], system: &mut dyn System) -> Result<()> {
         let attributes = Attributes::new("root", "root", 0o644);
         system.write_file(self.path.as_str(), text, &attributes)
@@ -148,9 +166,8 @@ impl DockerCompose {
                 .map_err(|error| error.context(format!("Compose refuses `{}`", self.path)))?;
             self.write(&self.text(), system)?;
         }
-        let arguments = ["up", "--detach", "--no-build", "--quiet-pull", "--remove-orphans"];
-        let up = compose.with(self.path.as_str(), &arguments);
-        if let Err(error) = run_checked(system, &up.timeout_seconds(self.timeout_seconds)) {
+        let up = self.up(&compose, change);
+        if let Err(error) = run_checked(system, &up) {
             // What runs is mostly what ran before; the next run sees which services are not.
             match before {
                 Some(before) if change.sets("content") => self.write(&before, system)?,
