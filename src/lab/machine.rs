@@ -13,6 +13,7 @@ use super::network::Network;
 use super::process::{self, Process};
 use super::program::{self, Program};
 use super::server::{Files, Server};
+use super::volume;
 use crate::error::{Context as _, Error, Result};
 
 /// How long a machine may take until ssh lets us in, on a busy computer.
@@ -60,9 +61,11 @@ impl Server {
         let setsid =
             program::find("setsid").ok_or_else(|| Error::failed("`setsid` is not installed"))?;
         let ours = cgroup::are_ours();
+        let devices = self.devices(&files, ours)?;
         let group = if ours { Some(cgroup::enter(&network.machine(self.number))?) } else { None };
         let child = Command::new(setsid)
             .args(self.arguments(&files, network, ours))
+            .args(devices)
             .env_clear()
             .env("PATH", program::PATH)
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
@@ -120,6 +123,20 @@ impl Server {
         arguments.push(files.directory_argument());
         arguments.push("--boot".to_owned());
         arguments
+    }
+
+    /// The arguments that give the machine its block devices.
+    fn devices(&self, files: &Files, without_systemd: bool) -> Result<Vec<String>> {
+        let mut arguments = Vec::new();
+        for (index, path) in self.volumes.iter().enumerate() {
+            let device = volume::attach(&files.volume(index))?;
+            let device = device.display();
+            arguments.push(format!("--bind={device}:{path}"));
+            if !without_systemd {
+                arguments.push(format!("--property=DeviceAllow={device} rwm"));
+            }
+        }
+        Ok(arguments)
     }
 
     /// Waits until ssh lets us in and systemd has started all units.
@@ -231,6 +248,7 @@ mod tests {
             image: "debian-12-00000000".to_owned(),
             number: 7,
             address: Ipv4Addr::new(10, 200, 4, 7),
+            volumes: Vec::new(),
         };
         let arguments = server.arguments(&Files::of(&lab, "rufus"), &Network::example(), true);
         assert_eq!(

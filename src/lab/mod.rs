@@ -18,6 +18,7 @@ mod release;
 mod requirements;
 mod server;
 mod sources;
+mod volume;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,15 @@ pub struct Wanted {
     pub name: String,
     /// What it is to run; `None`: what it runs if it is up, else the oldest release.
     pub release: Option<Release>,
+    /// Block devices that it is to have when it is made, by their paths in it: `/dev/disk/by-id/…`.
+    pub volumes: Vec<String>,
+}
+
+impl Wanted {
+    /// A server to try something on.
+    pub fn empty(name: &str, release: Option<Release>) -> Self {
+        Self { name: name.to_owned(), release, volumes: Vec::new() }
+    }
 }
 
 /// A server as it is.
@@ -154,7 +164,8 @@ impl Lab {
             Server::all(&self.folder)?.iter().map(|server| server.number).collect();
         let number = (2..u32::MAX).find(|number| !used.contains(number)).unwrap_or(u32::MAX);
         let address = network.range.server(number)?;
-        let server = Server { name: name.clone(), release, image: recipe.name(), number, address };
+        let (image, volumes) = (recipe.name(), wanted.volumes.clone());
+        let server = Server { name: name.clone(), release, image, number, address, volumes };
         server.create(&self.folder, network)?;
         Ok(server)
     }

@@ -11,6 +11,7 @@ use super::login::{self, Login};
 use super::network::{self, Network};
 use super::packages;
 use super::release::Release;
+use super::volume;
 use crate::error::{Context as _, Error, Result};
 
 /// A server that was brought up; its machine may have ended since.
@@ -26,6 +27,9 @@ pub(super) struct Server {
     pub(super) number: u32,
     /// Where it is reached.
     pub(super) address: Ipv4Addr,
+    /// The paths in it of block devices that are files of this computer.
+    #[serde(default)]
+    pub(super) volumes: Vec<String>,
 }
 
 /// The paths of one server.
@@ -63,6 +67,11 @@ impl Files {
 
     pub(super) fn log(&self) -> PathBuf {
         self.folder.join("log")
+    }
+
+    /// What stands behind one of its block devices.
+    pub(super) fn volume(&self, index: usize) -> PathBuf {
+        self.folder.join(format!("{index}.volume"))
     }
 
     fn host_key(&self) -> PathBuf {
@@ -202,6 +211,7 @@ impl Server {
         self.keep_packages(lab)?;
         // The record goes last, so that `down` finds the server again if this is interrupted.
         folder::remove(&files.root())?;
+        (0..self.volumes.len()).try_for_each(|index| volume::detach(&files.volume(index)))?;
         folder::remove(&files.upper())?;
         folder::remove(&files.folder)
     }

@@ -48,6 +48,7 @@ mod systemd;
 mod systemd_unit;
 mod timezone;
 mod user;
+mod volume;
 
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
@@ -362,4 +363,5 @@ registry! {
     "systemd_unit" => systemd_unit::SystemdUnit,
     "timezone" => timezone::Timezone,
     "user" => user::User,
+    "volume" => volume::Volume,
 }

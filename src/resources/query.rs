@@ -151,6 +151,16 @@ impl Query {
         Self::reading(["nft", "list", "table", family, table])
     }
 
+    /// What a device holds, read from the device itself; 2 if nothing is recognized.
+    pub(super) fn blkid(device: &str) -> Self {
+        Self::reading(["blkid", "--probe", "--output", "export", device])
+    }
+
+    /// Whether the first megabytes of a device are empty.
+    pub(super) fn starts_with_zeros(device: &str) -> Self {
+        Self::reading(["cmp", "--quiet", "--bytes=4194304", device, "/dev/zero"])
+    }
+
     /// Docker, asked for a list.
     pub(super) fn docker(arguments: &[&str]) -> Self {
         Self::reading(["docker"].iter().chain(arguments).copied())

@@ -8,11 +8,15 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
 use crate::cli::Context;
+use crate::compile::Compiler;
 use crate::error::{Context as _, Error};
 use crate::exit_code::ExitCode;
 use crate::inventory::{ALL, Inventory};
 use crate::lab::{self, Keep, Lab, Release, Wanted};
+use crate::manifest::Resource;
 use crate::report::{self, Format};
+use crate::resources::Spec;
+use crate::secrets::Store;
 
 /// The arguments of `infra lab`.
 #[derive(Debug, clap::Args)]
@@ -129,18 +133,20 @@ fn wanted(
         Ok(project) => project,
         // Without a project there are only servers to try something on.
         Err(_) if !names.is_empty() && context.project.is_none() => {
-            return Ok(names.iter().map(|name| Wanted { name: name.clone(), release }).collect());
+            return Ok(names.iter().map(|name| Wanted::empty(name, release)).collect());
         }
         Err(error) => return Err(error),
     };
     let inventory = Inventory::load(&project, true, &[])?;
+    let store = Store::open(&project.root, true, &context.identity);
+    let compiler = Compiler::new(&project, &inventory, &store);
     let all = [ALL.to_owned()];
     let mut wanted = Vec::new();
     for name in if names.is_empty() { &all } else { names } {
         let servers = inventory.select(std::slice::from_ref(name)).unwrap_or_default();
         if servers.is_empty() {
             report::note(&format!("`{name}` is not in the inventory: an empty server"));
-            wanted.push(Wanted { name: name.clone(), release });
+            wanted.push(Wanted::empty(name, release));
         }
         for name in servers {
             let os = inventory.servers.get(&name).and_then(|server| server.expect.os.as_deref());
@@ -148,10 +154,23 @@ fn wanted(
                 (None, Some(os)) => Some(Release::named(os)?),
                 (release, _) => release,
             };
-            wanted.push(Wanted { name, release });
+            let volumes = volumes(&compiler, &name, release);
+            wanted.push(Wanted { name, release, volumes });
         }
     }
     Ok(wanted)
+}
+
+/// The block devices that the resources of a server need. What does not compile is told by the
+/// command that applies it.
+fn volumes(compiler: &Compiler<'_>, name: &str, release: Option<Release>) -> Vec<String> {
+    let manifest = compiler.compile(name, Some(release.unwrap_or_default().name()));
+    let resources = manifest.map(|manifest| manifest.resources).unwrap_or_default();
+    let device = |resource: &Resource| match &resource.spec {
+        Spec::Volume(volume) => Some(volume.device.to_string()),
+        _ => None,
+    };
+    resources.iter().filter_map(device).collect()
 }
 
 fn status(lab: &Lab, format: Format) -> anyhow::Result<()> {

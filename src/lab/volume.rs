@@ -1,0 +1,56 @@
+//! Block devices for servers of the lab: files of this computer behind its loop devices, because a
+//! server of the lab may not set up any itself.
+
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
+use super::program::Program;
+use crate::error::{Context as _, Error, Result};
+
+/// How large they are. The files are sparse: they take only what is written.
+const BYTES: u64 = 2 << 30;
+
+/// Makes the file if it is not there, and returns the loop device that stands for it.
+///
+/// # Errors
+/// When this computer has no loop devices.
+pub(super) fn attach(file: &Path) -> Result<PathBuf> {
+    let context = || format!("cannot make `{}`", file.display());
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(file);
+    open.and_then(|file| file.set_len(BYTES)).context(context)?;
+    if let Some(device) = devices(file)?.into_iter().next() {
+        return Ok(device);
+    }
+    let device = losetup(&["--find", "--show", "--"], file)?;
+    let device = device.trim();
+    if device.starts_with("/dev/loop") {
+        return Ok(PathBuf::from(device));
+    }
+    Err(Error::failed(format!("`losetup` gave no device for `{}`", file.display())))
+}
+
+/// Lets go of the loop devices that stand for the file, and of no others.
+///
+/// # Errors
+/// When one is in use.
+pub(super) fn detach(file: &Path) -> Result<()> {
+    if !file.exists() {
+        return Ok(());
+    }
+    for device in devices(file)? {
+        losetup(&["--detach"], &device)?;
+    }
+    Ok(())
+}
+
+/// The loop devices that stand for a file, as the kernel says.
+fn devices(file: &Path) -> Result<Vec<PathBuf>> {
+    let listing = losetup(&["--noheadings", "--output=NAME", "--associated"], file)?;
+    Ok(listing.lines().map(|line| PathBuf::from(line.trim())).collect())
+}
+
+fn losetup(options: &[&str], path: &Path) -> Result<String> {
+    let words = ["losetup"].iter().chain(options).map(OsStr::new);
+    Program::new(words.chain([path.as_os_str()])).run()
+}
