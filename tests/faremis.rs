@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::preview;
 use crate::rufus::lines;
 use crate::support::LabServer;
 use crate::support::lab_server::text;
@@ -27,9 +28,9 @@ fn serves(os: &str, postgresql: &str) {
     let faremis = LabServer::up("faremis", os, Path::new(env!("CARGO_MANIFEST_DIR")));
     if os == "debian-12" {
         moves_what_is_there(&faremis);
+    } else {
+        preview::comes_true(&faremis, &format!("faremis on {os}"), &[]);
     }
-    let (code, said) = faremis.apply(&[]);
-    assert_eq!(code, 0, "{said}");
     assert_eq!(sql(&faremis, "show data_directory"), "/mnt/data/postgresql");
     let (code, said) = faremis.apply(&[]);
     assert_eq!((code, lines(&said, "  changed").len()), (0, 0), "{said}");

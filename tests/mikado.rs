@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::preview;
 use crate::rufus::lines;
 use crate::support::LabServer;
 use crate::support::lab_server::text;
@@ -28,8 +29,7 @@ fn mail_from_bare_on_debian_13() {
 
 fn serves(os: &str) {
     let mikado = LabServer::up("mikado", os, Path::new(env!("CARGO_MANIFEST_DIR")));
-    let (code, said) = mikado.apply(&[]);
-    assert_eq!(code, 0, "{said}");
+    preview::comes_true(&mikado, &format!("mikado on {os}"), &[]);
     let (code, said) = mikado.apply(&[]);
     assert_eq!((code, lines(&said, "  changed").len()), (0, 0), "{said}");
     let plan = mikado.infra(&["diff", "mikado", "--lab"]);

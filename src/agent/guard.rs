@@ -104,7 +104,7 @@ impl<'a> Guard<'a> {
         let cannot = |error: Error| {
             error.context("cannot guard the way in").hint("nothing was changed; see `guard`")
         };
-        let paths = resource.spec.switches();
+        let paths = resource.spec.switched_paths(system)?;
         let snapshot = Snapshot::take(&resource.id, Vec::new(), &paths, system)?;
         let programs = resource.spec.way_back(system)?;
         let is_first = self.armed.is_none();

@@ -207,13 +207,21 @@ impl Resource for AuthorizedKey {
         Some(Dropped::goes(Self { exclusive: false, state: Presence::Absent, ..self.clone() }))
     }
 
-    /// The file of an account whose home is where Debian puts it; that of another is not put back.
+    /// The file of an account whose home is where Debian puts it.
     fn switches(&self) -> Vec<String> {
         let home = match self.user.as_str() {
             "root" => "/root".to_owned(),
             name => format!("/home/{name}"),
         };
         vec![format!("{home}/.ssh/authorized_keys")]
+    }
+
+    fn switched_paths(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+        Ok(match self.home(probe) {
+            Ok(user) => vec![file_of(&user)],
+            // There is no account, and so no file.
+            Err(_) => self.switches(),
+        })
     }
 }
 

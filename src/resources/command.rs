@@ -255,6 +255,10 @@ impl Resource for Command {
         if let Some(dry_run) = &self.dry_run {
             match self.foretold(dry_run, probe)? {
                 None => return Ok(Current::Present(State::new().with("done", true))),
+                // It could not be asked: what it will say then is not known, only that there is work.
+                Some(said) if said.is_empty() && probe.is_preview_of_more() => {
+                    return Ok(Current::Present(State::new()));
+                }
                 Some(said) if said.is_empty() => {}
                 Some(said) => {
                     self.refuse(probe)?;

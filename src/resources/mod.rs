@@ -100,6 +100,11 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Vec::new()
     }
 
+    /// The same, as the server has them: for a kind that cannot tell from its spec alone.
+    fn switched_paths(&self, _: &dyn Probe) -> Result<Vec<String>> {
+        Ok(self.switches())
+    }
+
     /// Programs that put back what `apply` switches beside these paths: what the kernel holds.
     fn way_back(&self, _: &dyn Probe) -> Result<Vec<Command>> {
         Ok(Vec::new())
@@ -274,6 +279,11 @@ macro_rules! registry {
             /// See [`Resource::switches`].
             pub fn switches(&self) -> Vec<String> {
                 match self { $(Self::$type(spec) => spec.switches(),)* }
+            }
+
+            /// See [`Resource::switched_paths`].
+            pub fn switched_paths(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+                match self { $(Self::$type(spec) => spec.switched_paths(probe),)* }
             }
 
             /// See [`Resource::way_back`].

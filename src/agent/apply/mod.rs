@@ -266,7 +266,7 @@ impl<'a> Run<'a> {
             self.state.prepare(self.system, resource, managed, is_followed)?;
             let services: Vec<_> = notifications(resource).map(|(id, _)| id.clone()).collect();
             if !services.is_empty() {
-                let paths = resource.spec.switches();
+                let paths = resource.spec.switched_paths(self.system)?;
                 snapshots.push(Snapshot::take(&resource.id, services, &paths, self.system)?);
             }
         }
