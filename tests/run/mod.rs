@@ -1,6 +1,7 @@
 //! `infra diff` and `infra apply` as a user runs them, on a real sshd: output and exit codes.
 
 mod between;
+mod fleet;
 mod report;
 mod rotation;
 mod saved;
