@@ -131,7 +131,6 @@ impl Resource for Volume {
     const KIND: &'static str = "volume";
     const PRIMARY: Option<&'static str> = None;
     const EXAMPLE: &'static str = "\
-- package: e2fsprogs
 - volume: { path: /mnt/data, device: /dev/disk/by-id/scsi-0HC_Volume_12345678 }
 ";
 
