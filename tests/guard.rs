@@ -16,7 +16,6 @@ const INVENTORY: &str = "\
 ssh: { host: gate.example.org }
 roles:
   base:
-    fail2ban: { enabled: false }
     updates: { automatic: false }
     packages: []
     locales: [en_GB.UTF-8]

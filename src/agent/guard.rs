@@ -51,6 +51,8 @@ struct Record {
     programs: Vec<(Vec<String>, Vec<u8>)>,
     /// Units that have to read what was put back.
     units: Vec<(String, ServiceAction)>,
+    /// Where the laptop is, if sshd told: its attempts to prove may have had it banned.
+    client: Option<String>,
 }
 
 /// What a run needs to guard its changes: somebody to ask for the proof.
@@ -108,8 +110,12 @@ impl<'a> Guard<'a> {
         let snapshot = Snapshot::take(&resource.id, Vec::new(), &paths, system)?;
         let programs = resource.spec.way_back(system)?;
         let is_first = self.armed.is_none();
+        let client = std::env::var("SSH_CLIENT").ok();
+        let client = client.and_then(|text| text.split(' ').next().map(str::to_owned));
         let until = Instant::now() + self.timeout;
-        let armed = self.armed.get_or_insert(Armed { record: Record::default(), until });
+        let armed = self
+            .armed
+            .get_or_insert(Armed { record: Record { client, ..Record::default() }, until });
         let record = &mut armed.record;
         record.snapshots.push(snapshot);
         let programs = programs.into_iter();
@@ -180,6 +186,11 @@ impl Record {
             run_checked(system, &Command::new(["systemctl", verb, "--", unit])).map(drop)
         });
         let units: Vec<Result<()>> = units.collect();
+        if let Some(client) = &self.client {
+            let unban = Command::new(["fail2ban-client", "unban", client]).timeout_seconds(30);
+            // Where there is no fail2ban nobody was banned by it.
+            let _ = system.run(&unban);
+        }
         programs.into_iter().chain(units).collect()
     }
 }

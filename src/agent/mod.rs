@@ -187,6 +187,8 @@ fn begin(options: &RunOptions, system: &mut dyn System, state: &mut State) -> Re
 fn finish(mut run: apply::Run<'_>) -> Result<()> {
     let result = run.all();
     let end = match &result {
+        // What was put back counts, even if the user stopped the run then.
+        _ if run.end() == RunEnd::Reverted => RunEnd::Reverted,
         Err(error) if error.kind == Kind::Interrupted => RunEnd::Interrupted,
         Err(_) => RunEnd::Failed,
         Ok(()) => run.end(),

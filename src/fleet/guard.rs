@@ -7,14 +7,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{News, Sender, send};
 use crate::error::{Error, Kind, Result};
 use crate::events::Event;
-use crate::transport::{Link, Login, Transport};
+use crate::transport::{Link, Login, Transport, may_pass};
 use crate::wire::Request;
 
-/// How often a server that answers may refuse us: a service that was told to read its
-/// configuration anew may still be about it.
-const REFUSALS: u32 = 3;
-
-/// How long to wait after a refusal.
+/// How long to wait where nobody listens: a service that was told to read its configuration anew
+/// may still be about it.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How much longer than it should take the server may stay silent about what it put back.
@@ -55,9 +52,8 @@ pub(super) async fn answer(
     }
 }
 
-/// Until one connection gets in, until the server has refused us often enough, or until `last`.
+/// Until one connection gets in, until the server refuses us, or until `last`.
 async fn prove(transport: &Transport, login: Login<'_>, last: Instant) -> Result<()> {
-    let mut refusals = 0;
     loop {
         let error = match timeout_at(last, transport.prove(login)).await {
             Ok(Ok(())) => return Ok(()),
@@ -68,8 +64,7 @@ async fn prove(transport: &Transport, login: Login<'_>, last: Instant) -> Result
                     .because(format!("`{server}` does not answer")));
             }
         };
-        refusals += 1;
-        if refusals == REFUSALS || Instant::now() + PAUSE > last {
+        if !may_pass(&error) || Instant::now() + PAUSE > last {
             let error = error.context("no new connection gets in");
             return Err(Error { kind: Kind::Reverted, hint: None, ..error });
         }

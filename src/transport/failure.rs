@@ -121,6 +121,15 @@ pub(super) fn of_ssh(server: &str, settings: &SshSettings, log: &str) -> Error {
     if cause.is_empty() { error } else { error.because(cause) }
 }
 
+/// Whether an error of a connection may be over in a moment: nobody was asked for a key yet. One
+/// who is refused again and again is soon banned by the server.
+pub fn may_pass(error: &Error) -> bool {
+    let passing = ["Connection refused", "Connection reset", "kex_exchange_identification"];
+    let way = ["timed out", "No route to host", "Network is unreachable"];
+    let mut words = passing.iter().chain(&way);
+    words.any(|words| error.causes.iter().any(|cause| cause.contains(words)))
+}
+
 fn known(log: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.says.iter().any(|text| log.contains(text)))
 }
