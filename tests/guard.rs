@@ -159,7 +159,7 @@ fn kill_agent(gate: &LabServer) {
 }
 
 fn comes_back(gate: &LabServer, before: &str) {
-    let end = Instant::now() + Duration::from_secs(TIMEOUT + 10);
+    let end = Instant::now() + Duration::from_secs(TIMEOUT + 45);
     while Instant::now() < end && way_in(gate) != before {
         std::thread::sleep(Duration::from_millis(500));
     }
