@@ -84,7 +84,8 @@ fn leftovers(id: &str, folder: &Path) -> Vec<String> {
         }
     }
     found.retain(|name| name.contains(id));
-    let folder = folder.to_str().unwrap();
+    // With a slash, because other tests have folders of like names beside it.
+    let folder = &format!("{}/", folder.display());
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     found.extend(mounts.lines().filter(|line| line.contains(folder)).map(str::to_owned));
     for entry in std::fs::read_dir("/proc").unwrap() {

@@ -186,6 +186,17 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Unmounts everything at and below `path`.
+///
+/// # Errors
+/// When something is in use.
+pub(super) fn unmount_below(path: &Path) -> Result<()> {
+    for point in mounts_below(path)?.iter().rev() {
+        Program::new(["umount".as_ref(), point.as_os_str()]).run()?;
+    }
+    Ok(())
+}
+
 /// How long something in a folder may be in use after the server in it has ended.
 const STILL_IN_USE: Duration = Duration::from_secs(20);
 
@@ -195,9 +206,7 @@ const STILL_IN_USE: Duration = Duration::from_secs(20);
 /// # Errors
 /// When something stays mounted, or cannot be removed.
 pub(super) fn remove(path: &Path) -> Result<()> {
-    for point in mounts_below(path)?.iter().rev() {
-        Program::new(["umount".as_ref(), point.as_os_str()]).run()?;
-    }
+    unmount_below(path)?;
     if let Some(point) = mounts_below(path)?.first() {
         return Err(Error::failed(format!("cannot remove `{}`", path.display()))
             .because(format!("`{}` is still mounted", point.display())));

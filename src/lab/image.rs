@@ -119,6 +119,8 @@ impl Recipe {
         folder::create(&lab.images())?;
         self.bootstrap(&unfinished)?;
         self.configure(&unfinished)?;
+        // On a busy machine mmdebstrap has left `/proc` mounted.
+        folder::unmount_below(&unfinished)?;
         fs::rename(&unfinished, &image).context(|| format!("cannot name `{}`", image.display()))?;
         let seconds = started.elapsed().as_secs();
         notice(&format!("built the image of {} in {seconds} seconds", self.release));
