@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
 use crate::cli::Context;
@@ -37,7 +38,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     folder.encrypt(&args.name, "")?;
     let memory = MemoryFolder::create()?;
     let _watcher = Watcher::start(memory.path())?;
-    die_cleanly(memory.path());
+    die_cleanly(memory.path())?;
     let shown = Folder::shown(&args.name);
     let edit = Edit { folder: &folder, name: &args.name, shown: &shown, editor, memory: &memory };
     let done = edit.run(before, report::terminal::colored_errors(context.color))?;
@@ -54,12 +55,20 @@ static IS_EDITING: AtomicBool = AtomicBool::new(false);
 /// Ends the process on Ctrl-C, the text wiped; but not while an editor runs, which gets the same
 /// signal and may use it for something else. Of other signals the process dies, and the watcher
 /// wipes.
-fn die_cleanly(folder: &Path) {
+///
+/// The signal is taken over before this returns: an editor that is started next may be
+/// interrupted before another thread had its turn.
+fn die_cleanly(folder: &Path) -> Result<()> {
     let folder = folder.to_owned();
+    let failed = || "cannot listen for interrupts".to_owned();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().context(failed)?;
+    let mut interrupts = {
+        let _inside = runtime.enter();
+        signal(SignalKind::interrupt()).context(failed)?
+    };
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-        let Ok(runtime) = runtime else { return };
-        while runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+        while runtime.block_on(interrupts.recv()).is_some() {
             if !IS_EDITING.load(Ordering::Relaxed) {
                 memory::wipe(&folder);
                 #[expect(clippy::exit, reason = "another thread waits for the terminal")]
@@ -67,6 +76,7 @@ fn die_cleanly(folder: &Path) {
             }
         }
     });
+    Ok(())
 }
 
 /// How an edit ended well.
