@@ -71,6 +71,7 @@ fn converges(os: &str) {
             "{said}"
         );
     }
+    assert!(said.contains("\n3 servers: 3 changed (faremis, mikado, rufus)\n"), "{said}");
     let (code, said) = fleet.infra(&["apply", "all", "--lab", "--yes"]);
     assert_eq!((code, lines(&said, "  changed").len()), (0, 0), "{said}");
     let (code, said) = fleet.infra(&["diff", "all", "--lab"]);
@@ -96,6 +97,7 @@ fn one_that_fails_stops_no_other(fleet: &Fleet) {
         let left = format!("{name} warning: left as it is, because `mikado` failed");
         assert!(words(&said).contains(&left), "{said}");
     }
+    assert!(said.contains("2 to change (faremis, rufus), 1 failed (mikado)"), "{said}");
     let (code, said) = fleet.infra(&["apply", "all", "--lab", "--yes"]);
     assert_eq!(code, 0, "{said}");
     let (code, said) = fleet.infra(&["status", "--lab"]);

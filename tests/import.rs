@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::support::files_holding;
+
 /// A project that encrypts everything to `tests/import/identity.txt`.
 struct Project(tempfile::TempDir);
 
@@ -35,6 +37,7 @@ impl Project {
             .arg(data("identity.txt"))
             .current_dir(self.0.path())
             .env_remove("ANSIBLE_VAULT_PASSWORD_FILE")
+            .env("TMPDIR", self.0.path())
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -48,6 +51,14 @@ impl Project {
         all.extend(["--vault-id", "dev@old/dev-password.txt"]);
         all.extend(arguments);
         self.infra(&all)
+    }
+
+    /// No line of `text` is in a file of the project, the folder for temporary files among them.
+    fn holds_no_plaintext(&self, text: &str) {
+        for line in text.lines().map(str::trim).filter(|line| line.len() > 6) {
+            let found = files_holding(self.0.path(), line.as_bytes());
+            assert!(found.is_empty(), "`{line}` is in {found:?}");
+        }
     }
 
     fn show(&self) -> String {
@@ -102,6 +113,7 @@ fn every_format_gives_its_secrets() {
         };
         assert_eq!(project.import(&[&format!("old/{file}")]), (0, said, note), "{file}");
         assert_eq!(project.show(), text, "{file}");
+        project.holds_no_plaintext(text);
     }
 }
 

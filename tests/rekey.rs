@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use infra::secrets::recipients::Recipients;
 use infra::secrets::{Folder, Header, IdentitySource};
 
+use crate::support::files_holding;
+
 struct Project {
     folder: tempfile::TempDir,
     /// The public keys of ada and bob.
@@ -277,7 +279,7 @@ fn readers(project: &Project) -> Vec<String> {
 }
 
 #[test]
-fn killed_at_fifty_moments_every_file_opens() {
+fn killed_at_fifty_moments_every_file_opens_and_no_plaintext_is_left() {
     let names: Vec<String> = (0..12).map(|number| format!("file{number:02}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let project = Project::new(&names);
@@ -311,6 +313,10 @@ fn killed_at_fifty_moments_every_file_opens() {
         for name in &names {
             let opened = project.secrets("ada").open(name).unwrap().unwrap();
             assert_eq!(*opened.text, format!("name: {name}\n"));
+        }
+        for folder in [project.folder.path(), Path::new("/dev/shm")] {
+            let left = files_holding(folder, b"name: file");
+            assert!(left.is_empty(), "moment {moment}: plaintext in {left:?}");
         }
         // The next command completes it, or throws it away.
         project.infra("ada", &["secrets", "recipients"]);

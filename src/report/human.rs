@@ -1,12 +1,17 @@
 //! Results as text for people. Everything that a server sent is escaped here.
 
+use std::collections::BTreeMap;
+
 use super::difference::{Mask, ShownField};
 use super::terminal::escape;
-use super::totals::{Counts, Totals};
+use super::totals::{Counts, Standing, Totals};
 use crate::error::Error;
 use crate::events::{Event, Mark, Outcome, RunRecord, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::Change;
+
+/// So many servers are named in one part of the closing line.
+const MOST_NAMES: usize = 10;
 
 /// Longer differences are cut unless `-v` is given.
 pub(super) const MOST_DIFF_LINES: usize = 60;
@@ -193,6 +198,29 @@ impl Style {
         reboot + &self.line(server, &text)
     }
 
+    /// How all servers of a run stand, for a run with more than one.
+    pub(super) fn closing(self, servers: &BTreeMap<&str, Standing>) -> String {
+        let mut parts = Vec::new();
+        for (standing, word, tone) in [
+            (Standing::Ok, "ok", Tone::Quiet),
+            (Standing::Changed, "changed", Tone::Change),
+            (Standing::ToChange, "to change", Tone::Change),
+            (Standing::Locked, "locked", Tone::Failure),
+            (Standing::Unreachable, "unreachable", Tone::Failure),
+            (Standing::Failed, "failed", Tone::Failure),
+        ] {
+            let with = servers.iter().filter(|(_, its)| **its == standing);
+            let names: Vec<&str> = with.map(|(name, _)| *name).collect();
+            let text = match names.len() {
+                0 => continue,
+                count if standing == Standing::Ok => format!("{count} {word}"),
+                count => format!("{count} {word} ({})", shortened(&names)),
+            };
+            parts.push(self.paint(tone, &text));
+        }
+        format!("\n{} servers: {}\n", servers.len(), parts.join(", "))
+    }
+
     /// A failure as it is repeated at the end.
     pub(super) fn failure(
         self,
@@ -292,6 +320,16 @@ pub(super) fn counts(plan: Counts) -> Vec<String> {
 /// Text that is one line, whatever it holds.
 pub(super) fn escape_line(text: &str) -> String {
     escape(text).replace('\n', "\\n")
+}
+
+/// Names on one line; those beyond [`MOST_NAMES`] are counted.
+fn shortened(names: &[&str]) -> String {
+    match names.split_at_checked(MOST_NAMES) {
+        Some((first, more)) if !more.is_empty() => {
+            format!("{} and {} more", first.join(", "), more.len())
+        }
+        _ => names.join(", "),
+    }
 }
 
 fn resources(count: usize) -> String {

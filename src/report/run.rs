@@ -165,6 +165,11 @@ impl Report {
                     text.push_str(&self.style.failure(name, resource, id.as_ref(), error));
                 }
             }
+            if self.servers.len() > 1 {
+                let stand = self.servers.iter();
+                let stand = stand.map(|(name, server)| (&**name, server.totals.standing()));
+                text.push_str(&self.style.closing(&stand.collect()));
+            }
         }
         self.print(&text)?;
         Ok(code)

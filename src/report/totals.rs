@@ -52,6 +52,23 @@ pub(super) struct Counts {
     pub(super) failed: usize,
 }
 
+/// How one server stands at the end of a run, the better first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// Nothing was to do.
+    Ok,
+    /// The apply changed something.
+    Changed,
+    /// An apply would change something.
+    ToChange,
+    /// Another run holds its lock.
+    Locked,
+    /// Nobody got in.
+    Unreachable,
+    /// Something failed.
+    Failed,
+}
+
 impl Counts {
     fn add(&mut self, outcome: &Outcome) {
         let count = match outcome {
@@ -144,6 +161,23 @@ impl Totals {
     pub(super) fn has_changes(&self) -> bool {
         let plan = self.plan;
         !self.due.is_empty() || plan.changed() + plan.released + plan.unknown + plan.deferred > 0
+    }
+
+    /// How the server stands.
+    pub(super) fn standing(&self) -> Standing {
+        let worst = self.failures.iter().map(|(id, error)| match (id, error.kind) {
+            (None, Kind::Unreachable) => Standing::Unreachable,
+            (None, Kind::Locked) => Standing::Locked,
+            _ => Standing::Failed,
+        });
+        let well = match self.is_applying {
+            true if self.applied.changed() + self.applied.released + self.due.len() > 0 => {
+                Standing::Changed
+            }
+            false if self.has_changes() => Standing::ToChange,
+            _ => Standing::Ok,
+        };
+        worst.fold(well, Standing::max)
     }
 
     /// How a `diff` of this server ends.

@@ -69,6 +69,8 @@ error: cannot reach `mikado`: `127.0.0.1` refuses connections
  --> mikado
 caused by: ssh: connect to host 127.0.0.1 port 1: Connection refused
 hint: check `ssh.host` and `ssh.port` in `inventory/mikado.yaml`, and that sshd runs
+
+3 servers: 1 changed (rufus), 1 unreachable (mikado), 1 failed (faremis)
 ";
 
 #[test]
@@ -94,9 +96,11 @@ fn nothing_to_do_anywhere() {
     assert_eq!(project.infra(&["apply", "all", "--yes"]).0, 0);
     for targets in ["all", "@hetzner", "hetzner"] {
         let (code, text, _) = project.infra(&["diff", targets]);
-        let mut lines: Vec<&str> = text.lines().collect();
+        let (plans, closing) = text.split_once("\n\n").unwrap();
+        let mut lines: Vec<&str> = plans.lines().collect();
         lines.sort_unstable();
         assert_eq!(lines, ["faremis  3 resources: 3 ok", "rufus    3 resources: 3 ok"]);
+        assert_eq!(closing, "2 servers: 2 ok\n");
         assert_eq!(code, 0);
     }
     // One that cannot be reached: the others are told, and the code says so.

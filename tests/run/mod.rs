@@ -204,7 +204,7 @@ fn an_unreachable_server_does_not_hold_up_the_others() {
             "\nerror: cannot reach `faremis`: `127.0.0.1` refuses connections\n --> faremis\n\
              caused by: ssh: connect to host 127.0.0.1 port 1: Connection refused\n\
              hint: check `ssh.host` and `ssh.port` in `inventory/faremis.yaml`, and that sshd \
-             runs\n"
+             runs\n\n2 servers: 1 changed (rufus), 1 unreachable (faremis)\n"
         ),
         "{text}"
     );

@@ -1,33 +1,19 @@
 //! `infra secrets edit` killed at any moment.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Project;
+use crate::support::files_holding;
 
 const OLD: &str = "password: canary-before-1 # a comment\n";
 const NEW: &str = "password: canary-after-2 # a comment\n";
 const CANARY: &[u8] = b"canary-";
 const MOMENTS: u32 = 50;
-
-/// All files below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
-
-fn holds_canary(path: &Path) -> bool {
-    let bytes = fs::read(path).unwrap_or_default();
-    bytes.windows(CANARY.len()).any(|window| window == CANARY)
-}
 
 /// The folders in memory of a process.
 fn folders_of(process: u32) -> Vec<PathBuf> {
@@ -78,9 +64,9 @@ fn killed_at_50_moments_every_file_opens_and_no_plaintext_is_left() {
             NEW => new += 1,
             other => panic!("at moment {moment} the file holds {other:?}"),
         }
-        let left: Vec<_> = files(&project.path(""))
+        let left: Vec<_> = files_holding(&project.path(""), CANARY)
             .into_iter()
-            .filter(|path| !path.ends_with("editor") && holds_canary(path))
+            .filter(|path| !path.ends_with("editor"))
             .collect();
         assert!(left.is_empty(), "at moment {moment}: {left:?}");
     }

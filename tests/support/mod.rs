@@ -3,8 +3,10 @@
 mod fake;
 pub(crate) mod lab_server;
 mod operations;
+mod search;
 mod world;
 
 pub(crate) use fake::Fake;
 pub(crate) use lab_server::LabServer;
+pub(crate) use search::files_holding;
 pub(crate) use world::World;
