@@ -61,7 +61,13 @@ pub(super) fn decrypted_bytes<'a>(
     let refused = |cause: String| Error::input(format!("cannot open `{path}`")).because(cause);
     let broken = |cause: String| Refusal::Broken(refused(cause));
     let armored = age::armor::ArmoredReader::new(bytes);
-    let decryptor = age::Decryptor::new_buffered(armored).map_err(|error| broken(plain(error)))?;
+    // What age says of a broken file is about its own reading: "failed to fill whole buffer".
+    let damaged = |cause: &str| {
+        let hint = format!("take it from git again: `git checkout -- {path}`");
+        Refusal::Broken(refused(cause.to_owned()).hint(hint))
+    };
+    let decryptor = age::Decryptor::new_buffered(armored)
+        .map_err(|_| damaged("it is no file of age's, or its head is damaged"))?;
     if decryptor.is_scrypt() {
         return by_passphrase(path, bytes, callbacks);
     }
@@ -76,7 +82,7 @@ pub(super) fn decrypted_bytes<'a>(
         })?
     };
     let mut content = Zeroizing::new(Vec::new());
-    reader.read_to_end(&mut content).map_err(|error| broken(plain(error)))?;
+    reader.read_to_end(&mut content).map_err(|_| damaged("it is damaged"))?;
     Ok(content)
 }
 

@@ -155,3 +155,23 @@ fn mistakes_in_recipients_are_told() {
         assert_eq!((said.code, said.err), (1, format!("error: {error}\n")), "{text}");
     }
 }
+
+#[test]
+fn damaged_files_are_told_from_those_of_others() {
+    let project = Project::with(TEXT);
+    let whole = project.read("secrets/all.yaml.age");
+    let hint = "hint: take it from git again: `git checkout -- secrets/all.yaml.age`\n";
+    let body = whole.replace("\n-----END", "AAAA\n-----END");
+    for (text, cause) in [
+        ("x: 1\n", "it is no file of age's, or its head is damaged"),
+        ("", "it is no file of age's, or its head is damaged"),
+        (&whole[..80], "it is no file of age's, or its head is damaged"),
+        (&body, "it is damaged"),
+    ] {
+        project.write("secrets/all.yaml.age", text);
+        let said = project.secrets(&["show"], "");
+        let error =
+            format!("error: cannot open `secrets/all.yaml.age`\ncaused by: {cause}\n{hint}");
+        assert_eq!((said.code, said.err), (1, error), "{text}");
+    }
+}
