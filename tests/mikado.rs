@@ -43,6 +43,9 @@ fn serves(os: &str) {
     imports_an_account_once(&mikado);
     says_that_docker_is_stopped(&mikado);
     refuses_what_compose_refuses(&mikado);
+    if os == "debian-13" {
+        takes_dockers_own_packages(&mikado);
+    }
     goes(&mikado);
 }
 
@@ -119,6 +122,33 @@ fn refuses_what_compose_refuses(mikado: &LabServer) {
     assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stdout));
 }
 
+/// From Debian's packages to Docker's and back. The archive is a stand-in: Debian's own packages
+/// under the names of Docker's.
+fn takes_dockers_own_packages(mikado: &LabServer) {
+    let key = mikado.shell(include_str!("mikado/archive.sh"));
+    assert!(key.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"), "{key}");
+    mikado.shell("docker volume create precious");
+    let key = format!("docker.archive_key={}", serde_json::to_string(&key).unwrap());
+    let more = ["docker.packages_of=docker", "docker.archive=file:/srv/archive", &key];
+    let more = more.map(|value| ["--set", value]).concat();
+    let installed = "dpkg-query -W -f '${db:Status-Abbrev}${Package}\\n' | grep ^ii | cut -c4- | \
+                     grep -E '^(docker|containerd)'; docker volume ls --quiet | grep precious";
+    let plan = text(&mikado.infra(&[&["diff", "mikado", "--lab"], &more[..]].concat()).stdout);
+    assert!(
+        plan.contains("~ service:docker  change\n"),
+        "what goes with a package is no drift: {plan}"
+    );
+    preview::comes_true(mikado, "mikado to Docker's packages", &more);
+    let names = ["containerd", "containerd.io", "docker-ce", "docker-ce-cli"];
+    let names = [&names[..], &["docker-compose-plugin", "precious"]].concat();
+    assert_eq!(mikado.shell(installed).lines().collect::<Vec<_>>(), names);
+    assert_eq!(containers(mikado).len(), 9);
+    preview::comes_true(mikado, "mikado back to Debian's", &[]);
+    let names = ["containerd", "docker-cli", "docker-compose", "docker.io", "precious"];
+    assert_eq!(mikado.shell(installed).lines().collect::<Vec<_>>(), names);
+    assert_eq!(containers(mikado).len(), 9);
+}
+
 /// Without the roles the engine and its networks go; volumes and mail stay and are named.
 fn goes(mikado: &LabServer) {
     mikado.shell("docker volume create precious");
@@ -139,10 +169,7 @@ fn goes(mikado: &LabServer) {
     assert_eq!(code, 2, "{said}");
     let warning = "`docker.io` is installed, and its inventory expects that it is not";
     assert!(said.contains(warning), "{said}");
-    assert!(
-        said.contains("`docker_engine:docker.io` goes and leaves the volume `precious`"),
-        "{said}"
-    );
+    assert!(said.contains("`docker_engine:host` goes and leaves the volume `precious`"), "{said}");
     let (code, said) = run(&["apply", "mikado", "--lab", "--yes"]);
     assert_eq!(code, 0, "{said}");
     let left = "ls /sys/class/net | grep -E '^(docker|br-)'; command -v dockerd docker-compose; \

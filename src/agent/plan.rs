@@ -11,6 +11,7 @@ use crate::resources::{Change, Current, Prediction, Probe, Spec, Value};
 
 use super::removal::Removal;
 use super::state::State;
+use super::state::managed::{Key, Managed};
 
 /// What an apply would do. Two plans of one manifest are equal if the server did not change in
 /// between, as far as the manifest can see.
@@ -68,7 +69,7 @@ impl Plan {
                 }
                 mark = removal.mark(&resource.id).or_else(|| {
                     let managed = state.resources().get(&resource.id)?;
-                    managed.mark(state.key(), change)
+                    mark_of(resource, change, managed, state.key(), probe, more_to_come)
                 });
                 removal.hide(&resource.id, change);
                 if resource.id.kind() == "package" {
@@ -124,6 +125,26 @@ pub(super) fn raise(
 /// owed to it any more.
 pub(super) fn starts_service(resource: &Resource, change: &Change) -> bool {
     resource.spec.as_service().is_some_and(|service| service.is_started_by(change))
+}
+
+/// Whose change it is. What differs only because of resources before it is nobody's drift.
+fn mark_of(
+    resource: &Resource,
+    change: &Change,
+    managed: &Managed,
+    key: &Key,
+    probe: &dyn Probe,
+    is_predicted: bool,
+) -> Option<Mark> {
+    let mark = managed.mark(key, change)?;
+    if !is_predicted {
+        return Some(mark);
+    }
+    match change_of(resource, probe) {
+        Ok(Checked::Same) => None,
+        Ok(Checked::Differs(change)) => managed.mark(key, &change),
+        Ok(Checked::Unknown(_)) | Err(_) => Some(mark),
+    }
 }
 
 /// One resource against the server as it is, or as a preview predicts it.

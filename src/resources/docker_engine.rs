@@ -91,8 +91,9 @@ impl Resource for DockerEngine {
     const PRIMARY: Option<&'static str> = Some("package");
     const EXAMPLE: &'static str = "- docker_engine: docker.io\n";
 
+    /// A server has one, whoever made its packages: going from one to the other removes none.
     fn identity(&self) -> String {
-        self.package.clone()
+        "host".to_owned()
     }
 
     fn desired(&self) -> Option<State> {

@@ -63,6 +63,8 @@ const TABLE: &[(&str, &[Thing])] = &[
             Folder("/etc/chrony/sources.d"),
         ],
     ),
+    // Docker's own packages: https://docs.docker.com/engine/install/debian/ names them.
+    ("containerd.io", &[EnabledUnit("containerd.service")]),
     (
         "cron",
         &[
@@ -70,6 +72,16 @@ const TABLE: &[(&str, &[Thing])] = &[
             Group("crontab"),
             Folder("/etc/cron.d"),
             File("/usr/sbin/cron"),
+        ],
+    ),
+    (
+        "docker-ce",
+        &[
+            EnabledUnit("containerd.service"),
+            EnabledUnit("docker.service"),
+            EnabledUnit("docker.socket"),
+            Group("docker"),
+            Folder("/etc/docker"),
         ],
     ),
     (
