@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 ///
 /// The file system is made only on a device that holds nothing at all: no file system, no
 /// partitions, no other signature, and nothing but zeros at its beginning. What a device holds is
-/// never replaced, and a server that starts without it starts all the same (`nofail`). With
+/// never replaced, nor is it mounted over a folder that is not empty; and a server that starts without it starts all the same (`nofail`). With
 /// `state: absent`, or when it is not declared any more, it is unmounted; its data stays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
@@ -115,6 +115,20 @@ impl Volume {
         }
     }
 
+    /// Refuses to mount over what is in the folder: it would be hidden, not gone, and whoever needs
+    /// it would begin anew on the volume.
+    fn check_folder(&self, mount: &Current, probe: &dyn Probe) -> Result<()> {
+        let is_mounted = matches!(mount, Current::Present(state)
+            if state.fields().any(|field| field == ("mounted", &true.into())));
+        let inside = if is_mounted { None } else { probe.list(self.path.as_str())? };
+        match inside.and_then(|names| names.into_iter().next()) {
+            None => Ok(()),
+            Some(name) => Err(Error::failed(format!("`{}` is not empty", self.path))
+                .because(format!("`{name}` is in it, which a mount would hide"))
+                .hint("move what is in it away, and onto the volume once it is mounted")),
+        }
+    }
+
     fn check_filesystem(&self, found: &str) -> Result<()> {
         let (device, wanted) = (&self.device, self.filesystem.name());
         if found == wanted {
@@ -159,6 +173,7 @@ impl Resource for Volume {
         if probe.stat(self.device.as_str())?.is_some_and(|stat| stat.kind == FileKind::File) {
             return Err(Error::failed(format!("`{}` is a file, not a device", self.device)));
         }
+        self.check_folder(&mount, probe)?;
         let filesystem = match self.holds(probe)? {
             Holds::Nothing => None,
             Holds::Filesystem(found) => {
