@@ -64,12 +64,23 @@ impl Git {
             .user(self.user.clone())
             .env("GIT_TERMINAL_PROMPT", "0")
             .timeout_seconds(TIMEOUT_SECONDS);
-        let Some(credential) = &self.credential else { return command };
+        let (Some(credential), Some(origin)) = (&self.credential, self.origin()) else {
+            return command;
+        };
         let basic = base64::engine::general_purpose::STANDARD.encode(credential.expose());
         command
             .env("GIT_CONFIG_COUNT", "1")
-            .env("GIT_CONFIG_KEY_0", "http.extraHeader")
+            .env("GIT_CONFIG_KEY_0", format!("http.{origin}/.extraHeader"))
             .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"))
+    }
+
+    /// `https://host` of the repository: who is asked with the credential. Submodules may be
+    /// elsewhere.
+    fn origin(&self) -> Option<String> {
+        let rest = self.repository.strip_prefix("https://")?;
+        let authority = rest.split('/').next()?;
+        let host = authority.rsplit('@').next()?;
+        Some(format!("https://{host}"))
     }
 
     /// The command that lists what was changed in the work tree. Submodules are looked at on
@@ -208,6 +219,9 @@ impl Resource for Git {
         if wrong(&self.reference) || wrong(&self.repository) {
             return Err("`ref` and `repository` may not be empty or begin with `-`".to_owned());
         }
+        if self.credential.is_some() && self.origin().is_none() {
+            return Err("a `credential` is only for a `repository` over https".to_owned());
+        }
         Ok(())
     }
 
@@ -273,5 +287,34 @@ impl Resource for Git {
     fn dropped(&self) -> Option<Dropped<Self>> {
         let absent = Self { credential: None, state: Presence::Absent, ..self.clone() };
         Some(Dropped::stays_unless_allowed(absent, "it may hold data beside what was cloned"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_credential_is_for_the_host_of_the_repository_alone() {
+        let git = |repository: &str| -> Git {
+            let fields = serde_json::json!({
+                "path": "/srv/x", "repository": repository, "ref": "main",
+                "credential": "me:hunter2",
+            });
+            serde_json::from_value(fields).unwrap()
+        };
+        for (repository, key) in [
+            ("https://flus.fr/a/b.git", "http.https://flus.fr/.extraHeader"),
+            ("https://me@flus.fr:8443/b", "http.https://flus.fr:8443/.extraHeader"),
+        ] {
+            let command = git(repository).command("/srv/x", &["fetch"]);
+            let keys: Vec<&str> = command
+                .env
+                .iter()
+                .filter(|(name, _)| name.starts_with("GIT_CONFIG_KEY"))
+                .map(|(_, value)| value.as_str())
+                .collect();
+            assert_eq!(keys, [key]);
+        }
     }
 }
