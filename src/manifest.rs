@@ -61,6 +61,10 @@ pub struct Resource {
     pub guard: Option<Guard>,
     /// Dotted names of the secrets that its content holds; keys of [`Manifest::secrets`].
     pub secrets: Vec<String>,
+    /// Whether one of them may be in it in a form that no search finds, so that its texts are
+    /// hidden whole. Only reports ask, so that it does not travel.
+    #[serde(skip)]
+    pub is_untraceable: bool,
 }
 
 /// What a change of a resource could take away.

@@ -22,6 +22,11 @@ impl Secret {
         Self(value.into())
     }
 
+    /// Whether there is nothing to keep.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value itself. Each call is a place where a secret leaves its wrapping.
     pub fn expose(&self) -> &str {
         &self.0

@@ -6,6 +6,7 @@
 //!   web:
 //!     - file: { path: /etc/a, content: x }
 //!       reload: ["service:nginx"]
+//!       secrets: ["secret:a"]        # the names of the secrets that it holds
 //!     - service: nginx
 //! events:               # every event but progress, as text; written anew by `UPDATE=1`
 //!   - file:/etc/a changed
@@ -31,7 +32,7 @@ use infra::agent::removal::Removal;
 use infra::agent::state::State;
 use infra::events::{Event, Outcome, ServiceAction};
 use infra::manifest::{Expect, Manifest, Resource, ResourceId};
-use infra::resources::{Attributes, Change, Probe, Spec, System, primary_field};
+use infra::resources::{Attributes, Change, Probe, Spec, System, Value, primary_field};
 use infra::wire::RunOptions;
 use serde::Deserialize;
 use serde_yaml::Value as Yaml;
@@ -210,7 +211,13 @@ fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Ok => "ok".to_owned(),
         Outcome::Changed(Change::Create(_)) => "created".to_owned(),
-        Outcome::Changed(Change::Update(_)) => "changed".to_owned(),
+        Outcome::Changed(Change::Update(fields)) => {
+            let is_hidden = fields.iter().any(|field| {
+                matches!(field.desired, Value::Hidden(_))
+                    && matches!(field.current, Some(Value::Hidden(_)))
+            });
+            if is_hidden { "changed, contents hidden".to_owned() } else { "changed".to_owned() }
+        }
         Outcome::Changed(Change::Remove) => "removed".to_owned(),
         Outcome::Released { because } => format!("released: {because}"),
         Outcome::Skipped { because } => format!("skipped after {because}"),
@@ -241,7 +248,7 @@ fn resource(role: &str, entry: &serde_yaml::Mapping) -> Resource {
         names.map(|name| ResourceId::parse(name).unwrap()).collect()
     };
     let is_link = |key: &&Yaml| {
-        ["reload", "restart", "requires"].iter().any(|name| key.as_str() == Some(name))
+        ["reload", "restart", "requires", "secrets"].iter().any(|name| key.as_str() == Some(name))
     };
     let kind = entry.keys().find(|key| !is_link(key)).and_then(Yaml::as_str).unwrap();
     let fields = entry.get(kind).unwrap().clone();
@@ -261,7 +268,8 @@ fn resource(role: &str, entry: &serde_yaml::Mapping) -> Resource {
         reload: links("reload"),
         guard: None,
         restart: links("restart"),
-        secrets: Vec::new(),
+        secrets: links("secrets").iter().map(ToString::to_string).collect(),
+        is_untraceable: false,
     }
 }
 

@@ -67,11 +67,11 @@ impl Plan {
                 for (service, action) in notifications(resource) {
                     raise(&mut due, service, action);
                 }
+                let known = state.resources().get(&resource.id);
                 mark = removal.mark(&resource.id).or_else(|| {
-                    let managed = state.resources().get(&resource.id)?;
-                    mark_of(resource, change, managed, state.key(), probe, more_to_come)
+                    mark_of(resource, change, known?, state.key(), probe, more_to_come)
                 });
-                removal.hide(&resource.id, change);
+                removal.hide(resource, known, change);
                 if resource.id.kind() == "package" {
                     foreseen.describe(resource.id.identity(), change, |name| {
                         packages(manifest).any(|package| package.name == name)

@@ -96,10 +96,13 @@ impl Removal {
         self.steps.get(id).map(|step| step.mark)
     }
 
-    /// Takes contents out of a change that may not be shown: what goes is in no manifest any more,
-    /// so nobody knows the secrets in it.
-    pub fn hide(&self, id: &ResourceId, change: &mut Change) {
-        if self.steps.get(id).is_some_and(|step| step.holds_secrets) {
+    /// Takes contents out of a change that may not be shown: the secrets of what goes, or of what
+    /// has none any more, are in no manifest, so that nobody could mask them.
+    pub fn hide(&self, resource: &Resource, known: Option<&Managed>, change: &mut Change) {
+        let step = self.steps.get(&resource.id);
+        let held_secrets = step.is_some_and(|step| step.holds_secrets)
+            || known.is_some_and(|managed| managed.holds_secrets);
+        if held_secrets && resource.secrets.is_empty() {
             change.hide_contents();
         }
     }
@@ -173,6 +176,7 @@ fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Reso
         restart: told(Restart),
         guard: managed.guard,
         secrets: Vec::new(),
+        is_untraceable: false,
     }
 }
 

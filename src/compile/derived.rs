@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use crate::secret::{Scrubber, Secret};
 use crate::yaml::{Node, Value};
 
-/// Shorter differences are the answer to a question (`yes`, `12`), not a value of their own;
-/// masking them everywhere would make reports unreadable.
+/// Masking shorter words everywhere would make reports unreadable: the line that they are in is
+/// masked.
 const SHORTEST: usize = 8;
 
 /// The two evaluations of one field.
@@ -19,23 +19,48 @@ pub(super) struct Comparison<'a> {
     pub(super) other: &'a Scrubber,
     /// What was made from the real ones.
     pub(super) found: &'a mut BTreeSet<Secret>,
+    /// Whether something was made that a search would not find.
+    pub(super) is_untraceable: bool,
 }
 
 impl Comparison<'_> {
     /// Compares what a field is with what it is with other secrets.
     pub(super) fn nodes(&mut self, real: &Node, other: &Node) {
         match (&real.value, &other.value) {
-            (Value::List(real), Value::List(other)) => {
+            (Value::List(real), Value::List(other)) if real.len() == other.len() => {
                 for (real, other) in real.iter().zip(other.iter()) {
                     self.nodes(real, other);
                 }
             }
-            (Value::Map(real), Value::Map(other)) => {
+            (Value::Map(real), Value::Map(other)) if real.keys().eq(other.keys()) => {
                 for (real, other) in real.entries.iter().zip(&other.entries) {
                     self.nodes(&real.value, &other.value);
                 }
             }
-            _ => self.texts(real.scalar().unwrap_or_default(), other.scalar().unwrap_or_default()),
+            (Value::Bytes(real), Value::Bytes(other)) => {
+                self.texts(&String::from_utf8_lossy(real), &String::from_utf8_lossy(other));
+            }
+            _ => match (real.scalar(), other.scalar()) {
+                (Some(real), Some(other)) => self.texts(real, other),
+                _ => self.whole(real),
+            },
+        }
+    }
+
+    /// Keeps all of what nothing can be compared with.
+    pub(super) fn whole(&mut self, real: &Node) {
+        self.is_untraceable = true;
+        match &real.value {
+            Value::List(list) => list.iter().for_each(|node| self.whole(node)),
+            Value::Map(map) => map.entries.iter().for_each(|entry| self.whole(&entry.value)),
+            Value::Bytes(bytes) => self.keep_lines(&String::from_utf8_lossy(bytes)),
+            _ => self.keep_lines(real.scalar().unwrap_or_default()),
+        }
+    }
+
+    fn keep_lines(&mut self, text: &str) {
+        for line in text.lines() {
+            self.keep(line);
         }
     }
 
@@ -64,7 +89,11 @@ impl Comparison<'_> {
             (real.split(is_between).collect(), other.split(is_between).collect());
         if words.len() == others.len() {
             for (word, _) in words.iter().zip(&others).filter(|(word, other)| word != other) {
-                self.keep(word);
+                if word.len() < SHORTEST {
+                    self.keep(real);
+                } else {
+                    self.keep(word);
+                }
             }
         } else {
             self.keep(real);
@@ -75,6 +104,8 @@ impl Comparison<'_> {
         let text = text.trim();
         if text.len() >= SHORTEST {
             self.found.insert(Secret::new(text));
+        } else if !text.is_empty() {
+            self.is_untraceable = true;
         }
     }
 }
@@ -97,9 +128,15 @@ mod tests {
         let (secret, shadow) = (Secret::new("hunter22"), Secret::new("uhagre77"));
         let mut found = BTreeSet::new();
         let (real_scrubber, other_scrubber) = (Scrubber::new([&secret]), Scrubber::new([&shadow]));
-        Comparison { real: &real_scrubber, other: &other_scrubber, found: &mut found }
-            .nodes(&node(real), &node(other));
-        found.iter().map(|secret| secret.expose().to_owned()).collect()
+        let mut comparison = Comparison {
+            real: &real_scrubber,
+            other: &other_scrubber,
+            found: &mut found,
+            is_untraceable: false,
+        };
+        comparison.nodes(&node(real), &node(other));
+        let untraceable = comparison.is_untraceable.then(|| "(untraceable)".to_owned());
+        found.iter().map(|secret| secret.expose().to_owned()).chain(untraceable).collect()
     }
 
     #[test]
@@ -109,7 +146,8 @@ mod tests {
             found("a=hunter22\nb=\"aHVudGVyMjI=\" c\n", "a=uhagre77\nb=\"dWhhZ3JlNzc=\" c\n"),
             ["aHVudGVyMjI"]
         );
-        assert!(found("length 8 True\n", "length 9 False\n").is_empty());
+        assert_eq!(found("pin = 4829 x\n", "pin = 9374 x\n"), ["pin = 4829 x"]);
+        assert_eq!(found("p=4829\n", "p=9374\n"), ["(untraceable)"]);
         assert_eq!(found("x\nonly with it\n", "x\n"), ["only with it"]);
     }
 }

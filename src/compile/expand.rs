@@ -4,13 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use minijinja::Value;
-use minijinja::value::ValueKind;
-
 use super::derived::Comparison;
 use super::engine::Failure;
 use super::links::{Linked, links};
 use super::role::{Body, Item, Role};
+use super::rounds::rounds;
 use super::scope::{Local, Scope};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::inventory::Project;
@@ -60,12 +58,12 @@ impl Expansion<'_> {
         ambient: &BTreeSet<String>,
     ) -> Result<(), Failure> {
         scope.secrets().take_used();
-        let rounds = match &item.for_each {
+        let (rounds, used) = match &item.for_each {
             Some(node) => rounds(node, scope)?,
-            None => vec![BTreeMap::new()],
+            None => (vec![BTreeMap::new()], BTreeSet::new()),
         };
         let mut looped = ambient.clone();
-        looped.extend(scope.secrets().take_used());
+        looped.extend(used);
         for locals in rounds {
             let scope = if locals.is_empty() { Arc::clone(scope) } else { scope.with(locals) };
             if let Err(failure) = self.round(item, &scope, &looped) {
@@ -92,7 +90,7 @@ impl Expansion<'_> {
         match &item.body {
             Body::Block(items) => self.items(items, &scope, &used),
             Body::Resource(entry) => {
-                let spec = self.spec(entry, &scope)?;
+                let (spec, is_untraceable) = self.spec(entry, &scope)?;
                 used.extend(scope.secrets().take_used());
                 if item.guard.is_some() && spec.switches().is_empty() {
                     let kind = spec.kind();
@@ -117,6 +115,7 @@ impl Expansion<'_> {
                         restart: Vec::new(),
                         guard: item.guard,
                         secrets: used.into_iter().collect(),
+                        is_untraceable,
                     },
                 });
             }
@@ -124,8 +123,9 @@ impl Expansion<'_> {
         Ok(())
     }
 
-    /// Reads the spec of a resource, its fields evaluated.
-    fn spec(&mut self, entry: &Entry, scope: &Arc<Scope>) -> Result<Spec, Failure> {
+    /// Reads the spec of a resource, its fields evaluated, and whether a secret is in them that a
+    /// search does not find.
+    fn spec(&mut self, entry: &Entry, scope: &Arc<Scope>) -> Result<(Spec, bool), Failure> {
         let kind = &*entry.key;
         let map = match (entry.value.as_map(), primary_field(kind)) {
             (Some(map), _) => map.clone(),
@@ -139,13 +139,14 @@ impl Expansion<'_> {
         let confidential = confidential.map(|(_, names)| *names).unwrap_or_default();
         let mut fields = Map::default();
         let mut seen = BTreeSet::new();
+        let mut is_untraceable = false;
         for field in &map.entries {
             let evaluated = self.field(kind, field, scope)?;
             let used = scope.secrets().take_used();
             if let (Some(name), false) = (used.first(), confidential.contains(&&*field.key)) {
                 return Err(Box::new(exposed(field, name, kind, confidential)));
             }
-            self.derive(kind, field, &evaluated, &used, scope);
+            is_untraceable |= self.derive(kind, field, &evaluated, &used, scope);
             seen.extend(used);
             fields.entries.push(evaluated);
         }
@@ -169,11 +170,12 @@ impl Expansion<'_> {
                 let mistake = Diagnostic::at(mode, message);
                 Err(Box::new(mistake.hint("give the file a `mode` such as \"0600\" or \"0640\"")))
             }
-            _ => Ok(spec),
+            _ => Ok((spec, is_untraceable)),
         }
     }
 
-    /// Notes what a field holds that was made from the secrets it uses.
+    /// Notes what a field holds that was made from the secrets it uses; returns whether some of
+    /// it cannot be found by a search.
     fn derive(
         &mut self,
         kind: &str,
@@ -181,23 +183,29 @@ impl Expansion<'_> {
         evaluated: &Entry,
         used: &BTreeSet<String>,
         scope: &Arc<Scope>,
-    ) {
+    ) -> bool {
         if used.is_empty() || scope.secrets().are_placeholders() {
-            return;
+            return false;
         }
         let other = scope.secrets().with_others(|| self.field(kind, field, scope));
         scope.secrets().take_used();
         let real: Vec<Secret> = used.iter().filter_map(|name| scope.secrets().get(name)).collect();
         let others: Vec<Secret> = real.iter().map(Secrets::other).collect();
-        // With other values the evaluation may fail; then a report hides the content whole.
-        if let Ok(other) = other {
-            Comparison {
-                real: &Scrubber::new(&real),
-                other: &Scrubber::new(&others),
-                found: self.derived,
+        let mut comparison = Comparison {
+            real: &Scrubber::new(&real),
+            other: &Scrubber::new(&others),
+            found: self.derived,
+            is_untraceable: false,
+        };
+        let has_other = |(real, other): (&Secret, &Secret)| real != other || real.is_empty();
+        // The evaluation may fail with other values, and some values have no other.
+        match other {
+            Ok(other) if real.iter().zip(&others).all(has_other) => {
+                comparison.nodes(&evaluated.value, &other.value);
             }
-            .nodes(&evaluated.value, &other.value);
+            _ => comparison.whole(&evaluated.value),
         }
+        comparison.is_untraceable
     }
 
     /// One field, evaluated; `template` and `source` of a file become its `content`.
@@ -272,34 +280,6 @@ pub(super) fn with_lets(lets: &[Entry], scope: &Arc<Scope>) -> Result<Arc<Scope>
         scope = scope.with(BTreeMap::from([(entry.key.to_string(), local)]));
     }
     Ok(scope)
-}
-
-/// The locals of each round of a `for_each`.
-fn rounds(node: &Node, scope: &Arc<Scope>) -> Result<Vec<BTreeMap<String, Local>>, Failure> {
-    let value = scope.expression(node)?;
-    let broken = |error: minijinja::Error| -> Failure {
-        Box::new(Diagnostic::at(&node.span, error.to_string()))
-    };
-    let is_map = value.kind() == ValueKind::Map;
-    let iterable = matches!(value.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::Iterable);
-    if !iterable {
-        let message = format!("`for_each` wants a list or a map, found {}", value.kind());
-        return Err(Box::new(Diagnostic::at(&node.span, message)));
-    }
-    let mut rounds = Vec::new();
-    for (index, element) in value.try_iter().map_err(broken)?.enumerate() {
-        let (key, item) = if is_map {
-            let item = value.get_item(&element).map_err(broken)?;
-            (element, item)
-        } else {
-            (Value::from(index), element)
-        };
-        rounds.push(BTreeMap::from([
-            ("key".to_owned(), Local::Value(key)),
-            ("item".to_owned(), Local::Value(item)),
-        ]));
-    }
-    Ok(rounds)
 }
 
 /// The mistake of a secret where others can read it.

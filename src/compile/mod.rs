@@ -10,6 +10,7 @@ mod links;
 mod params;
 mod peers;
 mod role;
+mod rounds;
 mod scope;
 mod settle;
 mod suggest;

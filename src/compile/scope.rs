@@ -14,6 +14,7 @@ use super::engine::{Failure, Shared, has_expression};
 use super::explain::NOT_EVALUATED;
 use super::peers::{Peer, Peers, Servers};
 use super::role::Role;
+use super::rounds::Element;
 use super::suggest::suggest;
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
@@ -59,6 +60,8 @@ pub(super) enum Local {
     Value(Value),
     /// A node to evaluate in the given scope whenever it is used.
     Node(Node, Arc<Scope>),
+    /// An element of a loop to look up again whenever it is used.
+    Element(Element),
 }
 
 impl ServerContext {
@@ -271,6 +274,9 @@ impl Scope {
         match self.locals.get(name) {
             Some(Local::Value(value)) => return Some(value.clone()),
             Some(Local::Node(node, scope)) => return Some(scope.lazy(node)),
+            Some(Local::Element(element)) => {
+                return Some(element.value().unwrap_or_else(|failure| self.invalid(failure)));
+            }
             None => {}
         }
         if let Some(parent) = &self.parent {

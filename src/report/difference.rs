@@ -1,11 +1,13 @@
 //! A change as it may be shown: secrets masked, texts as line differences.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use similar::{ChangeTag, DiffTag, TextDiff};
 
+use crate::events::Mark;
 use crate::manifest::{Manifest, Resource};
 use crate::resources::{Change, Spec, Value};
 use crate::secret::{MASK, Scrubber, Secret};
@@ -50,11 +52,19 @@ pub(super) struct Mask {
     /// Whether one of its own secrets is nowhere in it, neither as it is nor as the compiler
     /// found it encoded or hashed, so that it cannot be masked by search.
     is_transformed: bool,
+    /// Whether what is on the server was made from the secrets of now, but for the changes of
+    /// somebody by hand.
+    is_drift: bool,
 }
 
 impl Mask {
     /// Masks all secrets of the manifest, and treats those of `resource` with special care.
-    pub(super) fn new(manifest: &Manifest, resource: Option<&Resource>) -> Self {
+    /// `mark` says whose change it is.
+    pub(super) fn new(
+        manifest: &Manifest,
+        resource: Option<&Resource>,
+        mark: Option<Mark>,
+    ) -> Self {
         let names = resource.map(|resource| resource.secrets.as_slice()).unwrap_or_default();
         let own: Vec<Secret> =
             names.iter().filter_map(|name| manifest.secrets.get(name).cloned()).collect();
@@ -76,8 +86,9 @@ impl Mask {
         let is_transformed = !own.is_empty()
             && !is_public
             && !desired.fields().any(|(_, value)| matches!(value, Value::Hidden(_)))
-            && !texts.iter().any(|text| scrubber.scrub(text) != *text);
-        Self { scrubber, own, is_transformed }
+            && (resource.is_some_and(|resource| resource.is_untraceable)
+                || !texts.iter().any(|text| scrubber.scrub(text) != *text));
+        Self { scrubber, own, is_transformed, is_drift: mark == Some(Mark::Drift) }
     }
 
     /// The fields of a change, in order. A removal has none.
@@ -152,10 +163,10 @@ impl Mask {
             return Vec::new();
         };
         let is_found = self.own.iter().all(|secret| is_verbatim(secret, new)) || self.masks(new);
-        if !is_found {
+        if !is_found || self.is_transformed {
             return vec![HIDDEN_LINE.to_owned()];
         }
-        let before_secrets = self.texts_before_secrets(new);
+        let old_lines = OldLines::beside(new, self);
         let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(old, new);
         let mut lines = Vec::new();
         for group in diff.grouped_ops(CONTEXT_LINES) {
@@ -169,19 +180,12 @@ impl Mask {
                     });
                 for change in diff.iter_changes(&op) {
                     let text = change.value().trim_end_matches('\n');
-                    let sign = match change.tag() {
-                        ChangeTag::Equal => ' ',
-                        ChangeTag::Insert => '+',
-                        ChangeTag::Delete => '-',
-                    };
-                    let may_be_old_secret = change.tag() == ChangeTag::Delete
-                        && (brings_secret
-                            || before_secrets.iter().any(|before| text.starts_with(before)));
-                    if may_be_old_secret {
-                        lines.push(format!("{sign}{HIDDEN_LINE}"));
-                    } else {
-                        lines.push(format!("{sign}{}", self.scrubber.scrub(text)));
-                    }
+                    lines.push(match change.tag() {
+                        ChangeTag::Equal => format!(" {}", self.scrubber.scrub(text)),
+                        ChangeTag::Insert => format!("+{}", self.scrubber.scrub(text)),
+                        ChangeTag::Delete if brings_secret => format!("-{HIDDEN_LINE}"),
+                        ChangeTag::Delete => format!("-{}", old_lines.shown(text)),
+                    });
                 }
             }
         }
@@ -204,6 +208,50 @@ impl Mask {
             .filter(|before| !before.trim().is_empty())
             .collect()
     }
+}
+
+/// What may be shown of lines that go: a secret in them that is no longer used is in no manifest,
+/// so that nobody can mask it.
+struct OldLines<'a> {
+    mask: &'a Mask,
+    /// What stands before the secrets of the new text.
+    before_secrets: Vec<String>,
+    /// The lines of the new text.
+    kept: BTreeSet<&'a str>,
+    /// What they begin with: the names of settings.
+    words: BTreeSet<&'a str>,
+}
+
+impl<'a> OldLines<'a> {
+    fn beside(new: &'a str, mask: &'a Mask) -> Self {
+        let before_secrets = mask.texts_before_secrets(new);
+        let (kept, words) = (new.lines().collect(), new.lines().map(first_word).collect());
+        Self { mask, before_secrets, kept, words }
+    }
+
+    fn shown(&self, line: &str) -> String {
+        if self.before_secrets.iter().any(|before| line.starts_with(before)) {
+            return HIDDEN_LINE.to_owned();
+        }
+        let is_free = self.mask.own.is_empty()
+            || self.mask.is_drift
+            || line.trim().is_empty()
+            || self.kept.contains(line);
+        match first_word(line) {
+            _ if is_free => self.mask.scrubber.scrub(line),
+            word if self.words.contains(word) => {
+                format!("{} {HIDDEN_LINE}", self.mask.scrubber.scrub(word))
+            }
+            _ => HIDDEN_LINE.to_owned(),
+        }
+    }
+}
+
+/// The beginning of a line with its first word.
+fn first_word(line: &str) -> &str {
+    let start = line.len() - line.trim_start().len();
+    let is_end = |c: char| c.is_whitespace() || "=:".contains(c);
+    line[start..].find(is_end).map_or(line, |length| &line[..start + length])
 }
 
 /// Whether the secret is in `text` as it is, so that it can be found and masked.
@@ -235,7 +283,7 @@ mod tests {
         Mask {
             own: own.iter().map(|text| Secret::new(*text)).collect(),
             is_transformed: false,
-            ..Mask::new(&manifest, None)
+            ..Mask::new(&manifest, None, None)
         }
     }
 
@@ -302,6 +350,29 @@ mod tests {
             "a\nb\nc\nd\ne\nf\npassword = hunter2\n",
         );
         assert!(!shown.join("\n").contains("oldpass"), "{shown:?}");
+    }
+
+    #[test]
+    fn a_secret_that_is_no_longer_used_does_not_show() {
+        let (old, new) = (
+            "port 25\nuser = flus\nold = gone\ntoken\npassword = hunter2\n",
+            "port 587\npassword = hunter2\n",
+        );
+        assert_eq!(
+            diff(&mask(&["hunter2"]), old, new),
+            [
+                "@@ -1 +1 @@",
+                "-port (hidden: depends on secrets)",
+                "-(hidden: depends on secrets)",
+                "-(hidden: depends on secrets)",
+                "-(hidden: depends on secrets)",
+                "+port 587",
+                " password = (secret)"
+            ]
+        );
+        // What somebody changed by hand in what infra wrote with the secrets of now.
+        let by_hand = Mask { is_drift: true, ..mask(&["hunter2"]) };
+        assert_eq!(diff(&by_hand, old, new)[1..4], ["-port 25", "-user = flus", "-old = gone"]);
     }
 
     #[test]

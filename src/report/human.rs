@@ -66,7 +66,7 @@ impl Style {
         let (tone, text) = planned(id, outcome, mark);
         let mut lines = self.line(&manifest.server, &self.paint(tone, &text));
         if let Outcome::Changed(change) = outcome {
-            let fields = Mask::new(manifest, resource).fields(change);
+            let fields = Mask::new(manifest, resource, mark).fields(change);
             if change.is_create() && !self.verbose {
                 lines.push_str(&self.new_fields(&fields));
             } else {

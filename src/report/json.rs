@@ -29,7 +29,7 @@ pub(super) fn event(
         }),
         Event::History(runs) => json!({"event": "history", "server": server, "runs": runs}),
         Event::Checked { id, outcome, mark } => {
-            let mut object = resource_event("planned", manifest, resource, id, outcome);
+            let mut object = resource_event("planned", manifest, resource, (id, outcome, *mark));
             if let Some(mark) = mark {
                 object["mark"] = json!(mark_word(*mark));
             }
@@ -49,7 +49,7 @@ pub(super) fn event(
             "percent": percent, "message": message,
         }),
         Event::Applied { id, outcome } => {
-            resource_event("applied", manifest, resource, id, outcome)
+            resource_event("applied", manifest, resource, (id, outcome, None))
         }
         Event::ServiceDone { id, action, error } => json!({
             "event": "service_done", "server": server, "service": id, "action": word(*action),
@@ -78,8 +78,7 @@ fn resource_event(
     name: &str,
     manifest: &Manifest,
     resource: Option<&Resource>,
-    id: &ResourceId,
-    outcome: &Outcome,
+    (id, outcome, mark): (&ResourceId, &Outcome, Option<Mark>),
 ) -> Value {
     let mut object = json!({
         "event": name,
@@ -90,7 +89,9 @@ fn resource_event(
         "outcome": outcome_word(name, outcome),
     });
     let (key, value) = match outcome {
-        Outcome::Changed(change) => ("fields", json!(Mask::new(manifest, resource).fields(change))),
+        Outcome::Changed(change) => {
+            ("fields", json!(Mask::new(manifest, resource, mark).fields(change)))
+        }
         Outcome::Unknown { after } => ("after", json!(after)),
         Outcome::Released { because } => ("because", json!(because)),
         Outcome::Skipped { because } => ("because", json!(because)),

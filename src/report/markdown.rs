@@ -8,7 +8,7 @@ use super::human::{
 use super::terminal::escape;
 use super::totals::Totals;
 use crate::error::{Error, Kind};
-use crate::events::{Event, Outcome};
+use crate::events::{Event, Mark, Outcome};
 use crate::manifest::{Manifest, Resource, ResourceId};
 
 /// What fits a comment on GitHub (65,536 characters), with room for what is put around it.
@@ -39,7 +39,7 @@ pub(super) fn entry<'a>(
         Event::Checked { outcome: Outcome::Ok | Outcome::Deferred, .. } => return None,
         Event::Checked { id, outcome, mark } => {
             let (_, head) = planned(id, outcome, *mark);
-            (head, details(manifest, resource(id), outcome))
+            (head, details(manifest, resource(id), outcome, *mark))
         }
         Event::ServiceDue { id, action } => (format!("~ {id}  {}", word(*action)), String::new()),
         Event::AlsoRemoved { packages } => (also_removed(packages), String::new()),
@@ -50,13 +50,18 @@ pub(super) fn entry<'a>(
 }
 
 /// The lines below a resource. Those of a difference begin at the margin, where they are colored.
-fn details(manifest: &Manifest, resource: Option<&Resource>, outcome: &Outcome) -> String {
+fn details(
+    manifest: &Manifest,
+    resource: Option<&Resource>,
+    outcome: &Outcome,
+    mark: Option<Mark>,
+) -> String {
     let change = match outcome {
         Outcome::Changed(change) => change,
         Outcome::Failed(error) => return reasons(error),
         _ => return String::new(),
     };
-    let fields = Mask::new(manifest, resource).fields(change);
+    let fields = Mask::new(manifest, resource, mark).fields(change);
     if fields.is_empty() {
         return String::new();
     }
@@ -220,7 +225,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::events::{Mark, Memory, ServiceAction};
+    use crate::events::{Memory, ServiceAction};
     use crate::manifest::Expect;
     use crate::report::{Format, Report};
     use crate::resources::{Change, FieldChange, State, Value};

@@ -138,6 +138,8 @@ impl Secrets {
             'a'..='z' => turned(c, b'a', 26),
             'A'..='Z' => turned(c, b'A', 26),
             '0'..='9' => turned(c, b'0', 10),
+            // The neighbour: `é` for `è`.
+            _ if c.is_alphabetic() => char::from_u32(u32::from(c) ^ 1).unwrap_or(c),
             _ => c,
         };
         Secret::new(value.expose().chars().map(turn).collect::<String>())

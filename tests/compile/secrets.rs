@@ -281,3 +281,98 @@ fn what_a_placeholder_does_not_allow_is_no_mistake() {
     let mistake = compile(root, &IdentitySource::default()).map(drop).unwrap_err();
     assert!(mistake.starts_with("error: "), "{mistake}");
 }
+
+/// Encrypts `all.yaml`, and returns where the identity is that opens it.
+fn with_secrets(root: &Path, all: &str) -> IdentitySource {
+    run("age-keygen", &["--output", "identity.txt"], root);
+    let identity = fs::read_to_string(root.join("identity.txt")).unwrap();
+    let recipient = identity.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+    write(root, "plain/all.yaml", all);
+    write(root, "plain/blue.yaml", "{}\n");
+    encrypt(root, &["--recipient", recipient]);
+    file(&root.join("identity.txt"))
+}
+
+/// The `item` of a loop is as secret as what it came from.
+#[test]
+fn loops_over_secrets_keep_track_of_them() {
+    let folder = project();
+    let root = folder.path();
+    let source = with_secrets(root, "keys: { a: canary-one-7Jq2, b: canary-two-7Jq2 }\n");
+    let role =
+        "resources: [ { for_each: \"{{ {secrets.keys.a: 1} }}\", package: \"{{ key }}\" } ]\n";
+    write(root, "roles/app/role.yaml", role);
+    let mistake = compile(root, &source).map(drop).unwrap_err();
+    assert!(mistake.contains("the secret `keys.a` may not be in `name`"), "{mistake}");
+    let loops = [
+        "[ \"{{ secrets.keys.a }}\", \"{{ secrets.keys.b }}\" ]",
+        "secrets.keys",
+        "\"{{ [secrets.keys.a, secrets.keys.b] }}\"",
+        "\"{{ secrets.keys | items | map('last') | list }}\"",
+        "\"{{ {'x': secrets.keys.a, 'y': secrets.keys.b} }}\"",
+    ];
+    for list in loops {
+        for (resource, message) in [
+            (
+                "command: { name: \"{{ key }}\", run: [echo, \"{{ item }}\"], unless: [\"true\"] }",
+                "may not be in `run`",
+            ),
+            ("file: { path: \"/{{ item }}\", content: a }", "may not be in `path`"),
+            (
+                "file: { path: \"/{{ key }}\", content: \"{{ item }}\" }",
+                "everybody on the server could read the secret",
+            ),
+        ] {
+            let role = format!("resources: [ {{ for_each: {list}, {resource} }} ]\n");
+            write(root, "roles/app/role.yaml", &role);
+            let mistake = compile(root, &source).map(drop).unwrap_err();
+            assert!(mistake.contains(message) && !mistake.contains("7Jq2"), "{role}: {mistake}");
+        }
+        let role = format!(
+            "resources: [ {{ for_each: {list}, file: {{ path: \"/{{{{ key }}}}\", mode: \"0600\", \
+             content: \"{{{{ item | b64encode }}}}\" }} }} ]\n"
+        );
+        write(root, "roles/app/role.yaml", &role);
+        let manifest = compile(root, &source).unwrap();
+        let used = manifest.resources[1].secrets.join();
+        assert!(used.contains("keys.b"), "{role}: {used}");
+        // `canary-one-7Jq2` and the other, encoded.
+        let made = manifest.secrets.values().filter(|value| value.expose().starts_with("Y2FuYXJ5"));
+        assert_eq!(made.count(), 2, "{role}");
+    }
+}
+
+/// Where a comparison with other values says nothing, all of a content may be a secret.
+#[test]
+fn what_cannot_be_compared_is_hidden_whole() {
+    let folder = project();
+    let root = folder.path();
+    let secrets = "pin: \"482913\"\nencoded: Y2FuYXJ5IG9uZQ==\nshort: xyz\nmarks: \"!?!?!\"\n\
+                   accents: \"éèàüôï\"\nempty: \"\"\nlong: canary-one-7Jq2\n";
+    let source = with_secrets(root, secrets);
+    for (content, is_untraceable, masked) in [
+        ("a={{ secrets.long }}", false, ""),
+        ("a={{ secrets.long | upper }}", false, "CANARY-ONE-7JQ2"),
+        ("code = {{ secrets.pin[:4] }}", false, "code = 4829"),
+        ("p {{ secrets.pin[:4] }}", true, ""),
+        ("{{ secrets.encoded | b64decode }}", true, "canary one"),
+        ("{{ secrets.short }}", true, ""),
+        ("{{ secrets.marks | b64encode }}", true, "IT8hPyE="),
+        ("{{ secrets.accents | b64encode }}", false, "w6nDqMOgw7zDtMOv"),
+        ("x{{ secrets.empty }}", false, ""),
+    ] {
+        let role = format!(
+            "resources: [ file: {{ path: /x, mode: \"0600\", content: \"{content}\" }} ]\n"
+        );
+        write(root, "roles/app/role.yaml", &role);
+        let manifest = compile(root, &source).unwrap();
+        assert_eq!(manifest.resources[0].is_untraceable, is_untraceable, "{content}");
+        let made: Vec<&str> = manifest
+            .secrets
+            .iter()
+            .filter(|(name, _)| name.starts_with("(made"))
+            .map(|(_, value)| value.expose())
+            .collect();
+        assert_eq!(made.concat(), masked, "{content}");
+    }
+}

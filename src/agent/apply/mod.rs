@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
             self.settle_followed(resource)?;
         }
         if let Outcome::Changed(change) = &mut outcome {
-            self.removal.hide(&resource.id, change);
+            self.removal.hide(resource, self.state.resources().get(&resource.id), change);
         }
         self.emitter.applied(&resource.id, outcome);
         Ok(())

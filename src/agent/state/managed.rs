@@ -32,7 +32,8 @@ pub struct Managed {
     /// Whether its going may lock everybody out.
     #[serde(default)]
     pub guard: Option<Guard>,
-    /// Whether its content holds secrets, so that no difference of it may be shown.
+    /// Whether what is on the server holds secrets, so that no difference of it may be shown:
+    /// also while a run takes the last one out.
     pub holds_secrets: bool,
 }
 

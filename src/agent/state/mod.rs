@@ -62,6 +62,9 @@ pub struct State {
     /// before infra.
     #[serde(default)]
     released: BTreeSet<ResourceId>,
+    /// What this run has made right and not put back: whether it holds secrets now.
+    #[serde(skip)]
+    settled: BTreeMap<ResourceId, bool>,
     /// Whether something here is newer than the file.
     #[serde(skip)]
     is_unsaved: bool,
@@ -166,6 +169,11 @@ impl State {
         if let Some(run) = self.run.take() {
             self.history.push(RunRecord { end, changed, removed, failed, ended: Some(now), ..run });
         }
+        for (id, holds_secrets) in std::mem::take(&mut self.settled) {
+            if let Some(managed) = self.resources.get_mut(&id) {
+                managed.holds_secrets = holds_secrets;
+            }
+        }
         let surplus = self.history.len().saturating_sub(RUNS);
         self.history.drain(..surplus);
         self.save(system)
@@ -201,6 +209,7 @@ impl State {
         managed: Option<Managed>,
     ) -> Result<()> {
         let Some(managed) = managed else { return Ok(()) };
+        self.settled.insert(resource.id.clone(), managed.holds_secrets);
         self.manage(system, &resource.id, managed)?;
         let fields =
             resource.spec.desired().map(|state| self.key.hashes(&state)).unwrap_or_default();
@@ -215,6 +224,7 @@ impl State {
 
     /// A resource is not as it was last applied, and nobody but infra is to blame: it was put back.
     pub fn unapplied(&mut self, id: &ResourceId) {
+        self.settled.remove(id);
         if let Some(known) = self.resources.get_mut(id) {
             known.fields.clear();
             self.is_unsaved = true;
@@ -232,6 +242,7 @@ impl State {
         let known = self.resources.get(id);
         if let Some(known) = known {
             managed.existed = known.existed;
+            managed.holds_secrets |= known.holds_secrets;
             managed.fields.clone_from(&known.fields);
         }
         if known == Some(&managed) {
