@@ -275,9 +275,7 @@ impl Folder {
                     "it is encrypted to those who read its secrets: name such an identity with \
                      `--identity`; a plan for the lab needs `--lab`",
                 ),
-                open::Refusal::Broken(error) if error.hint.is_none() => {
-                    error.hint("the file may be damaged: make it again")
-                }
+                open::Refusal::Damaged(error) => error.hint("make it again"),
                 open::Refusal::Broken(error) => error,
             },
         )

@@ -16,6 +16,8 @@ use crate::yaml::{self, Node};
 pub(super) enum Refusal {
     /// It is encrypted to others.
     NotForUs(Error),
+    /// It is not as age has written it.
+    Damaged(Error),
     /// Anything else.
     Broken(Error),
 }
@@ -23,7 +25,7 @@ pub(super) enum Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::NotForUs(error) | Refusal::Broken(error) => error,
+            Refusal::NotForUs(error) | Refusal::Damaged(error) | Refusal::Broken(error) => error,
         }
     }
 }
@@ -42,7 +44,13 @@ pub(super) fn decrypted<'a>(
     callbacks: &Callbacks,
     readers: impl FnOnce() -> Vec<String>,
 ) -> Result<Zeroizing<String>, Refusal> {
-    let bytes = decrypted_bytes(path, bytes, identities, callbacks, readers)?;
+    let bytes = decrypted_bytes(path, bytes, identities, callbacks, readers);
+    let bytes = bytes.map_err(|refusal| match refusal {
+        Refusal::Damaged(error) => Refusal::Damaged(
+            error.hint(format!("take it from git again: `git checkout -- {path}`")),
+        ),
+        other => other,
+    })?;
     let text = std::str::from_utf8(&bytes).map_err(|_| {
         let error = Error::input(format!("cannot open `{path}`"));
         Refusal::Broken(error.because("what is in it is no text"))
@@ -62,10 +70,7 @@ pub(super) fn decrypted_bytes<'a>(
     let broken = |cause: String| Refusal::Broken(refused(cause));
     let armored = age::armor::ArmoredReader::new(bytes);
     // What age says of a broken file is about its own reading: "failed to fill whole buffer".
-    let damaged = |cause: &str| {
-        let hint = format!("take it from git again: `git checkout -- {path}`");
-        Refusal::Broken(refused(cause.to_owned()).hint(hint))
-    };
+    let damaged = |cause: &str| Refusal::Damaged(refused(cause.to_owned()));
     let decryptor = age::Decryptor::new_buffered(armored)
         .map_err(|_| damaged("it is no file of age's, or its head is damaged"))?;
     if decryptor.is_scrypt() {

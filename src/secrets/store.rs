@@ -138,7 +138,7 @@ impl Files {
                     self.shelf.is_closed.store(true, Ordering::Relaxed);
                     return Ok(None);
                 }
-                Err(Refusal::NotForUs(error) | Refusal::Broken(error)) => return Err(error),
+                Err(refusal) => return Err(refusal.into()),
             }
         }
         Ok(Some(merged))
