@@ -88,6 +88,11 @@ database:
         line
     -
       name: bob
+    -
+      password: |-
+        ada: \"secret\"
+        line
+      name: eve
 ";
 
 #[test]
@@ -98,7 +103,7 @@ fn every_format_gives_its_secrets() {
         ("vault-1.0.yml", "old:\n  token: from-1.0\n", "1 secret", ""),
         ("vault-1.1.yml", whole, "3 secrets", ""),
         ("vault-1.2.yml", "dev:\n  token: from-dev\n", "1 secret", ""),
-        ("inline.yml", INLINE, "4 secrets", "2 values were"),
+        ("inline.yml", INLINE, "6 secrets", "2 values were"),
         ("sops.yaml", SOPS, "6 secrets", "5 values were"),
         ("sops-mac-only.yaml", SOPS, "6 secrets", "5 values were"),
     ];

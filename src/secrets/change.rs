@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use zeroize::Zeroizing;
 
-use super::document::parsed;
+use super::document::{find, parsed};
 use super::tree::{Path, Tree, merged};
 use crate::diagnostic::Source;
 use crate::error::{Error, Result};
@@ -18,8 +18,16 @@ const NOTE: &str = "#! ";
 pub struct Merged {
     /// Ours with the changes of theirs.
     pub text: Zeroizing<String>,
-    /// The dotted names of what both changed, each to something else; `text` has ours.
-    pub conflicts: Vec<String>,
+    /// Where both changed something, each to something else; `text` has ours.
+    pub conflicts: Vec<Path>,
+}
+
+impl Merged {
+    /// The dotted names of the conflicts, for a message.
+    pub fn conflict_names(&self) -> String {
+        let names = self.conflicts.iter().map(|path| format!("`{}`", path.join(".")));
+        names.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// `text` of the file `name` with the text `value` at the dotted name `key`.
@@ -27,7 +35,7 @@ pub struct Merged {
 /// # Errors
 /// If the text is not YAML, or something on the way to the key is no map.
 pub fn set(name: &str, text: &str, key: &str, value: &str) -> Result<Zeroizing<String>> {
-    let path = path_of(key)?;
+    let path = path_of(key, &parsed(name, text)?)?;
     changed(name, text, &path, Some(&Tree::Text(value.to_owned())))
 }
 
@@ -36,8 +44,8 @@ pub fn set(name: &str, text: &str, key: &str, value: &str) -> Result<Zeroizing<S
 /// # Errors
 /// If the text is not YAML, or has no such key.
 pub fn remove(name: &str, text: &str, key: &str) -> Result<Zeroizing<String>> {
-    let path = path_of(key)?;
     let document = parsed(name, text)?;
+    let path = path_of(key, &document)?;
     let (_, _, rest) = way(&document, &path);
     if !rest.is_empty() {
         return Err(super::document::no_such(name, text, key));
@@ -68,8 +76,7 @@ pub fn merge(name: &str, base: &str, ours: &str, theirs: &str) -> Result<Merged>
             text = changed(name, &text, &path, Some(&leaf))?;
         }
     }
-    let dotted = conflicts.iter().map(|path| path.join("."));
-    Ok(Merged { text, conflicts: dotted.collect() })
+    Ok(Merged { text, conflicts })
 }
 
 /// `text` with a note above it of what `other` has at `conflicts`, said to be from `whom`.
@@ -80,17 +87,16 @@ pub fn with_notes(
     name: &str,
     text: &str,
     other: &str,
-    conflicts: &[String],
+    conflicts: &[Path],
     whom: &str,
 ) -> Result<Zeroizing<String>> {
     let document = parsed(name, other)?;
     let mut noted = Zeroizing::new(String::new());
     let _ = writeln!(noted, "{NOTE}{whom} has other values here. These lines go when you save.");
-    for key in conflicts {
-        let path = path_of(key)?;
-        let (node, _, rest) = way(&document, &path);
+    for path in conflicts {
+        let (node, _, rest) = way(&document, path);
         let value = if rest.is_empty() { flow(&Tree::of(node)) } else { "(removed)".to_owned() };
-        let _ = writeln!(noted, "{NOTE}{key}: {value}");
+        let _ = writeln!(noted, "{NOTE}{}: {value}", path.join("."));
     }
     noted.push_str(text);
     Ok(noted)
@@ -102,13 +108,14 @@ pub fn without_notes(text: &str) -> Zeroizing<String> {
     Zeroizing::new(lines.collect())
 }
 
-fn path_of(key: &str) -> Result<Path> {
+/// The keys of a dotted name. Keys of the document may have dots in them.
+fn path_of(key: &str, document: &Node) -> Result<Path> {
     let path: Path = key.split('.').map(str::to_owned).collect();
     if path.iter().any(String::is_empty) {
         let error = Error::input(format!("`{key}` is no name of a secret"));
         return Err(error.hint("a name is one or more keys with dots between: `smtp.password`"));
     }
-    Ok(path)
+    Ok(find(document, &path).map_or(path, |(path, _)| path))
 }
 
 /// Follows `path` as far as there are maps: the last value, the entries on the way to it as

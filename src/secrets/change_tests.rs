@@ -120,7 +120,7 @@ fn a_conflict_keeps_ours_and_notes_theirs() {
     let (ours, theirs) = ("a: 1\nb: ours\n", "a: 2\nb: theirs\nc: 1\n");
     let merged = merge("all", "a: 1\nb: 1\n", ours, theirs).unwrap();
     assert_eq!(merged.text.as_str(), "a: 2\nb: ours\nc: 1\n");
-    assert_eq!(merged.conflicts, ["b"]);
+    assert_eq!(merged.conflict_names(), "`b`");
     let noted = with_notes("all", &merged.text, theirs, &merged.conflicts, "the other").unwrap();
     assert_eq!(
         noted.as_str(),
@@ -128,6 +128,34 @@ fn a_conflict_keeps_ours_and_notes_theirs() {
          a: 2\nb: ours\nc: 1\n"
     );
     assert_eq!(without_notes(&noted).as_str(), merged.text.as_str());
+}
+
+#[test]
+fn keys_may_have_dots() {
+    let text = "flus.fr:\n  password: a\nx: {a.b: 1}\nlist: [p, q]\n";
+    let value = |text: &str, key: &str| {
+        crate::secrets::document::value("all", text, key).map(|value| value.as_str().to_owned())
+    };
+    assert_eq!(value(text, "flus.fr.password").unwrap(), "a");
+    assert_eq!(value(text, "x.a.b").unwrap(), "1");
+    assert_eq!(value(text, "list.1").unwrap(), "q");
+    assert_eq!(
+        set("all", text, "flus.fr.password", "b").unwrap().as_str(),
+        text.replace("password: a", "password: b")
+    );
+    assert_eq!(
+        set("all", text, "flus.io.password", "b").unwrap().as_str(),
+        format!("{text}flus:\n  io:\n    password: b\n")
+    );
+    assert_eq!(
+        remove("all", text, "flus.fr.password").unwrap().as_str(),
+        "x: {a.b: 1}\nlist: [p, q]\n"
+    );
+    let (ours, theirs) = (text.replace(": a", ": ours"), text.replace(": a", ": theirs"));
+    let merged = merge("all", text, &ours, &theirs).unwrap();
+    assert_eq!(merged.conflict_names(), "`flus.fr.password`");
+    let noted = with_notes("all", &merged.text, &theirs, &merged.conflicts, "the other").unwrap();
+    assert!(noted.contains("#! flus.fr.password: theirs\n"), "{}", noted.as_str());
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! The YAML text of a decrypted file: its names and values.
 
 use super::open;
+use super::tree::Path;
 use crate::diagnostic::nearest;
 use crate::error::{Error, Result};
 use crate::secrets::Folder;
@@ -44,14 +45,26 @@ fn collect(node: &Node, prefix: &str, keys: &mut Vec<String>) {
 /// If there is none; suggests the nearest name.
 pub fn value(name: &str, text: &str, key: &str) -> Result<Zeroizing<String>> {
     let document = parsed(name, text)?;
-    let mut node = &document;
-    for part in key.split('.') {
-        let inner = node.as_map().and_then(|map| map.value(part));
-        let element = || node.as_list().and_then(|list| list.get(part.parse::<usize>().ok()?));
-        node = inner.or_else(element).ok_or_else(|| no_such(name, text, key))?;
-    }
+    let path: Path = key.split('.').map(str::to_owned).collect();
+    let (_, node) = find(&document, &path).ok_or_else(|| no_such(name, text, key))?;
     let value = node.scalar().unwrap_or_else(|| node.span.text());
     Ok(Zeroizing::new(value.to_owned()))
+}
+
+/// The value at the parts of a dotted name, and the keys that lead to it: a key may have dots in
+/// it, so that it takes several parts.
+pub(super) fn find<'a>(node: &'a Node, parts: &[String]) -> Option<(Path, &'a Node)> {
+    if parts.is_empty() {
+        return Some((Path::new(), node));
+    }
+    (1..=parts.len()).find_map(|count| {
+        let (key, rest) = (parts[..count].join("."), &parts[count..]);
+        let inner = node.as_map().and_then(|map| map.value(&key));
+        let element = || node.as_list().and_then(|list| list.get(key.parse::<usize>().ok()?));
+        let (mut path, found) = find(inner.or_else(element)?, rest)?;
+        path.insert(0, key);
+        Some((path, found))
+    })
 }
 
 /// That a file has no secret `key`.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::identity::Callbacks;
 use super::open;
 use super::recipients::{Reader, Recipients};
-use super::replace::{self, Recovered};
+use super::replace::{self, Recovered, Replacement};
 use super::store::{LAB_FILE, LAB_IDENTITY};
 use super::write;
 use super::{Identities, IdentitySource};
@@ -214,8 +214,8 @@ impl Folder {
     /// the old content or the new, and the next command completes it.
     ///
     /// # Errors
-    /// If one cannot be written; all are as before then.
-    pub fn replace_all(&self, _lock: &Lock, files: &[(String, Vec<u8>)]) -> Result<()> {
+    /// If one cannot be written, or has changed since it was read; all are as before then.
+    pub fn replace_all(&self, _lock: &Lock, files: &[Replacement]) -> Result<()> {
         replace::replace_all(&self.path, files)
     }
 

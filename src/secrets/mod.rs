@@ -33,7 +33,7 @@ pub use header::Header;
 pub use identity::{Ask, Identities, IdentitySource, ask_twice};
 pub use key::{Key, KeyKind};
 pub use rekey::{FileReaders, rekey, survey};
-pub use replace::Recovered;
+pub use replace::{Recovered, Replacement};
 pub use store::Store;
 
 use store::Files;

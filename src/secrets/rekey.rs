@@ -3,6 +3,7 @@
 use super::folder::{Folder, Lock};
 use super::header::Header;
 use super::recipients::Recipients;
+use super::replace::Replacement;
 use crate::error::{Error, Result};
 
 /// What is to be known about one file.
@@ -43,13 +44,15 @@ pub fn survey(folder: &Folder, recipients: &Recipients) -> Result<Vec<FileReader
 /// replaced.
 ///
 /// # Errors
-/// Names the file that cannot be opened, or that nobody may read; then no file has changed.
+/// Names the file that cannot be opened, that nobody may read, or that somebody has changed since
+/// it was read; then no file has changed.
 pub fn rekey(folder: &Folder, lock: &Lock, files: &[String]) -> Result<()> {
     let mut prepared = Vec::new();
     for file in files {
         let gone = || Error::input(format!("`{}` is not there any more", Folder::shown(file)));
         let opened = folder.open(file)?.ok_or_else(gone)?;
-        prepared.push((file.clone(), folder.encrypt(file, &opened.text)?));
+        let content = folder.encrypt(file, &opened.text)?;
+        prepared.push(Replacement { name: file.clone(), before: opened.bytes, content });
     }
     folder.replace_all(lock, &prepared)
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::Folder;
 use crate::error::{Context as _, Error, Result};
 
 /// The list of renames that are decided.
@@ -20,6 +21,17 @@ const JOURNAL_NEW: &str = ".infra-replace.journal.new";
 
 /// The folder `secrets/` of a project, which only this process writes now.
 struct Files<'a>(&'a Path);
+
+/// A new content for one file.
+#[derive(Debug)]
+pub struct Replacement {
+    /// Its name, without folder and ending.
+    pub name: String,
+    /// The encrypted bytes that the new ones were made from.
+    pub before: Vec<u8>,
+    /// The new bytes, encrypted.
+    pub content: Vec<u8>,
+}
 
 /// What was found half-done when the folder was locked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,20 +43,30 @@ pub struct Recovered {
 }
 
 /// Replaces `NAME.yaml.age` by its new content, for all names together. Only for who holds the
-/// lock of `folder`.
+/// lock of `folder`; git does not ask for it, so that a file may change all the same.
 ///
 /// # Errors
-/// Names the file that could not be written; then no file has changed, unless the hint says that
-/// the next command completes it.
-pub(super) fn replace_all(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
+/// Names the file that could not be written, or that somebody else has changed; then no file has
+/// changed, unless the message says so or the hint says that the next command completes it.
+pub(super) fn replace_all(folder: &Path, files: &[Replacement]) -> Result<()> {
     let all = Files(folder);
+    for file in files {
+        if !fs::read(all.target(&file.name)).is_ok_and(|now| now == file.before) {
+            let message = format!("`{}` has changed meanwhile", Folder::shown(&file.name));
+            return Err(Error::failed(message).because("nothing was written").hint("try again"));
+        }
+    }
     all.prepare(files)
         .context(|| "cannot write the new secrets; nothing has changed".to_owned())?;
-    all.complete().map(drop).map_err(|error| {
+    let done = all.complete().map_err(|error| {
         Error::failed("cannot rename the new secrets")
             .because(error)
             .hint("the next `infra secrets` command completes it")
-    })
+    })?;
+    let Some(first) = done.changed_since.first() else { return Ok(()) };
+    Err(Error::failed(format!("`{}` has changed meanwhile", Folder::shown(first)))
+        .because("it was left alone; the others are replaced")
+        .hint("try again"))
 }
 
 /// Completes what a process that was killed had decided. Only for who holds the lock of `folder`.
@@ -65,11 +87,10 @@ pub(super) fn is_cut(folder: &Path) -> bool {
 
 impl Files<'_> {
     /// Everything up to the journal, which decides.
-    fn prepare(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+    fn prepare(&self, files: &[Replacement]) -> io::Result<()> {
         let mut journal = String::new();
-        for (name, content) in files {
-            let target = self.target(name);
-            let old = fs::read(&target).map(|old| hash(&old)).or_else(missing)?;
+        for Replacement { name, before, content } in files {
+            let (target, old) = (self.target(name), hash(before));
             let beside = self.beside(name);
             let mut file = File::create(&beside)?;
             if let Ok(metadata) = fs::metadata(&target) {
@@ -152,8 +173,13 @@ mod tests {
         folder
     }
 
-    fn new() -> Vec<(String, Vec<u8>)> {
-        vec![("a".to_owned(), b"new a".to_vec()), ("b".to_owned(), b"new b".to_vec())]
+    fn new() -> Vec<Replacement> {
+        let replacement = |name: &str| Replacement {
+            name: name.to_owned(),
+            before: format!("old {name}").into_bytes(),
+            content: format!("new {name}").into_bytes(),
+        };
+        ["a", "b"].map(replacement).into()
     }
 
     fn content(folder: &Path) -> Vec<String> {
@@ -184,6 +210,19 @@ mod tests {
         fs::rename(files.beside("a"), files.target("a")).unwrap();
         assert_eq!(recover(folder.path()).unwrap().completed, ["b"]);
         assert_eq!(content(folder.path()), ["a.yaml.age: new a", "b.yaml.age: new b"]);
+    }
+
+    #[test]
+    fn what_changed_since_it_was_read_stays() {
+        let folder = folder();
+        fs::write(folder.path().join("b.yaml.age"), "from git").unwrap();
+        assert_eq!(
+            replace_all(folder.path(), &new()).unwrap_err().to_string(),
+            "`secrets/b.yaml.age` has changed meanwhile\n\
+             caused by: nothing was written\n\
+             hint: try again"
+        );
+        assert_eq!(content(folder.path()), ["a.yaml.age: old a", "b.yaml.age: from git"]);
     }
 
     #[test]

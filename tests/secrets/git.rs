@@ -150,6 +150,35 @@ fn the_same_key_on_both_branches_is_a_conflict_by_name() {
     commit(&project);
 }
 
+/// One branch takes a reader away, the other changes a value for all who read before: the merge is
+/// for those alone who may read it here.
+#[test]
+fn a_merge_brings_no_reader_back() {
+    let project = repository();
+    project.run("age-keygen", &["-o", "second.key"], "");
+    let keys = ["key", "second.key"].map(|file| super::recipient(&project.read(file)));
+    let both = format!("recipients: {{ a: {{ key: {} }}, b: {{ key: {} }} }}\n", keys[0], keys[1]);
+    project.write("secrets/recipients.yaml", &both);
+    assert_eq!(project.secrets(&["rekey"], "").code, 0);
+    commit(&project);
+    project.run("git", &["checkout", "--quiet", "-b", "other"], "");
+    set(&project, "token", "xyz");
+    commit(&project);
+    project.run("git", &["checkout", "--quiet", "main"], "");
+    project.write(
+        "secrets/recipients.yaml",
+        &format!("recipients: {{ a: {{ key: {} }} }}\n", keys[0]),
+    );
+    assert_eq!(project.secrets(&["rekey"], "").code, 0);
+    commit(&project);
+    let said = merge(&project, "other");
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert_eq!(project.opened("all"), TEXT.replace("abc", "xyz"));
+    let refused =
+        project.command("age").args(["-d", "-i", "second.key", "secrets/all.yaml.age"]).output();
+    assert!(!refused.unwrap().status.success());
+}
+
 #[test]
 fn two_branches_that_each_begin_the_file_merge() {
     let project = repository();

@@ -224,8 +224,7 @@ impl Edit<'_> {
                 Answer::Word(_) => Err(given_up()),
             };
         }
-        let names: Vec<String> = merged.conflicts.iter().map(|key| format!("`{key}`")).collect();
-        let names = names.join(", ");
+        let names = merged.conflict_names();
         let mine = change::merge(self.name, base, edited, other)?;
         report::note(&format!(
             "`{shown}` was changed while you edited it, and both changed {names}"

@@ -10,7 +10,7 @@ use crate::cli::Context;
 use crate::error::{Context as _, Error, Result};
 use crate::exit_code::ExitCode;
 use crate::report;
-use crate::secrets::{Folder, change, write};
+use crate::secrets::{Folder, Header, change, write};
 
 /// The line in `.gitattributes`.
 const ATTRIBUTES: &str = "secrets/*.yaml.age diff=infra-secrets merge=infra-secrets";
@@ -126,19 +126,27 @@ pub(super) fn merge(args: &MergeArgs, context: &Context) -> anyhow::Result<ExitC
     if !conflicts.is_empty() {
         let text = change::with_notes(&name, &merged.text, &theirs, conflicts, "the other side")?;
         write::replace(&args.ours, &folder.encrypt(&name, &text)?)?;
-        let keys: Vec<String> = conflicts.iter().map(|key| format!("`{key}`")).collect();
-        let file = args.path.display();
-        let error = Error::input(format!("both sides changed {} in `{file}`", keys.join(", ")));
+        let (keys, file) = (merged.conflict_names(), args.path.display());
+        let error = Error::input(format!("both sides changed {keys} in `{file}`"));
         let hint = format!("choose with `infra secrets edit {name}`, then `git add {file}`");
         return Err(error.hint(hint).into());
     }
-    // Bytes that somebody has already committed are taken as they are.
-    if *merged.text == *theirs {
+    // Bytes that somebody has already committed are taken as they are, if they are for those who
+    // may read the file here.
+    if *merged.text == *theirs && *theirs != *ours && is_for_readers(&folder, &name, &their_bytes) {
         write::replace(&args.ours, &their_bytes)?;
     } else if *merged.text != *ours {
         write::replace(&args.ours, &folder.encrypt(&name, &merged.text)?)?;
     }
     Ok(ExitCode::Done)
+}
+
+/// Whether `bytes` are encrypted to the readers that the file `name` has in this work tree, as
+/// far as can be told.
+fn is_for_readers(folder: &Folder, name: &str, bytes: &[u8]) -> bool {
+    let header = Header::read(&Folder::shown(name), bytes);
+    let (Ok(header), Ok(recipients)) = (header, folder.recipients()) else { return false };
+    header.difference(&recipients.of_file(name), &recipients).is_none()
 }
 
 /// `all` for `secrets/all.yaml.age`.

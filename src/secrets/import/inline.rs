@@ -49,7 +49,7 @@ pub(super) fn import(
             return Err(refuse("a vault that is not in a block below its key")
                 .hint("write it as `ansible-vault encrypt_string` does: `key: !vault |`"));
         }
-        let margin = indent(line);
+        let margin = margin(before);
         let mut vault = String::new();
         let belongs = |line: &str| line.trim().is_empty() || indent(line) > margin;
         while let Some((_, line)) = lines.next_if(|(_, line)| belongs(line)) {
@@ -72,6 +72,20 @@ pub(super) fn import(
     let node = only(&document, &is_secret, &mut plain);
     let node = node.ok_or_else(|| refused(path).because("no value of it is encrypted"))?;
     Ok(Imported { node: filled(&node, &values), text: None, plain })
+}
+
+/// The column of the key, or of the dash, that the value belongs to: the text of a block stands
+/// further in. `before` is its line up to the value.
+fn margin(before: &str) -> usize {
+    let mut column = indent(before);
+    while let Some(rest) = before[column..].strip_prefix('-') {
+        let inner = rest.trim_start();
+        if inner.is_empty() || inner.len() == rest.len() {
+            break;
+        }
+        column = before.len() - inner.len();
+    }
+    column
 }
 
 fn indent(line: &str) -> usize {
@@ -108,4 +122,24 @@ fn filled(node: &Node, values: &[Zeroizing<String>]) -> Node {
         other => other.clone(),
     };
     Node { span: node.span.clone(), value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::margin;
+
+    #[test]
+    fn a_block_belongs_to_its_key_or_its_dash() {
+        for (before, column) in [
+            ("password: ", 0),
+            ("  password: ", 2),
+            ("  - password: ", 4),
+            ("  - ", 2),
+            ("- - ", 2),
+            ("-   -  key: ", 7),
+            ("  -key: ", 2),
+        ] {
+            assert_eq!(margin(before), column, "{before}");
+        }
+    }
 }
