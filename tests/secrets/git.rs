@@ -85,16 +85,22 @@ fn the_setup_can_be_repeated() {
     );
 }
 
+/// Lets the identity in `second.key` read the secrets as well, and returns the first reader's key.
+fn second_reader(project: &Project) -> String {
+    project.run("age-keygen", &["-o", "second.key"], "");
+    let [first, second] = ["key", "second.key"].map(|file| super::recipient(&project.read(file)));
+    let list = format!("recipients: {{ a: {{ key: {first} }}, b: {{ key: {second} }} }}\n");
+    project.write("secrets/recipients.yaml", &list);
+    assert_eq!(project.secrets(&["rekey"], "").code, 0);
+    commit(project);
+    first
+}
+
 #[test]
 fn two_branches_that_change_other_keys_merge() {
     let project = repository();
     // All who may read the file before may read the result.
-    project.run("age-keygen", &["-o", "second.key"], "");
-    let keys = ["key", "second.key"].map(|file| super::recipient(&project.read(file)));
-    let list = format!("recipients: {{ a: {{ key: {} }}, b: {{ key: {} }} }}\n", keys[0], keys[1]);
-    project.write("secrets/recipients.yaml", &list);
-    assert_eq!(project.secrets(&["rekey"], "").code, 0);
-    commit(&project);
+    second_reader(&project);
     project.run("git", &["checkout", "--quiet", "-b", "other"], "");
     set(&project, "token", "xyz");
     set(&project, "api.key", "k");
@@ -155,20 +161,12 @@ fn the_same_key_on_both_branches_is_a_conflict_by_name() {
 #[test]
 fn a_merge_brings_no_reader_back() {
     let project = repository();
-    project.run("age-keygen", &["-o", "second.key"], "");
-    let keys = ["key", "second.key"].map(|file| super::recipient(&project.read(file)));
-    let both = format!("recipients: {{ a: {{ key: {} }}, b: {{ key: {} }} }}\n", keys[0], keys[1]);
-    project.write("secrets/recipients.yaml", &both);
-    assert_eq!(project.secrets(&["rekey"], "").code, 0);
-    commit(&project);
+    let first = second_reader(&project);
     project.run("git", &["checkout", "--quiet", "-b", "other"], "");
     set(&project, "token", "xyz");
     commit(&project);
     project.run("git", &["checkout", "--quiet", "main"], "");
-    project.write(
-        "secrets/recipients.yaml",
-        &format!("recipients: {{ a: {{ key: {} }} }}\n", keys[0]),
-    );
+    project.write("secrets/recipients.yaml", &format!("recipients: {{ a: {{ key: {first} }} }}\n"));
     assert_eq!(project.secrets(&["rekey"], "").code, 0);
     commit(&project);
     let said = merge(&project, "other");
