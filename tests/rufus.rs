@@ -48,6 +48,7 @@ fn serves(os: &str) {
     assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stdout));
 
     one_parameter(&rufus);
+    a_reload_cuts_no_request(&rufus);
     saved_plan(&rufus);
     removal::tells_drift(&rufus);
     removal::removes_a_site_and_puts_it_back(&rufus);
@@ -73,6 +74,21 @@ fn one_parameter(rufus: &LabServer) {
     assert_eq!(lines(&said, "  reloaded"), ["rufus  service:nginx  reloaded"], "{said}");
     assert_eq!(lines(&said, "  restarted"), Vec::<&str>::new(), "{said}");
     assert_eq!(rufus.shell("systemctl show -p ActiveEnterTimestamp nginx php*-fpm"), started);
+    let (code, said) = rufus.apply(&[]);
+    assert_eq!(code, 0, "{said}");
+}
+
+/// A request that PHP is answering when its settings change gets its answer.
+fn a_reload_cuts_no_request(rufus: &LabServer) {
+    let (code, said, page) = std::thread::scope(|scope| {
+        let page = scope.spawn(|| rufus.page("flus.fr", "/slow"));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let (code, said) = rufus.apply(&["--set", "php-fpm.memory_limit=130M"]);
+        (code, said, page.join().unwrap())
+    });
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(lines(&said, "  reloaded").len(), 1, "{said}");
+    assert_eq!(page.trim(), "flus.fr took its time");
     let (code, said) = rufus.apply(&[]);
     assert_eq!(code, 0, "{said}");
 }

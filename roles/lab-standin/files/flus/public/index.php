@@ -25,6 +25,11 @@ switch ($path) {
         $kind = $app->isPostgresql() ? 'PostgreSQL' : 'SQLite';
         echo "{$app->env['APP_HOST']} {$app->version}, {$kind} with {$app->count()} items\n";
         break;
+    case '/slow':
+        // A reload of PHP-FPM has to wait for it.
+        sleep(4);
+        echo "{$app->env['APP_HOST']} took its time\n";
+        break;
     case '/dummy-subscriber':
         echo $_GET['hub_challenge'] ?? '', "\n";
         break;
