@@ -43,6 +43,8 @@ pub enum Request {
     },
     /// Finish the resource in hand, report, and end.
     Stop,
+    /// The same, and end the program in hand now.
+    StopNow,
 }
 
 /// How a run goes about its work.

@@ -148,10 +148,10 @@ impl<'a> Guard<'a> {
 
     /// The proof is there: what was switched stays. `false` if the timer was faster.
     pub(super) fn settle(&mut self, system: &mut dyn System) -> Result<bool> {
-        self.armed = None;
         if system.rename(RECORD, CONFIRMED).is_err() {
             return Ok(false);
         }
+        self.armed = None;
         disarm(system)?;
         Ok(true)
     }
@@ -162,9 +162,11 @@ impl<'a> Guard<'a> {
         // If the timer was faster, putting things back twice does no harm.
         let _ = system.rename(RECORD, REVERTING);
         let mut done = put_back(&armed.record, system);
-        let rest = [armed.record.tell(system), disarm(system)];
-        let error = rest.into_iter().find_map(Result::err);
-        if let (Some((_, first)), Some(error)) = (done.first_mut(), error) {
+        let told = armed.record.tell(system);
+        let is_back = told.is_ok() && done.iter().all(|(_, error)| error.is_none());
+        // What could not be put back is left to the timer, the next boot and the next run.
+        let rest = if is_back { disarm(system) } else { told };
+        if let (Some((_, first)), Err(error)) = (done.first_mut(), rest) {
             first.get_or_insert(error);
         }
         done
@@ -295,11 +297,13 @@ pub(super) fn recover(system: &mut dyn System, state: &mut State) -> Result<bool
     let record = record?;
     let failed = put_back(&record, system).into_iter().find_map(|(_, error)| error);
     failed.map_or(Ok(()), Err)?;
-    record.tell(system)?;
+    // The files are as they were: a service that does not like that is told of once, and does not
+    // stand in the way of the run that mends it.
+    let told = record.tell(system);
     for snapshot in &record.snapshots {
         state.unapplied(&snapshot.id);
     }
     state.end_run(system, RunEnd::Reverted, [0, 0, 0], super::now())?;
     disarm(system)?;
-    Ok(true)
+    told.map(|()| true)
 }

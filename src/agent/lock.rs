@@ -46,15 +46,27 @@ impl Lock {
     }
 }
 
+/// Who holds the lock of `folder`, such as `ana@laptop since 22:10 UTC`; `None` if nobody does.
+pub fn holder(folder: &str) -> Option<String> {
+    let mut file = File::open(format!("{folder}/lock")).ok()?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => Some(name(&mut file)),
+        _ => None,
+    }
+}
+
 fn held(file: &mut File) -> Error {
-    let mut holder = String::new();
-    let read = file.rewind().and_then(|()| file.read_to_string(&mut holder));
-    let holder = match read {
-        Ok(_) if !holder.is_empty() => holder,
-        _ => "another run".to_owned(),
-    };
-    Error::new(Kind::Locked, format!("the server is locked by {}", holder.trim()))
+    Error::new(Kind::Locked, format!("the server is locked by {}", name(file)))
         .hint("wait for it with `--lock-wait 5m`")
+}
+
+/// What the holder has written.
+fn name(file: &mut File) -> String {
+    let mut holder = String::new();
+    match file.rewind().and_then(|()| file.read_to_string(&mut holder)) {
+        Ok(_) if !holder.is_empty() => holder.trim().to_owned(),
+        _ => "another run".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +84,9 @@ mod tests {
             "the server is locked by ana@laptop since 22:10\n\
              hint: wait for it with `--lock-wait 5m`"
         );
+        assert_eq!(holder(folder).as_deref(), Some("ana@laptop since 22:10"));
         drop(lock);
+        assert_eq!(holder(folder), None);
         assert!(Lock::take(folder, "ben@desk", Duration::ZERO).is_ok());
     }
 }

@@ -29,6 +29,7 @@ use emitter::Emitter;
 pub use emitter::Sink;
 use guard::Guard;
 use host::Host;
+use lock::Lock;
 use plan::Plan;
 use removal::Removal;
 use requests::Requests;
@@ -79,8 +80,21 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
         _ => return Ok(()),
     };
     emitter.scrub(Scrubber::new(declared.secrets.values()));
+    // Who waits for another run wants the plan of what it leaves, and nobody in between.
+    let lock = match options.lock_wait_seconds {
+        0 => None,
+        _ => Some(take_lock(&options, host)?),
+    };
     let state = State::load(host)?;
-    emitter.emit(Event::Remembered(state.memory(host)?));
+    let mut memory = state.memory(host)?;
+    if let Some(holder) =
+        memory.cut_run.as_ref().filter(|_| lock.is_none()).and(lock::holder(state::FOLDER))
+    {
+        memory.cut_run = None;
+        let message = format!("{holder} applies to it right now: this is how it is on the way");
+        emitter.emit(Event::Warning { message });
+    }
+    emitter.emit(Event::Remembered(memory));
     warn_of_packages(&declared, host, emitter)?;
     state.owed_changes().for_each(|id| host.mark_changed(id));
     let (manifest, removal) = Removal::plan(&declared, &state, &options, host)?;
@@ -99,6 +113,10 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
     match requests.next()? {
         Some(Request::Apply) => {
             let guard = Guard::new(requests, options.guard_seconds);
+            let _lock = match lock {
+                Some(lock) => lock,
+                None => take_lock(&options, host)?,
+            };
             apply(&declared, &options, &shown, guard, host, emitter)
         }
         _ => Ok(()),
@@ -129,7 +147,14 @@ fn warn_of_rest(manifest: &Manifest, removal: &Removal, probe: &dyn Probe, emitt
     }
 }
 
-/// Applies what was shown, if the server is still as it was then.
+/// Takes the lock of the server, as soon as no other run has it.
+fn take_lock(options: &RunOptions, system: &mut dyn System) -> Result<Lock> {
+    system.make_directory(state::FOLDER, &Attributes::new("root", "root", 0o700))?;
+    let wait = Duration::from_secs(u64::from(options.lock_wait_seconds));
+    Lock::take(state::FOLDER, &holder(&options.who, now()), wait)
+}
+
+/// Applies what was shown, while the lock is held, if the server is still as it was then.
 fn apply(
     declared: &Manifest,
     options: &RunOptions,
@@ -138,9 +163,6 @@ fn apply(
     host: &mut Host,
     emitter: &Emitter,
 ) -> Result<()> {
-    host.make_directory(state::FOLDER, &Attributes::new("root", "root", 0o700))?;
-    let wait = Duration::from_secs(u64::from(options.lock_wait_seconds));
-    let _lock = lock::Lock::take(state::FOLDER, &holder(&options.who, now()), wait)?;
     let mut state = State::load(host)?;
     if guard::recover(host, &mut state)? {
         return Err(Error::failed("what a run that was cut left unproved was put back just now")
@@ -159,7 +181,7 @@ fn apply(
     let before = reboot::reason(host)?;
     begin(options, host, &mut state)?;
     let run = apply::Run::new(&manifest, &removal, host, &mut state, emitter);
-    finish(run.guarded(guard))?;
+    finish(run.guarded(guard).foreseen(&shown.foreseen))?;
     if reboot::reason(host)? != before {
         emitter.emit(Event::Remembered(state.memory(host)?));
     }

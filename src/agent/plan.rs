@@ -121,6 +121,12 @@ pub(super) fn raise(
     *entry = (*entry).max(action);
 }
 
+/// The service that `change` owes a restart because it switches what the service itself runs from.
+pub(super) fn own_restart<'a>(resource: &'a Resource, change: &Change) -> Option<&'a ResourceId> {
+    let service = resource.spec.as_service();
+    service.is_some_and(|service| service.restarts_for(change)).then_some(&resource.id)
+}
+
 /// Whether applying `change` makes the service read its configuration anew, so that no reload is
 /// owed to it any more.
 pub(super) fn starts_service(resource: &Resource, change: &Change) -> bool {

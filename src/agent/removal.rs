@@ -24,6 +24,9 @@ pub struct Removal {
     pub released: Vec<(ResourceId, String)>,
     /// What is forgotten without a word: it left nothing, or another resource has taken it over.
     pub forgotten: Vec<ResourceId>,
+    /// The declared resources that go on with what infra made under another identity: that was not
+    /// there before infra.
+    pub heirs: BTreeSet<ResourceId>,
 }
 
 /// One resource that exists only to take another away.
@@ -39,7 +42,12 @@ pub struct Step {
 impl Removal {
     /// A run in which nothing goes.
     pub fn none() -> Self {
-        Self { steps: BTreeMap::new(), released: Vec::new(), forgotten: Vec::new() }
+        Self {
+            steps: BTreeMap::new(),
+            released: Vec::new(),
+            forgotten: Vec::new(),
+            heirs: BTreeSet::new(),
+        }
     }
 
     /// Compares what is managed with what is declared, and adds to the manifest what takes the
@@ -64,7 +72,7 @@ impl Removal {
         }
         gone.sort_by_key(|(_, managed)| std::cmp::Reverse(managed.order));
         let taken: BTreeSet<String> =
-            manifest.resources.iter().flat_map(|resource| resource.spec.switches()).collect();
+            manifest.resources.iter().flat_map(|resource| resource.spec.replaces()).collect();
         let mut inserted: BTreeMap<usize, Vec<Resource>> = BTreeMap::new();
         let staying = staying_folders(&gone, options);
         for (id, managed) in gone {
@@ -76,16 +84,25 @@ impl Removal {
                 removal.forgotten.push(id.clone());
                 continue;
             }
+            if removal.is_inherited(id, managed, manifest) {
+                continue;
+            }
             let specs = specs(managed, state, options, probe, &taken)?;
             if specs.is_empty() {
                 removal.leave(id, managed);
             }
-            for (spec, mark) in specs {
+            if let Some(editor) = writer_of_rest(manifest, managed, state) {
+                removal.released.push((id.clone(), format!("`{editor}` writes to it as well")));
+                continue;
+            }
+            let rest = |(spec, mark)| Some((beside_all(spec, manifest)?, mark));
+            for (spec, mark) in specs.into_iter().filter_map(rest) {
                 let resource = step(spec, managed, &declared);
                 let holds_secrets = managed.holds_secrets;
                 let step = Step { of: id.clone(), mark, holds_secrets };
                 removal.steps.insert(resource.id.clone(), step);
-                inserted.entry(position(manifest, managed)).or_default().push(resource);
+                let position = position(manifest, managed, &resource.spec);
+                inserted.entry(position).or_default().push(resource);
             }
         }
         Ok((Cow::Owned(with(manifest, inserted)), removal))
@@ -114,6 +131,30 @@ impl Removal {
             return Ok(Some("it is not empty".to_owned()));
         }
         Ok(None)
+    }
+
+    /// Notes which declared resources go on with what `id` was about, and whether that is all of it.
+    fn is_inherited(&mut self, id: &ResourceId, managed: &Managed, manifest: &Manifest) -> bool {
+        let dropped = &managed.dropped;
+        let Some(away) = dropped.gently.as_ref().or(dropped.with_data.as_ref()) else {
+            return false;
+        };
+        let heirs: Vec<ResourceId> = present(manifest)
+            .filter(|one| away.beside(&one.spec).as_ref() != Some(away))
+            .map(|one| one.id.clone())
+            .collect();
+        if !managed.existed {
+            self.heirs.extend(heirs.iter().cloned());
+        }
+        let is_all = beside_all(away.clone(), manifest).is_none();
+        match heirs.first().filter(|_| is_all) {
+            Some(heir) if !managed.paths.is_empty() => {
+                self.released.push((id.clone(), format!("`{heir}` goes on with it")));
+            }
+            Some(_) => self.forgotten.push(id.clone()),
+            None => {}
+        }
+        is_all
     }
 
     fn leave(&mut self, id: &ResourceId, managed: &Managed) {
@@ -160,6 +201,35 @@ fn specs(
     Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
 }
 
+/// What is to be taken away, without what a declared resource holds under another identity.
+fn beside_all(spec: Spec, manifest: &Manifest) -> Option<Spec> {
+    present(manifest).try_fold(spec, |rest, one| rest.beside(&one.spec))
+}
+
+/// The resources that should be there.
+fn present(manifest: &Manifest) -> impl Iterator<Item = &Resource> {
+    manifest.resources.iter().filter(|one| one.spec.desired().is_some())
+}
+
+/// The declared resource that writes to a file from which the rest is to go: the whole file may not
+/// go then. What was there before infra can come back, and is written to again.
+fn writer_of_rest<'a>(
+    manifest: &'a Manifest,
+    managed: &Managed,
+    state: &State,
+) -> Option<&'a ResourceId> {
+    let mut paths = managed.paths.iter().filter(|path| state.original(path).is_none());
+    paths.find_map(|path| writers(manifest, path).first().map(|(_, writer)| &writer.id))
+}
+
+/// The declared resources that write a part of the file at `path`, with their places.
+fn writers<'a>(manifest: &'a Manifest, path: &String) -> Vec<(usize, &'a Resource)> {
+    let writes = |resource: &Resource| {
+        resource.spec.switches().contains(path) && !resource.spec.replaces().contains(path)
+    };
+    manifest.resources.iter().enumerate().filter(|(_, resource)| writes(resource)).collect()
+}
+
 fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Resource {
     use crate::events::ServiceAction::{Reload, Restart};
     let told = |wanted| {
@@ -182,8 +252,20 @@ fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Reso
 
 /// Where in the manifest it goes: behind everything that its role still declares, so that the new
 /// is there before the old is gone. A file of a service belongs to the set that the service
-/// validates, so it goes before the first verification of the role reads that set.
-fn position(manifest: &Manifest, managed: &Managed) -> usize {
+/// validates, so it goes before the first verification of the role reads that set; and what others
+/// write a part of, or run under the same name, goes before they do so.
+fn position(manifest: &Manifest, managed: &Managed, spec: &Spec) -> usize {
+    let of_role = position_in_role(manifest, managed);
+    let units = spec.units();
+    let is_same_unit =
+        |resource: &Resource| resource.spec.units().iter().any(|unit| units.contains(unit));
+    let after = managed.paths.iter().flat_map(|path| writers(manifest, path));
+    let after = after.map(|(index, _)| index);
+    let after = after.chain(manifest.resources.iter().position(is_same_unit));
+    after.fold(of_role, usize::min)
+}
+
+fn position_in_role(manifest: &Manifest, managed: &Managed) -> usize {
     let resources = manifest.resources.iter().enumerate();
     let own = || resources.clone().filter(|(_, resource)| resource.role == managed.role);
     let Some((last, _)) = own().next_back() else { return 0 };

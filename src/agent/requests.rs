@@ -9,8 +9,11 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::wire::{self, Request};
 
-/// Nobody leaves a plan on the screen for longer than this and then means it.
-const PATIENCE: Duration = Duration::from_hours(1);
+use super::host::processes;
+
+/// Nobody leaves a plan on the screen for longer than this and then means it; a server at the end
+/// of a long `--serial` waits no longer either.
+const PATIENCE: Duration = Duration::from_hours(12);
 
 /// Requests in the order in which they came.
 pub(super) struct Requests {
@@ -18,13 +21,23 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Reads from `input` until it ends. Its end, or [`Request::Stop`], sets `stop`.
+    /// Reads from `input` until it ends. Its end, or [`Request::Stop`], sets `stop`;
+    /// [`Request::StopNow`] ends the program in hand as well.
     pub(super) fn start(mut input: impl Read + Send + 'static, stop: Arc<AtomicBool>) -> Self {
         let (sender, queue) = channel();
         std::thread::spawn(move || {
             loop {
                 let request = match wire::read_frame(&mut input) {
-                    Ok(Some(Request::Stop) | None) => break,
+                    Ok(None) => break,
+                    Ok(Some(Request::Stop)) => {
+                        stop.store(true, Ordering::Relaxed);
+                        continue;
+                    }
+                    Ok(Some(Request::StopNow)) => {
+                        stop.store(true, Ordering::Relaxed);
+                        processes::end_one();
+                        continue;
+                    }
                     Ok(Some(request)) => Ok(request),
                     Err(error) => Err(error),
                 };
@@ -52,7 +65,7 @@ impl Requests {
             }
             Err(RecvTimeoutError::Disconnected) => Ok(None),
             Err(RecvTimeoutError::Timeout) => {
-                Err(Error::failed("nothing was asked for an hour").hint("make a new plan"))
+                Err(Error::failed("nothing was asked for half a day").hint("make a new plan"))
             }
         }
     }

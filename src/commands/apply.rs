@@ -1,6 +1,7 @@
 //! `infra apply`: makes servers match the inventory.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -8,6 +9,7 @@ use crate::cli::Context;
 use crate::error::{Error, Kind};
 use crate::events::Event;
 use crate::exit_code::ExitCode;
+use crate::fleet::Stop;
 use crate::report::{self, Report};
 use crate::session::{Selection, Session, runtime, tell};
 use crate::wire::RunOptions;
@@ -27,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["names", "only", "skip", "set", "at", "allow_data_loss"])]
     plan: Option<PathBuf>,
     /// Apply to N servers at a time, in the order of the targets, and to no more once one has
-    /// failed.
+    /// failed or could not be reached.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     serial: Option<u16>,
     /// How long to wait for another run on the same server: `90`, `90s`, `5m`, `1h`.
@@ -38,6 +40,10 @@ pub struct Args {
     #[arg(long, value_name = "TIME", default_value_t = GUARD_SECONDS, value_parser = seconds)]
     guard_timeout: u32,
 }
+
+/// How long servers may take to end what is in hand: a little more than the agent gives a program
+/// before it kills it.
+const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// How long a guarded change stays without a proof, in seconds, unless the user says otherwise.
 const GUARD_SECONDS: u32 = 60;
@@ -84,8 +90,14 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     {
         return Ok(session.report.finish()?);
     }
+    let reached = reached(&session.report, &changed, args.serial);
+    let left = changed.split_off(reached);
     let with_changes = session.report.servers_with_changes();
     changed.retain(|name| with_changes.contains(name));
+    if let Some((lost, after)) = left.split_first() {
+        let after: Vec<&String> = after.iter().filter(|name| with_changes.contains(name)).collect();
+        leave(&mut session.report, lost, &after)?;
+    }
     let visits = std::mem::take(&mut session.visits);
     if session.report.has_wrong_input() || changed.is_empty() {
         return Ok(session.report.finish()?);
@@ -103,8 +115,23 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(if is_interrupted { ExitCode::Interrupted } else { code })
 }
 
+/// How many of `servers` are worked on: all of them, or with `--serial` those before the first that
+/// has no plan. The order is there because what comes later relies on what came before.
+fn reached(report: &Report, servers: &[String], serial: Option<u16>) -> usize {
+    let lost = servers.iter().position(|name| report.has_no_plan(name));
+    lost.filter(|_| serial.is_some()).unwrap_or(servers.len())
+}
+
+/// Says that nothing is done on `servers`, because `failed` failed before it was their turn.
+fn leave(report: &mut Report, failed: &str, servers: &[&String]) -> std::io::Result<()> {
+    let message = format!("left as it is, because `{failed}` failed");
+    servers
+        .iter()
+        .try_for_each(|server| report.event(server, &Event::Warning { message: message.clone() }))
+}
+
 fn confirm(report: &Report, servers: &[String]) -> std::io::Result<bool> {
-    let changes = match report.changes() {
+    let changes = match report.changes(servers) {
         1 => "1 change".to_owned(),
         count => format!("{count} changes"),
     };
@@ -117,7 +144,7 @@ fn confirm(report: &Report, servers: &[String]) -> std::io::Result<bool> {
 
 /// Applies the plans, `at_once` servers at a time, and says whether the user stopped it.
 async fn apply(session: &mut Session, servers: &[String], at_once: usize) -> std::io::Result<bool> {
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(Stop::No);
     let mut batches = servers.chunks(at_once.max(1));
     while let Some(batch) = batches.next() {
         let report = &mut session.report;
@@ -125,7 +152,7 @@ async fn apply(session: &mut Session, servers: &[String], at_once: usize) -> std
             session.fleet.apply(batch, &stopped, |server, news| tell(report, server, news));
         tokio::select! {
             done = applying => done?,
-            () = second_interrupt(&stop) => {
+            () = last_interrupt(&stop) => {
                 let error = Error::new(Kind::Interrupted, "stopped at once")
                     .hint("what was in hand may be half done; apply again");
                 for server in batch {
@@ -134,30 +161,31 @@ async fn apply(session: &mut Session, servers: &[String], at_once: usize) -> std
                 return Ok(true);
             }
         }
-        if *stopped.borrow() {
+        if *stopped.borrow() > Stop::No {
             return Ok(true);
         }
         if let Some(failed) = batch.iter().find(|server| session.report.has_failed(server)) {
-            for server in batches.flatten() {
-                let message = format!("left as it is, because `{failed}` failed");
-                session.report.event(server, &Event::Warning { message })?;
-            }
+            leave(&mut session.report, failed, &batches.flatten().collect::<Vec<_>>())?;
             return Ok(false);
         }
     }
     Ok(false)
 }
 
-/// Asks everything to stop at the first Ctrl-C, and returns at the second.
-async fn second_interrupt(stop: &watch::Sender<bool>) {
+/// Asks everything to stop soon at the first Ctrl-C, and now at the second. Returns at the third, or
+/// when what was in hand has not ended by then.
+async fn last_interrupt(stop: &watch::Sender<Stop>) {
     if tokio::signal::ctrl_c().await.is_err() {
         // Without a handler the first Ctrl-C ends the process.
         return std::future::pending().await;
     }
-    stop.send_replace(true);
-    report::note("stopping after the resource in hand; once more to stop at once");
+    stop.send_replace(Stop::Soon);
+    report::note("stopping after the resource in hand; once more to stop it half-way");
     // Nothing else can be done with a failure here than to stop.
     let _ = tokio::signal::ctrl_c().await;
+    stop.send_replace(Stop::Now);
+    report::note("stopping what is in hand");
+    let _ = tokio::time::timeout(LAST_WORDS, tokio::signal::ctrl_c()).await;
 }
 
 /// `user@machine`, for the history and the lock.

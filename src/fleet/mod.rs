@@ -45,6 +45,17 @@ pub struct Fleet {
     jobs: usize,
 }
 
+/// How urgently the user wants the runs to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    No,
+    /// After the resource in hand.
+    Soon,
+    /// Now: the program in hand is ended.
+    Now,
+}
+
 type Sender = mpsc::UnboundedSender<(String, News)>;
 
 impl Fleet {
@@ -123,15 +134,15 @@ impl Fleet {
         Ok(())
     }
 
-    /// Applies the plans of `servers`, all at once, and lets every agent end. `stop` asks them to
-    /// finish the resource in hand.
+    /// Applies the plans of `servers`, all at once, and lets every agent end, earlier if `stop` says
+    /// so.
     ///
     /// # Errors
     /// Those of `tell`. What goes wrong on a server is told.
     pub async fn apply(
         &mut self,
         servers: &[String],
-        stop: &watch::Receiver<bool>,
+        stop: &watch::Receiver<Stop>,
         mut tell: impl FnMut(&str, News) -> io::Result<()>,
     ) -> io::Result<()> {
         let (sender, mut news) = mpsc::unbounded_channel();
@@ -214,15 +225,15 @@ async fn apply(
     transport: &Transport,
     login: Login<'_>,
     link: &mut Link,
-    mut stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<Stop>,
     sender: &Sender,
 ) -> Result<(), Error> {
     let name = login.server;
-    if *stop.borrow_and_update() {
+    if *stop.borrow_and_update() > Stop::No {
         return Err(Error::new(Kind::Interrupted, format!("`{name}` was left as it is")));
     }
     link.send(&Request::Apply).await?;
-    let mut is_stopping = false;
+    let mut may_stop = true;
     loop {
         tokio::select! {
             event = link.receive() => {
@@ -238,11 +249,15 @@ async fn apply(
                     return Ok(());
                 }
             }
-            changed = stop.changed(), if !is_stopping => {
-                is_stopping = true;
-                if changed.is_ok() {
-                    link.send(&Request::Stop).await?;
-                }
+            changed = stop.changed(), if may_stop => {
+                may_stop = changed.is_ok();
+                let wanted = *stop.borrow_and_update();
+                let request = match wanted {
+                    Stop::No => continue,
+                    Stop::Soon => Request::Stop,
+                    Stop::Now => Request::StopNow,
+                };
+                link.send(&request).await?;
             }
         }
     }

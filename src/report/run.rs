@@ -122,19 +122,25 @@ impl Report {
         changed.map(|(name, _)| name.clone()).collect()
     }
 
-    /// How many resources would be changed, and services reloaded or restarted, on all servers.
-    pub fn changes(&self) -> usize {
+    /// How many resources would be changed, and services reloaded or restarted, on `servers`.
+    pub fn changes<'a>(&self, servers: impl IntoIterator<Item = &'a String>) -> usize {
         let count = |server: &Server| {
             let plan = server.totals.plan;
             plan.changed() + plan.released + plan.unknown + server.totals.due.len()
         };
-        self.servers.values().map(count).sum()
+        servers.into_iter().filter_map(|name| self.servers.get(name)).map(count).sum()
     }
 
     /// The servers that failed as a whole, because what was asked for is wrong.
     pub fn has_wrong_input(&self) -> bool {
         let mut failures = self.servers.values().flat_map(|server| &server.totals.failures);
         failures.any(|(id, error)| id.is_none() && error.kind == Kind::Input)
+    }
+
+    /// Whether `server` failed as a whole, before there was a plan or since.
+    pub fn has_no_plan(&self, server: &str) -> bool {
+        let failures = self.servers.get(server).map(|server| &server.totals.failures);
+        failures.into_iter().flatten().any(|(id, _)| id.is_none())
     }
 
     /// Whether anything failed on `server`.
@@ -179,7 +185,7 @@ impl Report {
     pub(super) fn markdown(&self) -> String {
         let servers = self.servers.iter();
         let servers = servers.map(|(name, server)| (&**name, &server.totals, &*server.entries));
-        markdown::render(&servers.collect::<Vec<_>>(), self.changes())
+        markdown::render(&servers.collect::<Vec<_>>(), self.changes(self.servers.keys()))
     }
 
     /// Asks the person at the terminal; only `yes` means yes.

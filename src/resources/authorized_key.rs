@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Resource;
 use super::fields::{OneOrMany, Presence};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, UserEntry};
 use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
+use super::{Resource, Spec};
 use crate::error::{Error, Kind, Result};
 
 /// Public keys that may log in as a user: lines of `~/.ssh/authorized_keys`.
@@ -205,6 +205,16 @@ impl Resource for AuthorizedKey {
     fn dropped(&self) -> Option<Dropped<Self>> {
         // A key that should go went; other keys of an exclusive list do not come back.
         Some(Dropped::goes(Self { exclusive: false, state: Presence::Absent, ..self.clone() }))
+    }
+
+    fn beside(&self, declared: &Spec) -> Option<Self> {
+        let Spec::AuthorizedKey(other) = declared else { return Some(self.clone()) };
+        if other.user != self.user || other.state.is_absent() {
+            return Some(self.clone());
+        }
+        let rest = self.keys().filter(|key| !other.holds(key)).map(str::to_owned);
+        let key = OneOrMany(rest.collect());
+        (!key.0.is_empty()).then(|| Self { key, ..self.clone() })
     }
 
     /// The file of an account whose home is where Debian puts it.

@@ -199,8 +199,9 @@ impl Resource for File {
         world.file(path, &content, &self.owner, &self.group, self.mode.0);
     }
 
+    /// What is left to others after it was written is not its own.
     fn replaces(&self) -> Vec<String> {
-        self.switches()
+        if self.create_only { Vec::new() } else { self.switches() }
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

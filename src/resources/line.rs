@@ -3,13 +3,13 @@
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
 use super::fields::{AbsolutePath, Presence};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
+use super::{Resource, Spec};
 use crate::error::{Error, Result};
 
 /// One line in a text file that somebody else owns the rest of. A whole file is better held by
@@ -173,6 +173,16 @@ impl Resource for Line {
             }
             None => Dropped::leaves_nothing(),
         })
+    }
+
+    fn beside(&self, declared: &Spec) -> Option<Self> {
+        let is_same = |other: &Self| {
+            other.path == self.path && other.text == self.text && !other.state.is_absent()
+        };
+        match declared {
+            Spec::Line(other) if is_same(other) => None,
+            _ => Some(self.clone()),
+        }
     }
 
     fn switches(&self) -> Vec<String> {

@@ -136,6 +136,15 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         None
     }
 
+    /// Of this removal, what is left to take away beside `declared`, which may be about the same
+    /// thing under another identity; `None` if that is all of it.
+    fn beside(&self, _: &Spec) -> Option<Self>
+    where
+        Self: Clone,
+    {
+        Some(self.clone())
+    }
+
     /// Whether applying it, whose desired state is absence, would lose data.
     fn loses_data(&self, _: &dyn Probe) -> Result<bool> {
         Ok(false)
@@ -173,6 +182,12 @@ pub trait Service {
     /// restart is owed to it any more.
     fn is_started_by(&self, change: &Change) -> bool {
         systemd::starts(change)
+    }
+
+    /// Whether `change` switches what it runs from, so that it has to be restarted after that even
+    /// if the run is cut in between.
+    fn restarts_for(&self, _: &Change) -> bool {
+        false
     }
 
     /// Makes it read its configuration anew, without an interruption where it can.
@@ -313,6 +328,11 @@ macro_rules! registry {
                     return (!self.replaces().is_empty()).then(Dropped::leaves_nothing);
                 }
                 match self { $(Self::$type(spec) => Some(spec.dropped()?.map(Self::$type)),)* }
+            }
+
+            /// See [`Resource::beside`].
+            pub fn beside(&self, declared: &Spec) -> Option<Self> {
+                match self { $(Self::$type(spec) => spec.beside(declared).map(Self::$type),)* }
             }
 
             /// See [`Resource::loses_data`].

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
 use super::fields::AbsolutePath;
 use super::fstab::{self, Entry};
 use super::prediction::Prediction;
@@ -11,6 +10,7 @@ use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
+use super::{Resource, Spec};
 use crate::error::{Error, Kind, Result};
 
 /// A file system mounted at a folder, by an entry of `/etc/fstab`.
@@ -147,6 +147,13 @@ impl Resource for Mount {
     device: /dev/disk/by-id/scsi-0HC_Volume_12345678
     options: defaults,nofail,discard
 ";
+
+    fn beside(&self, declared: &Spec) -> Option<Self> {
+        match declared {
+            Spec::Volume(volume) if volume.identity() == self.identity() => None,
+            _ => Some(self.clone()),
+        }
+    }
 
     fn identity(&self) -> String {
         self.path.to_string()

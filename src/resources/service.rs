@@ -9,7 +9,7 @@ use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
-use super::{Resource, systemd};
+use super::{Resource, Spec, systemd};
 use crate::error::{Error, Kind, Result};
 
 /// A systemd unit that a package brought: whether it runs, and whether it starts at boot.
@@ -152,6 +152,10 @@ impl Resource for Service {
         let off = |wanted: Option<bool>| wanted.filter(|yes| *yes).map(|_| false);
         let (running, enabled) = (off(self.running), off(self.enabled));
         Some(Dropped::goes(Self { running, enabled, validate: None, ..self.clone() }))
+    }
+
+    fn beside(&self, declared: &Spec) -> Option<Self> {
+        (!declared.units().contains(&self.unit())).then(|| self.clone())
     }
 
     fn units(&self) -> Vec<String> {

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
 use super::fields::AbsolutePath;
 use super::mount::{Mount, Mounted};
 use super::prediction::Prediction;
@@ -11,6 +10,7 @@ use super::query::{Command, Query};
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{System, run_checked};
+use super::{Resource, Spec};
 use crate::error::{Error, Result};
 
 /// A block device of a provider, with a file system that is made once and mounted now and at boot.
@@ -147,6 +147,13 @@ impl Resource for Volume {
     const EXAMPLE: &'static str = "\
 - volume: { path: /mnt/data, device: /dev/disk/by-id/scsi-0HC_Volume_12345678 }
 ";
+
+    fn beside(&self, declared: &Spec) -> Option<Self> {
+        match declared {
+            Spec::Mount(mount) if mount.identity() == self.identity() => None,
+            _ => Some(self.clone()),
+        }
+    }
 
     fn identity(&self) -> String {
         self.path.to_string()

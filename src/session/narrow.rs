@@ -33,7 +33,7 @@ pub(super) fn without_values(manifest: &mut Manifest, is_wanted: bool) -> Result
 }
 
 /// Leaves in the manifest what `only` names, without what `skip` names. The services that a
-/// resource notifies stay with it.
+/// resource notifies stay with it, and so do the commands that wait for its change.
 pub(super) fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) -> Result<()> {
     let resources = &manifest.resources;
     for name in only.iter().chain(skip) {
@@ -58,6 +58,12 @@ pub(super) fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) 
     for resource in resources.iter().filter(|resource| is_wanted(resource)) {
         kept.insert(resource.id.clone());
         kept.extend(resource.reload.iter().chain(&resource.restart).cloned());
+    }
+    let is_skipped = |resource: &Resource| skip.iter().any(|name| is_named(resource, name));
+    for resource in resources.iter().filter(|resource| !is_skipped(resource)) {
+        if resource.spec.runs_after_change_of().iter().any(|id| kept.contains(id)) {
+            kept.insert(resource.id.clone());
+        }
     }
     manifest.resources.retain(|resource| kept.contains(&resource.id));
     Ok(())

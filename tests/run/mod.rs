@@ -237,6 +237,19 @@ fn one_server_after_the_other_until_one_fails() {
 }
 
 #[test]
+fn one_that_is_away_ends_a_series_as_well() {
+    let project = Project::new();
+    project.server("b", 1, "");
+    project.server("c", project.sshd.port, "");
+    let serial = ["apply", "rufus", "b", "c", "--yes", "--serial", "1"];
+    let (code, text, _) = project.infra(&serial);
+    assert!(text.contains("c      warning: left as it is, because `b` failed\n"), "{text}");
+    let closing = "3 servers: 1 changed (rufus), 1 to change (c), 1 unreachable (b)\n";
+    assert!(text.ends_with(closing), "{text}");
+    assert_eq!(code, 4);
+}
+
+#[test]
 fn only_some_resources() {
     let project = Project::new();
     let (code, text, _) = project.infra(&["diff", "rufus", "--only", "file:/var/lib/demo/last"]);

@@ -5,7 +5,7 @@ use crate::events::{Event, ServiceAction};
 use crate::manifest::Resource;
 
 use super::super::guard::Verdict;
-use super::super::plan::notifications;
+use super::super::plan::{Checked, change_of, notifications};
 use super::Run;
 
 impl Run<'_> {
@@ -29,9 +29,26 @@ impl Run<'_> {
         }
         let previous = index.checked_sub(1).and_then(|index| self.manifest.resources.get(index));
         let role = previous.map(|previous| &previous.role);
-        let rest = self.manifest.resources.iter().skip(index);
-        let mut rest = rest.take_while(|resource| Some(&resource.role) == role);
-        guard.is_urgent() || !rest.any(|resource| resource.guard.is_some())
+        let rest = || self.manifest.resources.iter().skip(index);
+        let mut of_role = rest().take_while(|resource| Some(&resource.role) == role);
+        let is_last = !of_role.any(|resource| resource.guard.is_some());
+        guard.is_urgent() || is_last || rest().next().is_some_and(|next| self.may_take_long(next))
+    }
+
+    /// Whether `next` may well take longer than a guarded change may stay without a proof.
+    fn may_take_long(&self, next: &Resource) -> bool {
+        const QUICK: [&str; 8] = [
+            "authorized_key",
+            "directory",
+            "file",
+            "firewall",
+            "line",
+            "service",
+            "symlink",
+            "user",
+        ];
+        let differs = || !matches!(change_of(next, self.system), Ok(Checked::Same));
+        !QUICK.contains(&next.id.kind()) && differs()
     }
 
     /// Asks for the proof, and puts everything back without it.

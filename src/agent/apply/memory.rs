@@ -27,7 +27,8 @@ impl Run<'_> {
         }
         let package = resource.spec.comes_with();
         let package = package.and_then(|id| self.state.resources().get(&id));
-        let existed = existed && package.is_none_or(|package| package.existed);
+        let is_heir = self.removal.heirs.contains(&resource.id);
+        let existed = existed && !is_heir && package.is_none_or(|package| package.existed);
         let order = self.manifest.resources.iter().position(|other| other.id == resource.id);
         Managed::of(resource, order.unwrap_or_default(), existed)
     }

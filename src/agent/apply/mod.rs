@@ -35,7 +35,8 @@ pub(super) struct Run<'a> {
     emitter: &'a Emitter,
     /// Reloads and restarts that are due, asked for in this run or owed by an earlier one.
     due: BTreeMap<ResourceId, ServiceAction>,
-    /// Services whose debt is of an earlier run: other files of the same set may still be wrong.
+    /// Services whose debt is of an earlier run, or of a role that is gone: other files of the same
+    /// set may still be wrong.
     inherited: BTreeSet<ResourceId>,
     /// What was switched since the last point at which everything was known to work.
     undo: Vec<Snapshot>,
@@ -48,6 +49,8 @@ pub(super) struct Run<'a> {
     /// Asks for a proof that a change of the way in locks nobody out; `None` where nobody is there
     /// to give one.
     guard: Option<Guard<'a>>,
+    /// Whether the plan has shown that packages go for others that come.
+    may_remove_packages: bool,
     /// Whether a change of the way in was put back for want of a proof.
     has_reverted: bool,
     /// What was put back because something failed.
@@ -84,6 +87,7 @@ impl<'a> Run<'a> {
             missing,
             counts: [0; 3],
             guard: None,
+            may_remove_packages: false,
             has_reverted: false,
             is_put_back: BTreeSet::new(),
         }
@@ -92,6 +96,12 @@ impl<'a> Run<'a> {
     /// The same run, with guarded changes of the way in.
     pub(super) fn guarded(mut self, guard: Option<Guard<'a>>) -> Self {
         self.guard = guard;
+        self
+    }
+
+    /// The same run, after a plan that has shown this of apt.
+    pub(super) fn foreseen(mut self, foreseen: &package::Foreseen) -> Self {
+        self.may_remove_packages = foreseen.removes();
         self
     }
 
@@ -263,14 +273,14 @@ impl<'a> Run<'a> {
             // A service that was there and did not run is nothing that somebody had set up.
             let existed = is_update && resource.spec.as_service().is_none();
             let managed = self.managed(resource, existed);
-            self.state.prepare(self.system, resource, managed, is_followed)?;
+            self.state.prepare(self.system, resource, change, managed, is_followed)?;
             let services: Vec<_> = notifications(resource).map(|(id, _)| id.clone()).collect();
             if !services.is_empty() {
                 let paths = resource.spec.switched_paths(self.system)?;
                 snapshots.push(Snapshot::take(&resource.id, services, &paths, self.system)?);
             }
         }
-        let result = apply_group(group, self.system);
+        let result = apply_group(group, self.may_remove_packages, self.system);
         self.undo.extend(snapshots);
         for (resource, change) in group {
             let outcome = match &result {
@@ -325,9 +335,15 @@ impl<'a> Run<'a> {
                     self.due.remove(&resource.id);
                     self.state.settle_service(self.system, &resource.id)?;
                 }
+                let is_of_gone_role = self.is_of_gone_role(resource);
                 for (service, action) in notifications(resource) {
                     raise(&mut self.due, service, action);
-                    self.inherited.remove(service);
+                    // What goes with its role may be half of a set that another role completes.
+                    if is_of_gone_role {
+                        self.inherited.insert(service.clone());
+                    } else {
+                        self.inherited.remove(service);
+                    }
                 }
             }
             Outcome::Failed(_) => self.fail(&resource.id),
@@ -341,6 +357,14 @@ impl<'a> Run<'a> {
         }
         self.emitter.applied(&resource.id, outcome);
         Ok(())
+    }
+
+    /// Whether `resource` takes something away whose role is not declared any more.
+    fn is_of_gone_role(&self, resource: &Resource) -> bool {
+        let is_step = |other: &Resource| self.removal.steps.contains_key(&other.id);
+        let mut of_role =
+            self.manifest.resources.iter().filter(|other| other.role == resource.role);
+        of_role.all(is_step)
     }
 
     /// Whether a command waits for the change of `id`.
@@ -374,8 +398,12 @@ fn missing_packages<'a>(manifest: &'a Manifest, system: &dyn System) -> BTreeSet
     missing.map(|resource| &resource.id).collect()
 }
 
-/// Applies one resource, or several packages.
-fn apply_group(group: &[(&Resource, Change)], system: &mut dyn System) -> Result<()> {
+/// Applies one resource, or several packages; other packages go for these if it `may_remove` them.
+fn apply_group(
+    group: &[(&Resource, Change)],
+    may_remove: bool,
+    system: &mut dyn System,
+) -> Result<()> {
     let packages: Option<Vec<_>> = group
         .iter()
         .map(|(resource, change)| match &resource.spec {
@@ -384,7 +412,7 @@ fn apply_group(group: &[(&Resource, Change)], system: &mut dyn System) -> Result
         })
         .collect();
     if let Some(packages) = packages {
-        return package::apply_all(&packages, system);
+        return package::apply_all(&packages, may_remove, system);
     }
     group.iter().try_for_each(|(resource, change)| resource.spec.apply(change, system))
 }

@@ -107,7 +107,9 @@ impl Run<'_> {
             self.settle_one(&service, action, index)?;
         }
         if self.role_ends_at(index) {
-            self.undo.clear();
+            // What waits for the rest of its set can still be put back with it.
+            let due = &self.due;
+            self.undo.retain(|snapshot| snapshot.services.iter().any(|id| due.contains_key(id)));
         }
         Ok(())
     }

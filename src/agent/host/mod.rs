@@ -5,7 +5,7 @@ mod facts;
 mod files;
 mod packages;
 mod postgres;
-mod processes;
+pub(super) mod processes;
 mod units;
 
 #[cfg(test)]

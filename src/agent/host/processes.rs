@@ -4,13 +4,14 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::resources::probe::UserEntry;
 use crate::resources::{Command, Output};
 
@@ -25,6 +26,14 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait for the rest of the output after a program ended: a daemon that it started
 /// may hold the pipe open for ever.
 const DRAIN: Duration = Duration::from_millis(500);
+
+/// Set to end the program in hand. The agent runs one program at a time, for one laptop.
+static END_ONE: AtomicBool = AtomicBool::new(false);
+
+/// Ends the program in hand; those that come after it, such as what puts things back, run.
+pub(in crate::agent) fn end_one() {
+    END_ONE.store(true, Ordering::Relaxed);
+}
 
 /// Called with each status line of a program.
 pub(super) type OnLine<'a> = &'a mut dyn FnMut(&str);
@@ -172,6 +181,8 @@ fn wait(
     lines: Option<&Receiver<String>>,
     mut on_line: Option<OnLine<'_>>,
 ) -> Result<ExitStatus> {
+    // Nothing was in hand when it was set.
+    END_ONE.store(false, Ordering::Relaxed);
     let end = Instant::now() + Duration::from_secs(u64::from(command.timeout_seconds));
     let mut pause = Duration::from_micros(200);
     loop {
@@ -179,6 +190,11 @@ fn wait(
             child.try_wait().context(|| format!("cannot wait for `{}`", command.display()));
         if let Some(status) = status? {
             return Ok(status);
+        }
+        if END_ONE.swap(false, Ordering::Relaxed) {
+            end_group(child);
+            let message = format!("`{}` was stopped half-way", command.display());
+            return Err(Error::new(Kind::Interrupted, message));
         }
         if Instant::now() >= end {
             end_group(child);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 use crate::events::{Memory, RunEnd, RunRecord, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Attributes, Probe, System};
+use crate::resources::{Attributes, Change, Probe, System};
 
 use managed::{Key, Managed};
 pub use original::Original;
@@ -185,10 +185,13 @@ impl State {
         &mut self,
         system: &mut dyn System,
         resource: &Resource,
+        change: &Change,
         managed: Option<Managed>,
         owes_change: bool,
     ) -> Result<()> {
-        for (service, action) in super::plan::notifications(resource) {
+        let own = super::plan::own_restart(resource, change);
+        let own = own.map(|service| (service, ServiceAction::Restart));
+        for (service, action) in super::plan::notifications(resource).chain(own) {
             if self.owed_services.get(service).is_none_or(|owed| *owed < action) {
                 super::plan::raise(&mut self.owed_services, service, action);
                 self.is_unsaved = true;
@@ -211,8 +214,10 @@ impl State {
         let Some(managed) = managed else { return Ok(()) };
         self.settled.insert(resource.id.clone(), managed.holds_secrets);
         self.manage(system, &resource.id, managed)?;
-        let fields =
+        let mut fields =
             resource.spec.desired().map(|state| self.key.hashes(&state)).unwrap_or_default();
+        // That it was applied is known also of what has no fields, such as any version of a package.
+        fields.insert(String::new(), String::new());
         if let Some(known) = self.resources.get_mut(&resource.id)
             && known.fields != fields
         {
@@ -238,8 +243,14 @@ impl State {
         id: &ResourceId,
         mut managed: Managed,
     ) -> Result<()> {
-        managed.existed &= !self.released.remove(id);
+        let is_ours = self.released.remove(id);
+        managed.existed &= !is_ours;
         let known = self.resources.get(id);
+        if self.run.as_ref().is_some_and(|run| run.is_partial) {
+            // A part of the manifest says nothing of where it stands in the whole.
+            let last = || self.resources.values().map(|other| other.order).max().unwrap_or(0);
+            managed.order = known.map_or_else(last, |known| known.order);
+        }
         if let Some(known) = known {
             managed.existed = known.existed;
             managed.holds_secrets |= known.holds_secrets;
@@ -250,9 +261,8 @@ impl State {
         }
         let ours: BTreeSet<&String> =
             self.resources.values().flat_map(|known| &known.paths).collect();
-        let foreign: Vec<String> =
-            managed.paths.iter().filter(|path| !ours.contains(path)).cloned().collect();
-        for path in foreign {
+        let foreign = managed.paths.iter().filter(|path| !is_ours && !ours.contains(path));
+        for path in foreign.cloned().collect::<Vec<_>>() {
             if let Some(original) = Original::keep(&path, system)? {
                 self.originals.insert(path, original);
             }

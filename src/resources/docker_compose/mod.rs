@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
 use super::content::Content;
 use super::fields::{AbsolutePath, Presence};
 use super::prediction::Prediction;
@@ -17,6 +16,7 @@ use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, OUTDATED, State, Value};
 use super::system::{Attributes, System, run_checked};
+use super::{Resource, Spec};
 use crate::error::Result;
 
 use engine::Container;
@@ -194,6 +194,14 @@ impl Resource for DockerCompose {
           env_file: wiki.env
           restart: always
 ";
+
+    /// The file of a project may move; its containers stay.
+    fn beside(&self, declared: &Spec) -> Option<Self> {
+        match declared {
+            Spec::DockerCompose(other) if other.project() == self.project() => None,
+            _ => Some(self.clone()),
+        }
+    }
 
     fn identity(&self) -> String {
         self.path.to_string()

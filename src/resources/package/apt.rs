@@ -30,14 +30,18 @@ pub(in crate::resources) fn owe_update(system: &mut dyn System) -> Result<()> {
 }
 
 /// Installs packages, given as `name`, `name=version` or `name/release`, in one transaction.
-/// `environment` is handed to the packages' scripts.
+/// `environment` is handed to the packages' scripts. Unless it `may_remove`, nothing else goes.
 pub(super) fn install(
     system: &mut dyn System,
     requests: &[String],
     downgrades: bool,
+    may_remove: bool,
     environment: &[(&str, String)],
 ) -> Result<()> {
     let mut arguments = vec!["--no-install-recommends"];
+    if !may_remove {
+        arguments.push("--no-remove");
+    }
     if downgrades {
         arguments.push("--allow-downgrades");
     }
@@ -230,6 +234,12 @@ fn explain_line(line: &str, said: &str) -> Option<Error> {
                 .hint("declare the `apt_repository` of that release before it"),
         );
     }
+    if line.starts_with("Packages need to be removed but remove is disabled") {
+        return Some(
+            Error::failed("apt would remove other packages, and the plan did not say so")
+                .hint("look at a new plan: the lists of packages are newer than those of this one"),
+        );
+    }
     if line.starts_with("Held packages were changed") {
         return Some(
             Error::failed("a package that is on hold would have to change")
@@ -295,6 +305,10 @@ mod tests {
                 "E: Held packages were changed and -y was used without \
                  --allow-change-held-packages.",
                 "a package that is on hold would have to change",
+            ),
+            (
+                "E: Packages need to be removed but remove is disabled.",
+                "apt would remove other packages, and the plan did not say so",
             ),
             (
                 "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1234 \

@@ -72,6 +72,11 @@ impl Foreseen {
         foreseen
     }
 
+    /// Whether packages would have to go for those that come.
+    pub fn removes(&self) -> bool {
+        !self.removed.is_empty()
+    }
+
     /// Adds to the change of a package that is to be installed, or to get another version, what apt foresees: its version
     /// and, once in a plan, what comes and goes beside it. `declared` says whether a package has
     /// a resource of its own.

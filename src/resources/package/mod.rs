@@ -70,9 +70,15 @@ impl Package {
 /// Applies the changes of packages that follow each other in a manifest, in as few transactions
 /// of apt as their order allows: one, unless some are installed and others removed.
 ///
+/// Other packages go for those that come only if it `may_remove` them.
+///
 /// # Errors
 /// When apt fails; the error names the package if apt does.
-pub fn apply_all(items: &[(&Package, &Change)], system: &mut dyn System) -> Result<()> {
+pub fn apply_all(
+    items: &[(&Package, &Change)],
+    may_remove: bool,
+    system: &mut dyn System,
+) -> Result<()> {
     for group in items.chunk_by(|a, b| action(a) == action(b)) {
         let names = || group.iter().map(|(package, _)| package.name.clone()).collect::<Vec<_>>();
         match group.first().map(action) {
@@ -80,7 +86,7 @@ pub fn apply_all(items: &[(&Package, &Change)], system: &mut dyn System) -> Resu
                 let requests: Vec<_> = group.iter().map(|(package, _)| package.request()).collect();
                 let downgrades = group.iter().any(|(package, _)| package.version.is_some());
                 held::while_held(system, |system, running| {
-                    apt::install(system, &requests, downgrades, running)
+                    apt::install(system, &requests, downgrades, may_remove, running)
                 })?;
             }
             Some(Action::Remove) => apt::remove(system, "remove", &names())?,
@@ -160,7 +166,7 @@ impl Resource for Package {
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
-        apply_all(&[(self, change)], system)
+        apply_all(&[(self, change)], false, system)
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {

@@ -11,7 +11,7 @@ use super::probe::{FileKind, Probe};
 use super::query::Command;
 use super::removal::Dropped;
 use super::service::{may_run, predicted};
-use super::state::{Change, Current, State, Value};
+use super::state::{Change, Current, OUTDATED, State, Value};
 use super::system::{Attributes, System};
 use super::{Resource, Service, systemd};
 use crate::error::{Error, Result};
@@ -200,8 +200,15 @@ impl Resource for SystemdUnit {
             .hint("a symlink to `/dev/null` masks a unit: unmask it, or use another name"));
         }
         let content = probe.read(&file)?.unwrap_or_default();
+        // Where nothing runs from the file, only systemd's own reading of it can be behind: a run
+        // was cut right after it had written the file.
+        let is_unread = self.running != Some(true)
+            && content == self.rendered().as_bytes()
+            && !systemd::is_template(&self.name)
+            && probe.unit(&self.name)?.needs_daemon_reload;
+        let content = if is_unread { OUTDATED.into() } else { Value::Content(content) };
         let state = State::new()
-            .with("content", Value::Content(content))
+            .with("content", content)
             .with("owner", stat.owner)
             .with("group", stat.group)
             .with("mode", format!("{:04o}", stat.mode));
@@ -251,7 +258,10 @@ impl Resource for SystemdUnit {
         if change.is_remove() {
             world.removed(&self.file());
             if self.is_a_unit() {
-                world.unit_state(&self.name, super::Unit::default());
+                let of_package = format!("/lib/systemd/system/{}", self.name);
+                let is_left = world.exists(&of_package).unwrap_or_default();
+                let unit = if is_left { packaged() } else { super::Unit::default() };
+                world.unit_state(&self.name, unit);
             }
             return;
         }
@@ -301,6 +311,11 @@ impl Resource for SystemdUnit {
     }
 }
 
+/// A unit of a package that appears from behind the one that took its place: stopped and disabled.
+fn packaged() -> super::Unit {
+    predicted(super::Unit::default(), Some(false), Some(false), false)
+}
+
 impl SystemdUnit {
     fn remove(&self, system: &mut dyn System) -> Result<()> {
         if self.dropin.is_none() {
@@ -331,8 +346,12 @@ impl Service for SystemdUnit {
     }
 
     fn is_started_by(&self, change: &Change) -> bool {
-        let restarts_itself = self.running == Some(true) && change.sets("content");
-        restarts_itself || systemd::starts(change)
+        self.restarts_for(change) || systemd::starts(change)
+    }
+
+    fn restarts_for(&self, change: &Change) -> bool {
+        let is_update = matches!(change, Change::Update(_));
+        is_update && self.running == Some(true) && change.sets("content")
     }
 
     /// A unit that should not run stays as it is.
