@@ -1,8 +1,8 @@
 //! Cuts: whatever ends a run early, nothing is half done, nothing is forgotten, and the next run
 //! goes on from there. On the Rufus of `tests/rufus.rs`.
 //!
-//! A run is cut when it has told a given number of events, so that every boundary between two
-//! resources is met, or some milliseconds later. How many cuts: `INFRA_FAULT_CUTS`, a few if it
+//! A run is cut at one of the boundaries of what it changes (before or behind a resource, behind a
+//! reload), each of them as likely as any other, or some milliseconds later. How many cuts: `INFRA_FAULT_CUTS`, a few if it
 //! is not set. Which: `INFRA_FAULT_SEED`, printed.
 
 use std::collections::BTreeMap;
@@ -98,15 +98,16 @@ pub(crate) fn survives_cuts(rufus: &LabServer) {
     rufus.shell(&sql(
         "create table canary_of_cuts (row int); insert into canary_of_cuts values (7)",
     ));
-    let states = [false, true].map(|other| {
-        converge(rufus, other);
-        listing(rufus)
-    });
-    let cutting = Cutting { rufus, states };
+    converge(rufus, false);
+    let first = listing(rufus);
+    let boundaries = boundaries(rufus, true);
+    let cutting = Cutting { rufus, states: [first, listing(rufus)] };
+    println!("{boundaries} boundaries");
+    assert!(boundaries > 40, "the two states differ in little");
     let mut is_other = true;
     for number in 0..cuts {
         let kind = KINDS[number % KINDS.len()];
-        let event = dice.below(60);
+        let event = dice.below(boundaries);
         let wait = Duration::from_millis([0, 0, 3, 20, 150][dice.below(5)]);
         let goes_on = dice.below(3) > 0;
         println!("cut {number}: {kind:?} at event {event} + {wait:?}, to {}", u8::from(!is_other));
@@ -137,6 +138,21 @@ fn converge(rufus: &LabServer, other: bool) {
         (code, said) = rufus.apply(&arguments(other));
     }
     assert_eq!(code, 0, "{said}");
+}
+
+/// Goes to a state without a cut, and counts the boundaries on the way.
+fn boundaries(rufus: &LabServer, other: bool) -> usize {
+    let more = ["apply", "rufus", "--lab", "--yes", "--output", "json"];
+    let output = rufus.infra(&[&more, arguments(other).as_slice()].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout).lines().filter(|line| is_boundary(line)).count()
+}
+
+/// Whether a line of the report tells of something that changes.
+fn is_boundary(line: &str) -> bool {
+    let told = ["applying", "service_done", "rolled_back"];
+    let is = |event: &str| line.contains(&format!("\"event\":\"{event}\""));
+    told.into_iter().any(is) || is("applied") && line.contains("\"outcome\":\"changed\"")
 }
 
 fn listing(rufus: &LabServer) -> BTreeMap<String, String> {
@@ -302,7 +318,7 @@ impl Cutting<'_> {
     /// The services run with what is in their files: no reload was lost.
     fn has_reloaded(&self, other: bool) {
         let stale = self.shell(
-            "for pair in nginx:/etc/nginx php8.2-fpm:/etc/php/8.2/fpm \
+            "for pair in ssh:/etc/ssh/sshd_config.d nginx:/etc/nginx php8.2-fpm:/etc/php/8.2/fpm \
                  flus-fr-jobs:/etc/systemd/system/flus-fr-jobs.service; do \
                unit=${pair%%:*}; path=${pair#*:}; \
                since=$(systemctl show -P StateChangeTimestamp --timestamp=unix $unit); \
@@ -311,6 +327,8 @@ impl Cutting<'_> {
              done",
         );
         assert_eq!(stale, "");
+        let opened = self.shell("nft list ruleset | grep -c 8443");
+        assert_eq!(opened == "0", !other, "the firewall opens 8443 {opened} times");
         let connections = self.shell(&sql("show max_connections"));
         assert_eq!(connections, if other { "50" } else { "40" });
         for name in ["flus.fr", "demo.flus.fr"] {
@@ -327,8 +345,7 @@ fn wait_for_event(client: &mut Child, count: usize) -> bool {
     // The rest is read as well, so that the client never waits for its reader.
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let told = ["applying", "applied", "service_done", "rolled_back"];
-            if told.iter().any(|event| line.contains(&format!("\"event\":\"{event}\""))) {
+            if is_boundary(&line) {
                 // Nobody listens any more after the cut.
                 let _ = sender.send(());
             }
