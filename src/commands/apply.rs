@@ -99,7 +99,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         leave(&mut session.report, lost, &after)?;
     }
     let visits = std::mem::take(&mut session.visits);
-    if session.report.has_wrong_input() || changed.is_empty() {
+    if let Some(wrong) = session.report.wrong_input() {
+        leave(&mut session.report, &wrong, &changed.iter().collect::<Vec<_>>())?;
+        return Ok(session.report.finish()?);
+    }
+    if changed.is_empty() {
         return Ok(session.report.finish()?);
     }
     if !args.yes && !confirm(&session.report, &changed)? {
@@ -131,6 +135,9 @@ fn leave(report: &mut Report, failed: &str, servers: &[&String]) -> std::io::Res
 }
 
 fn confirm(report: &Report, servers: &[String]) -> std::io::Result<bool> {
+    for (server, message) in report.without_plan() {
+        report::note(&format!("`{server}` is left out: {message}"));
+    }
     let changes = match report.changes(servers) {
         1 => "1 change".to_owned(),
         count => format!("{count} changes"),

@@ -131,16 +131,29 @@ impl Report {
         servers.into_iter().filter_map(|name| self.servers.get(name)).map(count).sum()
     }
 
-    /// The servers that failed as a whole, because what was asked for is wrong.
-    pub fn has_wrong_input(&self) -> bool {
-        let mut failures = self.servers.values().flat_map(|server| &server.totals.failures);
-        failures.any(|(id, error)| id.is_none() && error.kind == Kind::Input)
+    /// A server that failed as a whole because what was asked for is wrong.
+    pub fn wrong_input(&self) -> Option<String> {
+        let mut failures = self.failures();
+        let (server, _) = failures.find(|(_, error)| error.kind == Kind::Input)?;
+        Some(server.to_owned())
     }
 
-    /// Whether `server` failed as a whole, before there was a plan or since.
+    /// The servers that failed as a whole, and why.
+    pub fn without_plan(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.failures().map(|(server, error)| (server, error.message.as_str()))
+    }
+
+    /// Whether `server` failed as a whole.
     pub fn has_no_plan(&self, server: &str) -> bool {
-        let failures = self.servers.get(server).map(|server| &server.totals.failures);
-        failures.into_iter().flatten().any(|(id, _)| id.is_none())
+        self.failures().any(|(name, _)| name == server)
+    }
+
+    /// What went wrong with a server, and not with a resource of it.
+    fn failures(&self) -> impl Iterator<Item = (&str, &Error)> {
+        self.servers.iter().flat_map(|(name, server)| {
+            let failures = server.totals.failures.iter().filter(|(id, _)| id.is_none());
+            failures.map(|(_, error)| (name.as_str(), error))
+        })
     }
 
     /// Whether anything failed on `server`.

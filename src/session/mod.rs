@@ -26,6 +26,9 @@ use crate::wire::RunOptions;
 
 use narrow::{Unseen, narrow, without_values};
 
+/// Behind a commit that is not all of what was applied.
+const DIRTY: &str = "-dirty";
+
 /// On how many servers is worked at once.
 const JOBS: u16 = 50;
 
@@ -211,6 +214,12 @@ impl Selection {
         Self { targets, only, skip, set, allow_data_loss, at: Some(revision) }
     }
 
+    /// The commit as the history tells it: what `--set` changed is in no commit either.
+    fn described(&self, commit: String) -> String {
+        let is_dirty = self.set.is_empty() || commit.ends_with(DIRTY);
+        if is_dirty { commit } else { commit + DIRTY }
+    }
+
     /// Compiles the manifests of the servers and prepares to connect. Without secrets the
     /// resources that hold some are left out.
     ///
@@ -236,7 +245,7 @@ impl Selection {
         let partial = !self.only.is_empty() || !self.skip.is_empty();
         let withheld = unseen.iter().map(|(_, id)| id.clone()).collect();
         let allow_data_loss = self.allow_data_loss;
-        let commit = project.commit();
+        let commit = project.commit().map(|commit| self.described(commit));
         let options = RunOptions { partial, withheld, allow_data_loss, commit, ..options };
         let mut session = Session::new(context, &self.targets, servers, options)?;
         session.secret_files = secret_files.into_iter().collect();

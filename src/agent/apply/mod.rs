@@ -14,7 +14,7 @@ use crate::resources::{Change, Current, Spec, System, package};
 
 use super::emitter::Emitter;
 use super::guard::Guard;
-use super::plan::{self, Checked, notifications, raise, starts_service};
+use super::plan::{self, Checked, notifications, own_restart, raise, starts_service};
 use super::removal::Removal;
 use super::state::State;
 use super::undo::Snapshot;
@@ -274,7 +274,8 @@ impl<'a> Run<'a> {
             let existed = is_update && resource.spec.as_service().is_none();
             let managed = self.managed(resource, existed);
             self.state.prepare(self.system, resource, change, managed, is_followed)?;
-            let services: Vec<_> = notifications(resource).map(|(id, _)| id.clone()).collect();
+            let services = notifications(resource).map(|(id, _)| id);
+            let services: Vec<_> = services.chain(own_restart(resource, change)).cloned().collect();
             if !services.is_empty() {
                 let paths = resource.spec.switched_paths(self.system)?;
                 snapshots.push(Snapshot::take(&resource.id, services, &paths, self.system)?);

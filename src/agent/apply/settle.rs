@@ -55,8 +55,9 @@ impl Run<'_> {
         if resource.is_some_and(|resource| resource.spec.verifies()) {
             self.put_back(|_| true);
         } else if let Some(resource) = resource {
-            let services: BTreeSet<&ResourceId> =
-                notifications(resource).map(|(service, _)| service).collect();
+            let services = notifications(resource).map(|(service, _)| service);
+            // A unit may be what it was switched for itself.
+            let services: BTreeSet<&ResourceId> = services.chain([id]).collect();
             self.put_back(|snapshot| snapshot.services.iter().any(|id| services.contains(id)));
         }
     }
