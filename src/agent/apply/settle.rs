@@ -34,8 +34,17 @@ impl Run<'_> {
 
     pub(super) fn has_payable(&self, index: usize) -> bool {
         self.due.keys().any(|service| {
-            !self.inherited.contains(service) || !self.is_notified_from(service, index)
+            let waits = self.inherited.contains(service) && self.is_notified_from(service, index);
+            !waits && !self.comes_after(service, index)
         })
+    }
+
+    /// Whether the verification at `index` comes before `service` itself, and so cannot depend on
+    /// it: what it runs from may still be on its way.
+    fn comes_after(&self, service: &ResourceId, index: usize) -> bool {
+        let mut rest = self.manifest.resources.iter().skip(index);
+        let verifies = rest.next().is_some_and(|resource| resource.spec.verifies());
+        verifies && !self.role_ends_at(index) && rest.any(|resource| resource.id == *service)
     }
 
     pub(super) fn is_due_or_notifies(&self, id: &ResourceId) -> bool {
@@ -97,11 +106,16 @@ impl Run<'_> {
     /// resource.
     pub(super) fn settle(&mut self, index: usize) -> Result<()> {
         for (service, action) in std::mem::take(&mut self.due) {
+            if self.comes_after(&service, index) {
+                self.due.insert(service, action);
+                continue;
+            }
             self.settle_one(&service, action, index)?;
         }
         // A failed validation has put files back and made their services due again.
         for (service, action) in std::mem::take(&mut self.due) {
-            if self.inherited.contains(&service) && self.is_notified_from(&service, index) {
+            let waits = self.inherited.contains(&service) && self.is_notified_from(&service, index);
+            if waits || self.comes_after(&service, index) {
                 self.due.insert(service, action);
                 continue;
             }
