@@ -15,6 +15,7 @@ mod guard;
 mod lab;
 mod mikado;
 mod prediction;
+mod owed;
 mod preview;
 mod removal;
 mod reboot;
