@@ -87,7 +87,14 @@ impl Removal {
             if removal.is_inherited(id, managed, manifest) {
                 continue;
             }
-            let specs = specs(managed, state, options, probe, &taken)?;
+            let specs = match specs(managed, state, options, probe, &taken) {
+                Ok(specs) => specs,
+                // Nothing can be put in its place, and that must not stop what can be done.
+                Err(error) => {
+                    removal.released.push((id.clone(), error.message));
+                    continue;
+                }
+            };
             if specs.is_empty() {
                 removal.leave(id, managed);
             }

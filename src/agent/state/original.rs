@@ -55,8 +55,15 @@ impl Original {
     }
 
     /// What brings it back to `path`.
+    ///
+    /// # Errors
+    /// If its content or its folder is gone.
     pub fn spec(&self, path: &str, probe: &dyn Probe) -> Result<Spec> {
         let at = AbsolutePath::parse(path).map_err(Error::failed)?;
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if !folder.is_empty() && !probe.exists(folder)? {
+            return Err(Error::failed("the folder of what was there before infra is gone"));
+        }
         Ok(match self {
             Self::Symlink { target } => Spec::Symlink(Symlink {
                 path: at,
