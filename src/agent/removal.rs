@@ -75,6 +75,8 @@ impl Removal {
             manifest.resources.iter().flat_map(|resource| resource.spec.replaces()).collect();
         let mut inserted: BTreeMap<usize, Vec<Resource>> = BTreeMap::new();
         let staying = staying_folders(&gone, options);
+        let is_present = |resource: &&Resource| resource.spec.desired().is_some();
+        let present: Vec<&Resource> = manifest.resources.iter().filter(is_present).collect();
         for (id, managed) in gone {
             let is_taken = |path: &String| taken.contains(path);
             let is_inside = |path: &String| staying.iter().any(|folder| path.starts_with(folder));
@@ -84,7 +86,7 @@ impl Removal {
                 removal.forgotten.push(id.clone());
                 continue;
             }
-            if removal.is_inherited(id, managed, manifest) {
+            if removal.is_inherited(id, managed, &present) {
                 continue;
             }
             let specs = match specs(managed, state, options, probe, &taken) {
@@ -97,12 +99,13 @@ impl Removal {
             };
             if specs.is_empty() {
                 removal.leave(id, managed);
+                continue;
             }
             if let Some(editor) = writer_of_rest(manifest, managed, state) {
                 removal.released.push((id.clone(), format!("`{editor}` writes to it as well")));
                 continue;
             }
-            let rest = |(spec, mark)| Some((beside_all(spec, manifest)?, mark));
+            let rest = |(spec, mark)| Some((beside_all(spec, &present)?, mark));
             for (spec, mark) in specs.into_iter().filter_map(rest) {
                 let resource = step(spec, managed, &declared);
                 let holds_secrets = managed.holds_secrets;
@@ -141,19 +144,20 @@ impl Removal {
     }
 
     /// Notes which declared resources go on with what `id` was about, and whether that is all of it.
-    fn is_inherited(&mut self, id: &ResourceId, managed: &Managed, manifest: &Manifest) -> bool {
+    fn is_inherited(&mut self, id: &ResourceId, managed: &Managed, present: &[&Resource]) -> bool {
         let dropped = &managed.dropped;
         let Some(away) = dropped.gently.as_ref().or(dropped.with_data.as_ref()) else {
             return false;
         };
-        let heirs: Vec<ResourceId> = present(manifest)
+        let heirs: Vec<ResourceId> = present
+            .iter()
             .filter(|one| away.beside(&one.spec).as_ref() != Some(away))
             .map(|one| one.id.clone())
             .collect();
         if !managed.existed {
             self.heirs.extend(heirs.iter().cloned());
         }
-        let is_all = beside_all(away.clone(), manifest).is_none();
+        let is_all = beside_all(away.clone(), present).is_none();
         match heirs.first().filter(|_| is_all) {
             Some(heir) if !managed.paths.is_empty() => {
                 self.released.push((id.clone(), format!("`{heir}` goes on with it")));
@@ -209,13 +213,8 @@ fn specs(
 }
 
 /// What is to be taken away, without what a declared resource holds under another identity.
-fn beside_all(spec: Spec, manifest: &Manifest) -> Option<Spec> {
-    present(manifest).try_fold(spec, |rest, one| rest.beside(&one.spec))
-}
-
-/// The resources that should be there.
-fn present(manifest: &Manifest) -> impl Iterator<Item = &Resource> {
-    manifest.resources.iter().filter(|one| one.spec.desired().is_some())
+fn beside_all(spec: Spec, present: &[&Resource]) -> Option<Spec> {
+    present.iter().try_fold(spec, |rest, one| rest.beside(&one.spec))
 }
 
 /// The declared resource that writes to a file from which the rest is to go: the whole file may not
