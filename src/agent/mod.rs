@@ -264,15 +264,19 @@ fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Vec<String> {
     if shown.serial != found.serial {
         return vec!["another run was there in between".to_owned()];
     }
-    let outcomes = shown.outcomes.iter().zip(&found.outcomes);
-    let resources = manifest.resources.iter().zip(outcomes).filter(|(resource, (shown, found))| {
+    let outcomes = || manifest.resources.iter().zip(shown.outcomes.iter().zip(&found.outcomes));
+    let came_up = outcomes().filter(|(_, (shown, found))| {
+        **found == Outcome::Ok && matches!(shown, Outcome::Changed(change) if change.only_starts())
+    });
+    let came_up: BTreeSet<&ResourceId> = came_up.map(|(resource, _)| &resource.id).collect();
+    let resources = outcomes().filter(|(resource, (shown, found))| {
         // A verification may well answer otherwise the second time: it is no part of the plan.
         // Nor is what only has to be waited for.
         let waits = |outcome: &Outcome| {
             matches!(outcome, Outcome::Changed(change) if change.only_waits())
                 || *outcome == Outcome::Ok
         };
-        let only_waits = waits(shown) && waits(found);
+        let only_waits = waits(shown) && waits(found) || came_up.contains(&resource.id);
         shown != found && !resource.spec.verifies() && !only_waits
     });
     let resources = resources.map(|(resource, (shown, found))| {
@@ -285,6 +289,8 @@ fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Vec<String> {
     });
     let services: BTreeSet<&ResourceId> = shown.due.keys().chain(found.due.keys()).collect();
     let services = services.into_iter().filter(|id| shown.due.get(id) != found.due.get(id));
+    // What systemd has started has read its files, or is told to in the run.
+    let services = services.filter(|id| !came_up.contains(id));
     let services = services.map(|id| {
         let (then, now) = (due(shown.due.get(id)), due(found.due.get(id)));
         format!("`{id}` was {then}, and is {now} now")
@@ -301,7 +307,66 @@ fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::manifest::Resource;
+    use crate::resources::package::Foreseen;
+    use crate::resources::{Change, FieldChange, Spec};
+
     use super::*;
+
+    /// The plan of one service, of which this would change.
+    fn plan(change: Option<FieldChange>) -> Plan {
+        let outcome =
+            change.map_or(Outcome::Ok, |field| Outcome::Changed(Change::Update(vec![field])));
+        Plan {
+            outcomes: vec![outcome],
+            due: BTreeMap::new(),
+            foreseen: Foreseen::default(),
+            also_removed: Vec::new(),
+            released: Vec::new(),
+            serial: 1,
+        }
+    }
+
+    #[test]
+    fn a_service_that_comes_up_by_itself_is_no_difference() {
+        let name = serde_json::json!({"name": "jobs", "running": true, "enabled": true});
+        let spec = Spec::deserialize_kind("service", name).unwrap().unwrap();
+        let resource = Resource {
+            id: spec.id(),
+            role: "app".to_owned(),
+            place: String::new(),
+            spec,
+            requires: Vec::new(),
+            reload: Vec::new(),
+            restart: Vec::new(),
+            guard: None,
+            secrets: Vec::new(),
+            is_untraceable: false,
+        };
+        let manifest = Manifest {
+            server: "rufus".to_owned(),
+            expect: crate::manifest::Expect::default(),
+            resources: vec![resource],
+            secrets: BTreeMap::new(),
+        };
+        let field = |name: &str| FieldChange {
+            field: name.to_owned(),
+            current: Some("failing again and again".into()),
+            desired: true.into(),
+        };
+        let (running, enabled) = (plan(Some(field("running"))), plan(Some(field("enabled"))));
+        assert_eq!(differences(&manifest, &running, &plan(None)), Vec::<String>::new());
+        assert_eq!(
+            differences(&manifest, &plan(None), &running),
+            ["`service:jobs` was as it should be, and is to be changed now"]
+        );
+        assert_eq!(
+            differences(&manifest, &enabled, &plan(None)),
+            ["`service:jobs` was to be changed, and is as it should be now"]
+        );
+    }
 
     #[test]
     fn the_holder_of_the_lock_has_a_time() {

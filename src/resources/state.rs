@@ -161,6 +161,14 @@ impl Change {
         matches!(self, Self::Update(changes) if changes.iter().all(FieldChange::only_waits))
     }
 
+    /// Whether it only makes something run: systemd may do so by itself, where what failed is
+    /// started again.
+    pub fn only_starts(&self) -> bool {
+        let starts =
+            |change: &FieldChange| change.field == "running" && change.desired == true.into();
+        matches!(self, Self::Update(changes) if changes.iter().all(starts))
+    }
+
     /// Whether the resource has to be made from nothing.
     pub fn is_create(&self) -> bool {
         matches!(self, Self::Create(_))
