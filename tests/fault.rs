@@ -2,8 +2,8 @@
 //! goes on from there. On the Rufus of `tests/rufus.rs`.
 //!
 //! A run is cut at one of the boundaries of what it changes (before or behind a resource, behind a
-//! reload), each of them as likely as any other, or some milliseconds later. How many cuts: `INFRA_FAULT_CUTS`, a few if it
-//! is not set. Which: `INFRA_FAULT_SEED`, printed.
+//! reload), each of them as likely as any other, or some milliseconds later. How many cuts in the
+//! longer run: `INFRA_FAULT_CUTS`. Which: `INFRA_FAULT_SEED`, printed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -15,6 +15,9 @@ use crate::support::lab_server::text;
 
 /// How many cuts a run of all tests makes: each of [`KINDS`] once.
 const CUTS: usize = KINDS.len();
+
+/// On how many servers at once many runs are cut.
+const SERVERS: usize = 4;
 
 /// What ends a run early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +92,25 @@ struct Cutting<'a> {
     states: [BTreeMap<String, String>; 2],
 }
 
-#[expect(clippy::print_stdout, reason = "what a failed run is repeated with")]
 pub(crate) fn survives_cuts(rufus: &LabServer) {
-    let cuts = setting("INFRA_FAULT_CUTS").unwrap_or(CUTS);
+    survives(rufus, CUTS, setting("INFRA_FAULT_SEED").unwrap_or(std::process::id() as usize));
+}
+
+/// Cuts as many runs as the environment says, on several servers side by side: most of the time
+/// goes by in waiting for services.
+pub(crate) fn survives_many_cuts(up: impl Fn(usize) -> LabServer + Sync) {
+    let cuts = setting("INFRA_FAULT_CUTS").unwrap_or(200);
     let seed = setting("INFRA_FAULT_SEED").unwrap_or(std::process::id() as usize);
+    std::thread::scope(|scope| {
+        for number in 0..SERVERS {
+            let up = &up;
+            scope.spawn(move || survives(&up(number), cuts.div_ceil(SERVERS), seed + number));
+        }
+    });
+}
+
+#[expect(clippy::print_stdout, reason = "what a failed run is repeated with")]
+fn survives(rufus: &LabServer, cuts: usize, seed: usize) {
     println!("{cuts} cuts, INFRA_FAULT_SEED={seed}");
     let mut dice = Dice(seed as u64 | 1);
     rufus.shell(&sql(
@@ -110,7 +128,10 @@ pub(crate) fn survives_cuts(rufus: &LabServer) {
         let event = dice.below(boundaries);
         let wait = Duration::from_millis([0, 0, 3, 20, 150][dice.below(5)]);
         let goes_on = dice.below(3) > 0;
-        println!("cut {number}: {kind:?} at event {event} + {wait:?}, to {}", u8::from(!is_other));
+        println!(
+            "seed {seed}, cut {number}: {kind:?} at event {event} + {wait:?}, to {}",
+            u8::from(!is_other)
+        );
         cutting.cut(kind, !is_other, event, wait);
         is_other ^= goes_on;
         cutting.holds(is_other);
