@@ -26,6 +26,7 @@ fn application_from_bare_on_debian_13() {
 
 fn serves(os: &str, postgresql: &str) {
     let faremis = LabServer::up("faremis", os, Path::new(env!("CARGO_MANIFEST_DIR")));
+    refuses_what_is_not_empty(&faremis);
     if os == "debian-12" {
         moves_what_is_there(&faremis);
     } else {
@@ -44,7 +45,9 @@ fn serves(os: &str, postgresql: &str) {
     let queue = "systemctl show --property ExecStart app-flus-fr-mailers | grep -o 'queue=[a-z]*'";
     assert!(faremis.shell(queue).starts_with("queue=mailers"));
 
+    installs_the_jobs_for_other_counts(&faremis);
     makes_the_file_system_once(&faremis);
+    takes_over_the_volume_of_another_server(&faremis, postgresql);
     starts_on_no_empty_folder(&faremis, postgresql);
 }
 
@@ -94,13 +97,73 @@ fn makes_the_file_system_once(faremis: &LabServer) {
     assert_eq!(code, 0, "{said}");
     assert_eq!(faremis.shell(&uuid), before);
     assert_eq!(sql(faremis, "select row from kept"), "7");
-    // A device that holds anything else is refused.
-    let other = "base.volumes={/mnt/other: {device: /dev/disk/by-id/other}}";
-    faremis.shell("truncate -s 8M /root/partitioned && mkfs.ext4 -q /root/partitioned");
-    let plan = faremis.infra(&["diff", "faremis", "--lab", "--set", other]);
-    let said = text(&plan.stdout) + &text(&plan.stderr);
-    assert_eq!(plan.status.code(), Some(3), "{said}");
-    assert!(said.contains("the device `/dev/disk/by-id/other` is not there"), "{said}");
+}
+
+/// Whatever a device holds is left as it is: something for swap, a partition, bytes of nobody knows
+/// what.
+fn refuses_what_is_not_empty(faremis: &LabServer) {
+    let partition = r"printf '\200\0\2\0\203\0\3\0\0\010\0\0\0\020\0\0' | \
+                      dd of=DEVICE bs=1 seek=446 conv=notrunc status=none; \
+                      printf '\125\252' | dd of=DEVICE bs=1 seek=510 conv=notrunc status=none";
+    for (write, holds) in [
+        ("mkswap DEVICE", "`swap`"),
+        (partition, "a partition table (`dos`)"),
+        (
+            "echo 'a dump' | dd of=DEVICE bs=512 seek=2000 conv=notrunc",
+            "something that is no file system",
+        ),
+    ] {
+        faremis.shell(&write.replace("DEVICE", DEVICE));
+        let sum = format!("head -c 4M {DEVICE} | sha256sum");
+        let before = faremis.shell(&sum);
+        let plan = faremis.infra(&["diff", "faremis", "--lab", "--only", "volume:/mnt/data"]);
+        let said = text(&plan.stdout) + &text(&plan.stderr);
+        assert_eq!(plan.status.code(), Some(3), "{said}");
+        assert!(said.contains(&format!("`{DEVICE}` holds {holds}")), "{holds}: {said}");
+        let (code, said) = faremis.apply(&["--only", "volume:/mnt/data"]);
+        assert_eq!(code, 3, "{said}");
+        assert_eq!(faremis.shell(&sum), before);
+        faremis.shell(&format!("dd if=/dev/zero of={DEVICE} bs=1M count=4 conv=notrunc"));
+    }
+}
+
+/// Other counts need other rows, which the set-up of the jobs makes, once.
+fn installs_the_jobs_for_other_counts(faremis: &LabServer) {
+    let jobs = "cat /srv/app.flus.fr/shared/data/jobs";
+    assert_eq!(faremis.shell(jobs), "4 2");
+    let env = "php-app.apps.\"app.flus.fr\".env.";
+    let set =
+        ["JOB_FEEDS_SYNC_COUNT=3", "JOB_LINKS_SYNC_COUNT=3"].map(|count| format!("{env}{count}"));
+    let set = ["--set", &set[0], "--set", &set[1]];
+    let (code, said) = faremis.apply(&set);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(faremis.shell(jobs), "4 2\n3 3");
+    let (code, said) = faremis.apply(&[]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(faremis.shell(jobs), "4 2\n3 3\n4 2");
+}
+
+/// A new server gets the volume of one that is no more: its data is served again.
+fn takes_over_the_volume_of_another_server(faremis: &LabServer, postgresql: &str) {
+    // As Debian's package leaves a server: a cluster of its own, that nobody has used.
+    faremis.shell(&format!(
+        "systemctl stop 'app-flus-fr-*' 'postgresql@*' postgresql; \
+         umount /mnt/data; rm -rf /etc/postgresql/{postgresql}/main /var/lib/postgresql/{postgresql}/*; \
+         rm -rf /etc/systemd/system/postgresql@.service.d; systemctl daemon-reload; \
+         pg_createcluster --start {postgresql} main; chown -R 1234:1234 /mnt/data/postgresql"
+    ));
+    assert_eq!(sql(faremis, "create role somebody; select 1"), "1");
+    let (code, said) = faremis.apply(&[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("one of them has to go, and only you know which"), "{said}");
+    assert_eq!(sql(faremis, "drop role somebody; select 1"), "1");
+    let (code, said) = faremis.apply(&[]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(sql(faremis, "select row from kept"), "7");
+    let left = format!("cat /var/lib/postgresql/{postgresql}/main.moved/PG_VERSION");
+    assert_eq!(faremis.shell(&left), postgresql);
+    let plan = faremis.infra(&["diff", "faremis", "--lab"]);
+    assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stdout));
 }
 
 /// The volume is gone: PostgreSQL refuses to start, and `status` says why.
@@ -116,6 +179,10 @@ fn starts_on_no_empty_folder(faremis: &LabServer, postgresql: &str) {
     let said = text(&status.stdout);
     assert_eq!(status.status.code(), Some(3), "{said}");
     assert!(said.contains(&format!("faremis: the device `{DEVICE}` is not there")), "{said}");
+    let reason = "faremis: PostgreSQL cannot start: its data is in `/mnt/data/postgresql`, which is \
+                  not there";
+    assert!(said.contains(reason), "{said}");
+    assert!(said.contains(&format!("faremis: `{unit}` does not run")), "{said}");
     let (code, said) = faremis.apply(&[]);
     assert_eq!(code, 3, "{said}");
     assert!(said.contains(&format!("the device `{DEVICE}` is not there")), "{said}");

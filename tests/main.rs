@@ -25,6 +25,7 @@ mod rollback;
 mod rufus;
 mod secrets;
 mod run;
+mod scripts;
 mod sets;
 mod sshd;
 mod support;

@@ -62,8 +62,8 @@ impl Health {
             Format::Human | Format::Json => table(&rows),
         };
         for (name, totals) in &self.servers {
-            if let Some((_, error)) = totals.failures.first() {
-                let line = escape(&format!("{name}: {}\n", error.message));
+            for complaint in complaints(totals) {
+                let line = escape(&format!("{name}: {complaint}\n"));
                 // A line of its own is a paragraph of its own.
                 text.push_str(if format == Format::Markdown { "\n" } else { "" });
                 text.push_str(&line);
@@ -71,6 +71,19 @@ impl Health {
         }
         text
     }
+}
+
+/// What is wrong on a server: what failed, and the services that should run and do not. One cause
+/// may show in several places, and which of them tells the reader most is not known here.
+fn complaints(totals: &Totals) -> Vec<String> {
+    let mut complaints: Vec<String> = Vec::new();
+    for (_, error) in &totals.failures {
+        if !complaints.contains(&error.message) {
+            complaints.push(error.message.clone());
+        }
+    }
+    complaints.extend(totals.down.iter().map(|id| format!("`{}` does not run", id.identity())));
+    complaints
 }
 
 fn row((name, totals): (&String, &Totals)) -> [String; 6] {
@@ -142,6 +155,7 @@ fn object(name: &str, totals: &Totals) -> Value {
         "owed": memory.owed.len(), "last_run": memory.last_run, "cut_run": memory.cut_run,
         "reboot_needed": memory.reboot.is_some(), "reboot_because": memory.reboot,
         "error": totals.failures.first().map(|(_, error)| error_object(error)),
+        "complaints": complaints(totals),
     })
 }
 
@@ -150,7 +164,7 @@ mod tests {
     use super::*;
     use crate::events::{Mark, Memory, Outcome, RunEnd, ServiceAction};
     use crate::manifest::ResourceId;
-    use crate::resources::Change;
+    use crate::resources::{Change, FieldChange};
 
     fn run(end: RunEnd, ended: Option<u64>) -> RunRecord {
         RunRecord {
@@ -169,7 +183,7 @@ mod tests {
 
     #[test]
     fn one_line_a_server_and_the_failures_below() {
-        let names = ["cut", "drift", "fine", "gone", "new"].map(str::to_owned);
+        let names = ["cut", "down", "drift", "fine", "gone", "new"].map(str::to_owned);
         let mut health = Health::new(names);
         let done = Some(run(RunEnd::Done, Some(1_700_000_060)));
         let memory = Memory { last_run: done, ..Memory::default() };
@@ -185,6 +199,19 @@ mod tests {
         let file = ResourceId::new("file", "/etc/motd");
         health.event("drift", &Event::Checked { id: file, outcome, mark: Some(Mark::Drift) });
         health.event("drift", &Event::ServiceDue { id, action: ServiceAction::Reload });
+        let service = ResourceId::new("service", "nginx");
+        let running = FieldChange {
+            field: "running".to_owned(),
+            current: Some(false.into()),
+            desired: true.into(),
+        };
+        let outcome = Outcome::Changed(Change::Update(vec![running]));
+        health.event("down", &Event::Checked { id: service, outcome, mark: None });
+        for message in ["the device `/dev/sdb` is not there", "PostgreSQL cannot start"] {
+            let id = ResourceId::new("volume", message);
+            let outcome = Outcome::Failed(Error::failed(message));
+            health.event("down", &Event::Checked { id, outcome, mark: None });
+        }
         let error = Error::new(Kind::Unreachable, "cannot reach `gone`").because("no route");
         health.failed("gone", error);
         assert_eq!(
@@ -192,14 +219,18 @@ mod tests {
             "\
 SERVER  STATE        PENDING  DRIFT  OWED  LAST RUN
 cut     cut          0        0      0     2023-11-14 22:13 UTC by ana@laptop, 0123456789, cut
+down    failed       1        0      0     never
 drift   drift        2        1      1     2023-11-14 22:13 UTC by ana@laptop, 0123456789, done; reboot needed
 fine    ok           0        0      0     2023-11-14 22:13 UTC by ana@laptop, 0123456789, done
 gone    unreachable  ?        ?      ?     ?
 new     ok           0        0      0     never
+down: the device `/dev/sdb` is not there
+down: PostgreSQL cannot start
+down: `nginx` does not run
 gone: cannot reach `gone`
 "
         );
-        assert_eq!(health.exit_code(), ExitCode::Unreachable);
+        assert_eq!(health.exit_code(), ExitCode::Failed);
         let markdown = health.render(Format::Markdown);
         let lines: Vec<&str> = markdown.lines().take(3).collect();
         assert_eq!(
@@ -210,14 +241,15 @@ gone: cannot reach `gone`
                 "| cut | cut | 0 | 0 | 0 | 2023-11-14 22:13 UTC by ana@laptop, 0123456789, cut |",
             ]
         );
-        assert!(markdown.ends_with("| never |\n\ngone: cannot reach `gone`\n"), "{markdown}");
+        assert!(markdown.ends_with("does not run\n\ngone: cannot reach `gone`\n"), "{markdown}");
         let json = health.render(Format::Json);
         let lines: Vec<Value> =
             json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 6);
-        assert_eq!(lines[1]["state"], "drift");
-        assert_eq!(lines[1]["pending"], 2);
-        assert_eq!(lines[3]["error"]["message"], "cannot reach `gone`");
-        assert_eq!(lines[5], json!({"event": "end", "exit_code": 4}));
+        assert_eq!(lines.len(), 7);
+        assert_eq!(lines[1]["complaints"][1], "PostgreSQL cannot start");
+        assert_eq!(lines[2]["state"], "drift");
+        assert_eq!(lines[2]["pending"], 2);
+        assert_eq!(lines[4]["error"]["message"], "cannot reach `gone`");
+        assert_eq!(lines[6], json!({"event": "end", "exit_code": 3}));
     }
 }

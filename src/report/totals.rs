@@ -6,7 +6,7 @@ use crate::error::{Error, Kind};
 use crate::events::{Event, Mark, Memory, Outcome, ServiceAction};
 use crate::exit_code::ExitCode;
 use crate::manifest::ResourceId;
-use crate::resources::Change;
+use crate::resources::{Change, FieldChange};
 
 /// What was found or done on one server.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Totals {
     pub(super) is_reboot_new: bool,
     /// Services that the plan would reload or restart.
     pub(super) due: BTreeMap<ResourceId, ServiceAction>,
+    /// Services that should run and do not.
+    pub(super) down: Vec<ResourceId>,
     /// Whether an apply began.
     pub(super) is_applying: bool,
     /// What failed; `None` stands for the server itself.
@@ -110,6 +112,9 @@ impl Totals {
                 let is_drift = matches!(mark, Some(Mark::Drift | Mark::AlsoDrift));
                 self.plan.drifted += usize::from(is_drift);
                 self.note_failure(id, outcome);
+                if is_down(id, outcome) {
+                    self.down.push(id.clone());
+                }
             }
             Event::ServiceDue { id, action } => {
                 self.due.insert(id.clone(), *action);
@@ -194,4 +199,13 @@ impl Totals {
         };
         failed.fold(pending, ExitCode::merge)
     }
+}
+
+/// Whether this is a service that should run and does not.
+fn is_down(id: &ResourceId, outcome: &Outcome) -> bool {
+    let Outcome::Changed(Change::Update(fields)) = outcome else { return false };
+    let is_down = |field: &FieldChange| {
+        field.field == "running" && field.desired == true.into() && !field.only_waits()
+    };
+    id.kind() == "service" && fields.iter().any(is_down)
 }

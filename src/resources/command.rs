@@ -69,8 +69,9 @@ pub struct Command {
     /// Resources after whose change there is work.
     #[serde(default)]
     pub when_changed: Vec<String>,
-    /// A program that succeeds if running would do harm: the resource then fails, in a preview
-    /// too.
+    /// A program that succeeds if running would do harm, and exits with 1 if not: the resource
+    /// fails in the first case, in a preview too. Another exit code says that it could not find
+    /// out, which is no permission either.
     #[serde(default)]
     pub refuse_if: Option<Argv>,
     /// What to say then.
@@ -184,18 +185,24 @@ impl Command {
 
     fn refuse(&self, probe: &dyn Probe) -> Result<()> {
         let Some(argv) = &self.refuse_if else { return Ok(()) };
-        match self.succeeds(argv, probe)? {
-            Some(true) => {}
-            // A guard against harm that cannot be asked is no permission.
-            None if !probe.is_preview_of_more() => {
-                let program = argv.0.first().map_or("", String::as_str);
-                return Err(Error::tool_missing(program));
+        let program = argv.0.join(" ");
+        // A guard against harm that cannot be asked is no permission. What it asks may be brought
+        // by the same run, though: then it is asked again before the command runs.
+        let is_too_early = probe.is_preview_of_more();
+        let because = match probe.query(&Query::guard(self.program(argv))) {
+            Ok(output) if output.success() => format!("`{program}` succeeds"),
+            Ok(output) if output.status == 1 || is_too_early => return Ok(()),
+            Ok(output) => {
+                return Err(Error::failed("cannot find out whether running it would do harm")
+                    .because(format!("`{program}` exited with {}", output.status))
+                    .because(output.tail(5)));
             }
-            Some(false) | None => return Ok(()),
-        }
+            Err(error) if error.kind == Kind::ToolMissing && is_too_early => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let message = self.refuse_message.clone();
-        Err(Error::failed(message.unwrap_or_else(|| "running it would do harm".to_owned()))
-            .because(format!("`{}` succeeds", argv.0.join(" "))))
+        let message = message.unwrap_or_else(|| "running it would do harm".to_owned());
+        Err(Error::failed(message).because(because))
     }
 }
 

@@ -30,6 +30,10 @@ pub struct Directory {
     /// Permission bits.
     #[serde(default = "default_mode")]
     pub mode: Mode,
+    /// Makes it where it is missing, and leaves owner, group and mode alone from then on: for a
+    /// folder that a program takes for itself when it starts.
+    #[serde(default)]
+    pub only_create: bool,
     /// With `state: absent`, removes what it holds as well.
     #[serde(default)]
     pub recursive: bool,
@@ -54,7 +58,13 @@ impl Resource for Directory {
     }
 
     fn desired(&self) -> Option<State> {
-        (!self.state.is_absent()).then(|| {
+        if self.state.is_absent() {
+            return None;
+        }
+        // What is not asked for is not compared.
+        Some(if self.only_create {
+            State::new().with("there", true)
+        } else {
             State::new()
                 .with("owner", self.owner.as_str())
                 .with("group", self.group.as_str())
@@ -78,6 +88,7 @@ impl Resource for Directory {
         }
         Ok(Current::Present(
             State::new()
+                .with("there", true)
                 .with("owner", stat.owner)
                 .with("group", stat.group)
                 .with("mode", Mode(stat.mode).to_string()),

@@ -7,7 +7,7 @@ use super::fields::{AbsolutePath, Presence};
 use super::fstab::{self, Entry};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
-use super::query::Command;
+use super::query::{Command, Query};
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
@@ -85,6 +85,13 @@ impl Swap {
         run_checked(system, &Command::new(["mkswap", path])).map(drop)
     }
 
+    /// Whether `mkswap` has been over it. A run that was cut right before leaves a file of the right
+    /// size that no kernel takes.
+    fn is_formatted(&self, probe: &dyn Probe) -> Result<bool> {
+        let found = probe.query(&Query::blkid(self.path.as_str()))?;
+        Ok(String::from_utf8_lossy(&found.stdout).lines().any(|line| line == "TYPE=swap"))
+    }
+
     fn activate(&self, system: &mut dyn System) -> Result<()> {
         let command = Command::new(["swapon", "--", self.path.as_str()]);
         run_checked(system, &command).map(drop).map_err(|error| {
@@ -95,7 +102,9 @@ impl Swap {
     }
 
     fn hold(&self, change: &Change, size: Size, system: &mut dyn System) -> Result<()> {
-        if change.sets("size") {
+        let is_unfinished =
+            !change.sets("size") && change.sets("active") && !self.is_formatted(system)?;
+        if change.sets("size") || is_unfinished {
             self.deactivate(system)?;
             if let Err(error) = self.make(size, system) {
                 // Half a file would only take space.

@@ -12,13 +12,25 @@ const PROJECT_LABEL: &str = "com.docker.compose.project";
 /// bring a plug-in of `docker`.
 const PROGRAM: &str = "/usr/bin/docker-compose";
 
+/// The state of a container that runs, and whose own check (`HEALTHCHECK` of its image, or of the
+/// Compose file) says that it does not do its work.
+pub(super) const UNHEALTHY: &str = "unhealthy";
+
+/// Where Docker keeps volumes.
+const VOLUMES: &str = "/var/lib/docker/volumes";
+
+/// How long a container may take to end its work in hand before it is killed.
+const STOP_SECONDS: &str = "60";
+
 /// One container of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Container {
     /// The service that it is of.
     pub(super) service: String,
-    /// `running`, `exited`, `restarting` …
+    /// `running`, `exited`, `restarting` …; [`UNHEALTHY`] if it runs and its own check fails.
     pub(super) state: String,
+    /// Whether its own check has not come to a result yet.
+    pub(super) is_starting: bool,
     /// Its image as the Compose file names it; an id if that name means another image by now.
     pub(super) image: String,
     /// What Compose notes of the configuration that it was made from.
@@ -51,14 +63,21 @@ impl Compose {
 /// The containers of a project, whether they run or not.
 pub(super) fn containers(project: &str, probe: &dyn Probe) -> Result<Vec<Container>> {
     let format = "{{.Label \"com.docker.compose.service\"}}\t{{.State}}\t{{.Image}}\t\
-                  {{.Label \"com.docker.compose.config-hash\"}}";
+                  {{.Label \"com.docker.compose.config-hash\"}}\t{{.Status}}";
     let filter = format!("label={PROJECT_LABEL}={project}");
     let arguments = ["container", "ls", "--all", "--no-trunc", "--filter", &filter];
     let listing = ask(&[&arguments[..], &["--format", format]].concat(), probe)?;
     let containers = listing.lines().filter_map(|line| {
         let mut parts = line.split('\t').map(str::to_owned);
         let mut next = || parts.next();
-        Some(Container { service: next()?, state: next()?, image: next()?, label: next()? })
+        let (service, mut state, image, label) = (next()?, next()?, next()?, next()?);
+        // A text for people, and the one place where a list tells of the health.
+        let status = next().unwrap_or_default();
+        if status.ends_with("(unhealthy)") {
+            UNHEALTHY.clone_into(&mut state);
+        }
+        let is_starting = status.ends_with("(health: starting)");
+        Some(Container { service, state, is_starting, image, label })
     });
     Ok(containers.collect())
 }
@@ -73,14 +92,34 @@ pub(in crate::resources) fn volumes(
     if let Some(filter) = &filter {
         arguments.extend(["--filter", filter]);
     }
-    Ok(ask(&arguments, probe)?.lines().map(|name| format!("the volume `{name}`")).collect())
+    let names: Vec<String> = match ask(&arguments, probe) {
+        Ok(listing) => listing.lines().map(str::to_owned).collect(),
+        // What stays has to be named all the more when nobody can be asked.
+        Err(_) => on_disk(project, probe)?,
+    };
+    Ok(names.into_iter().map(|name| format!("the volume `{name}`")).collect())
+}
+
+/// The volumes by their folders. Compose puts the name of the project before theirs.
+fn on_disk(project: Option<&str>, probe: &dyn Probe) -> Result<Vec<String>> {
+    let prefix = project.map(|project| format!("{project}_")).unwrap_or_default();
+    let mut found = Vec::new();
+    for name in probe.list(VOLUMES)?.unwrap_or_default() {
+        if name.starts_with(&prefix) && probe.exists(&format!("{VOLUMES}/{name}/_data"))? {
+            found.push(name);
+        }
+    }
+    Ok(found)
 }
 
 /// Removes the containers and networks of a project, or of all; its volumes stay.
 pub(in crate::resources) fn remove(project: Option<&str>, system: &mut dyn System) -> Result<()> {
     let filter = project.map(|project| format!("--filter=label={PROJECT_LABEL}={project}"));
+    let containers = &["container", "ls", "--all", "--quiet"][..];
     for (list, away) in [
-        (&["container", "ls", "--all", "--quiet"][..], &["container", "rm", "--force"][..]),
+        // Removing alone would kill them, with a mail or a row half written.
+        (containers, &["container", "stop", "-t", STOP_SECONDS][..]),
+        (containers, &["container", "rm", "--force"]),
         (&["network", "ls", "--quiet", "--filter=type=custom"], &["network", "rm"]),
     ] {
         let ids = ask(&list.iter().copied().chain(filter.as_deref()).collect::<Vec<_>>(), system)?;

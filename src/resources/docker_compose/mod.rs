@@ -1,6 +1,7 @@
 //! `docker_compose`: the services of a Compose file, each as the file says.
 
 pub(super) mod engine;
+mod health;
 mod record;
 mod services;
 
@@ -29,7 +30,8 @@ use services::Service;
 /// infra compares by itself what each service was made from: its part of the file, its env files
 /// and its image. So a preview pulls nothing and builds nothing, and only services whose own part
 /// changed are made anew. A missing image is pulled when the change is applied; to update one,
-/// change its tag.
+/// change its tag. A service whose own health check fails is not as it should be: it is restarted,
+/// and an apply waits until all are healthy.
 ///
 /// Secrets belong into an env file, which is a `file` of its own. `extends`, `include` and services
 /// with `profiles` are not supported.
@@ -54,6 +56,10 @@ pub struct DockerCompose {
     /// Ended, and counted as failed, if images and services take longer than this many seconds.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: u32,
+    /// For how long services whose image or Compose file has a health check are waited for after a
+    /// change, until they are healthy; 0 does not wait.
+    #[serde(default = "default_healthy_within")]
+    pub healthy_within_seconds: u32,
     /// Whether they should be there; with `absent` the containers and networks go, the volumes
     /// stay.
     #[serde(default)]
@@ -66,6 +72,10 @@ pub struct DockerCompose {
 
 fn default_timeout() -> u32 {
     1800
+}
+
+fn default_healthy_within() -> u32 {
+    300
 }
 
 /// What a service is, if all is well.
@@ -177,7 +187,9 @@ impl DockerCompose {
             return Err(error.context(format!("cannot bring up the services of `{}`", self.path)));
         }
         let containers = engine::containers(self.project(), system)?;
-        Record::of(&self.services, &containers, system)?.write(self.project(), system)
+        Record::of(&self.services, &containers, system)?.write(self.project(), system)?;
+        health::restart_the_ill(&compose, self.path.as_str(), &containers, system)?;
+        health::wait(self.project(), self.healthy_within_seconds, system)
     }
 }
 

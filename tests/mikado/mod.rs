@@ -14,8 +14,9 @@ use crate::rufus::lines;
 use crate::support::LabServer;
 use crate::support::lab_server::text;
 
+mod accounts;
+
 const COMPOSE: &str = "docker_compose:/mailu/docker-compose.yml";
-const ACCOUNTS: &str = "command:accounts and aliases of Mailu";
 
 #[test]
 fn mail_from_bare_on_debian_12() {
@@ -25,6 +26,35 @@ fn mail_from_bare_on_debian_12() {
 #[test]
 fn mail_from_bare_on_debian_13() {
     serves("debian-13");
+}
+
+/// Before anything is made of them, and without showing them.
+#[test]
+fn what_mailu_cannot_hold_is_refused() {
+    for (set, message) in [
+        (
+            "admin_password=\"hunter'2\"",
+            "`admin_password` is empty or holds a quote, a backslash, ",
+        ),
+        (
+            "admin_password=\"hunter $2\"",
+            "`admin_password` is empty or holds a quote, a backslash, ",
+        ),
+        ("secret_key=\"hunter-hunter-16\"", "`secret_key` has to be 16 letters and digits"),
+        ("env={ RELAYHOST: 'hunter #2' }", "a value of `env` holds a quote, a backslash, "),
+        ("env={ RELAYHOST: \"hunter\\n2\" }", "a value of `env` holds a quote, a backslash, "),
+        ("bind=['[::]']", "`bind` holds an address of IPv6, or none at all: "),
+        ("needs_swap=true", "Mailu wants 1 GB of swap"),
+    ] {
+        let mut infra = std::process::Command::new(assert_cmd::cargo::cargo_bin("infra"));
+        let set = format!("mailu.{set}");
+        infra.current_dir(env!("CARGO_MANIFEST_DIR"));
+        let done = infra.args(["render", "mikado", "--lab", "--set", &set]).output().unwrap();
+        let said = text(&done.stdout) + &text(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{set}: {said}");
+        assert!(said.contains(message), "{set}: {said}");
+        assert!(!said.contains("hunter"), "{set}: {said}");
+    }
 }
 
 fn serves(os: &str) {
@@ -37,10 +67,16 @@ fn serves(os: &str) {
     assert_eq!(containers(&mikado).len(), 9);
     assert_eq!(mikado.shell("cd /mailu && mailu compose config --quiet && echo fine"), "fine");
     assert_eq!(mikado.shell("cat /mailu/data/imports | wc -l"), "1");
-    assert!(mikado.shell("mailu dns").contains("MX 10 mail.flus.fr."), "the records are printed");
+    // The programs have taken their folders for themselves, and keep them.
+    assert_eq!(
+        mikado.shell("stat -c %u:%a /mailu/data /mailu/mail").replace('\n', " "),
+        "1500:750 1500:750"
+    );
+    prints_the_records(&mikado);
 
     recreates_those_who_read_it(&mikado);
-    imports_an_account_once(&mikado);
+    accounts::import(&mikado);
+    restarts_what_is_ill(&mikado);
     says_that_docker_is_stopped(&mikado);
     refuses_what_compose_refuses(&mikado);
     if os == "debian-13" {
@@ -78,21 +114,40 @@ fn recreates_those_who_read_it(mikado: &LabServer) {
     assert_eq!(code, 0, "{said}");
 }
 
-fn imports_an_account_once(mikado: &LabServer) {
-    let set = ["--set", "mailu.accounts.\"new@flus.fr\"={password_hash: \"{BLF-CRYPT}$2y$x\"}"];
-    let plan = text(&mikado.infra(&[&["diff", "mikado", "--lab"], &set[..]].concat()).stdout);
-    // What Mailu's own dry run says.
-    assert!(plan.contains(&format!("~ {ACCOUNTS}  change")), "{plan}");
-    assert!(plan.contains("done: Changes: new@flus.fr"), "{plan}");
+/// What the DNS needs, signatures included.
+fn prints_the_records(mikado: &LabServer) {
+    let records = mikado.shell("mailu dns");
+    let address = mikado.address();
+    for record in [
+        &format!("mail.flus.fr. 600 IN A {address}"),
+        "in-addr.arpa. 600 IN PTR mail.flus.fr.",
+        "flus.fr. 600 IN MX 10 mail.flus.fr.",
+        "flus.io. 600 IN TXT \"v=spf1 mx a:mail.flus.fr ~all\"",
+        "dkim._domainkey.flus.fr. 600 IN TXT \"v=DKIM1;",
+        "dkim._domainkey.flus.io. 600 IN TXT \"v=DKIM1;",
+        "_dmarc.flus.fr. 600 IN TXT \"v=DMARC1;",
+    ] {
+        assert!(records.contains(record), "{record}:\n{records}");
+    }
+}
+
+/// A container that runs and does not do its work: Docker's proxy still accepts connections.
+fn restarts_what_is_ill(mikado: &LabServer) {
     let before = containers(mikado);
-    let (code, said) = mikado.apply(&set);
+    let id = before["front"].split(' ').next().unwrap();
+    mikado.shell(&format!(
+        "kill $(docker top {id} -o pid,cmd | awk '/httpd/ {{ print $1 }}'); \
+         for second in $(seq 30); do docker ps | grep '(unhealthy)' && break; sleep 1; done"
+    ));
+    let plan = text(&mikado.infra(&["diff", "mikado", "--lab"]).stdout);
+    assert!(plan.contains("front: unhealthy → running"), "{plan}");
+    let (code, said) = mikado.apply(&[]);
     assert_eq!(code, 0, "{said}");
-    assert_eq!(lines(&said, "  changed"), [format!("mikado  {ACCOUNTS}  changed")], "{said}");
-    let (code, said) = mikado.apply(&set);
-    assert_eq!((code, lines(&said, "  changed").len()), (0, 0), "{said}");
-    assert_eq!(mikado.shell("tail -n 1 /mailu/data/imports").trim(), "new@flus.fr");
-    assert_eq!(mikado.shell("cat /mailu/data/imports | wc -l"), "2");
-    assert_eq!(containers(mikado), before);
+    let after = containers(mikado);
+    let is_other = |(name, id): &(&String, &String)| before.get(*name) != Some(*id);
+    assert!(after.iter().filter(is_other).all(|(name, _)| name == "front"), "{after:?}");
+    let plan = mikado.infra(&["diff", "mikado", "--lab"]);
+    assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stdout));
 }
 
 fn says_that_docker_is_stopped(mikado: &LabServer) {
@@ -113,11 +168,17 @@ fn says_that_docker_is_stopped(mikado: &LabServer) {
 fn refuses_what_compose_refuses(mikado: &LabServer) {
     let before = containers(mikado);
     let file = mikado.shell("sha256sum /mailu/docker-compose.yml");
-    let (code, said) = mikado.apply(&["--set", "mailu.bind=[nonsense]"]);
+    let set = ["mailu.bind=[nonsense]", "mailu.check_ports=false", "mailu.check_page=false"];
+    let set = set.map(|value| ["--set", value]).concat();
+    let (code, said) = mikado.apply(&set);
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("Compose refuses `/mailu/docker-compose.yml`"), "{said}");
     assert_eq!(containers(mikado), before);
     assert_eq!(mikado.shell("sha256sum /mailu/docker-compose.yml"), file);
+    // The files before it had the same nonsense in them.
+    let (code, said) = mikado.apply(&[]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(containers(mikado), before);
     let plan = mikado.infra(&["diff", "mikado", "--lab"]);
     assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stdout));
 }
@@ -125,12 +186,22 @@ fn refuses_what_compose_refuses(mikado: &LabServer) {
 /// From Debian's packages to Docker's and back. The archive is a stand-in: Debian's own packages
 /// under the names of Docker's.
 fn takes_dockers_own_packages(mikado: &LabServer) {
-    let key = mikado.shell(include_str!("mikado/archive.sh"));
+    let key = mikado.shell(include_str!("archive.sh"));
     assert!(key.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"), "{key}");
     mikado.shell("docker volume create precious");
     let key = format!("docker.archive_key={}", serde_json::to_string(&key).unwrap());
     let more = ["docker.packages_of=docker", "docker.archive=file:/srv/archive", &key];
     let more = more.map(|value| ["--set", value]).concat();
+    // Nothing goes before it is sure that the others can be had.
+    let before = containers(mikado);
+    let preference = "/etc/apt/preferences.d/none";
+    let none = "Package: docker-ce\\nPin: release *\\nPin-Priority: -1\\n";
+    mikado.shell(&format!("printf '{none}' > {preference}"));
+    let (code, said) = mikado.apply(&more);
+    assert_eq!(code, 3, "{said}");
+    assert_eq!(containers(mikado), before);
+    assert!(said.contains("docker-ce"), "{said}");
+    mikado.shell(&format!("rm {preference}"));
     let installed = "dpkg-query -W -f '${db:Status-Abbrev}${Package}\\n' | grep ^ii | cut -c4- | \
                      grep -E '^(docker|containerd)'; docker volume ls --quiet | grep precious";
     let plan = text(&mikado.infra(&[&["diff", "mikado", "--lab"], &more[..]].concat()).stdout);
@@ -152,7 +223,7 @@ fn takes_dockers_own_packages(mikado: &LabServer) {
 /// Without the roles the engine and its networks go; volumes and mail stay and are named.
 fn goes(mikado: &LabServer) {
     mikado.shell("docker volume create precious");
-    mikado.shell("echo mail > /mailu/mail/one");
+    mikado.shell("echo mail > /mailu/mail/one; rm -f /mailu/mail/ended");
     let project =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mikado-{}", mikado.address()));
     // It may be there from an earlier run.
@@ -169,9 +240,17 @@ fn goes(mikado: &LabServer) {
     assert_eq!(code, 2, "{said}");
     let warning = "`docker.io` is installed, and its inventory expects that it is not";
     assert!(said.contains(warning), "{said}");
-    assert!(said.contains("`docker_engine:host` goes and leaves the volume `precious`"), "{said}");
+    let volume = "`docker_engine:host` goes and leaves the volume `precious`";
+    assert!(said.contains(volume), "{said}");
+    // Nobody can be asked, and it is named all the same.
+    mikado.shell("systemctl stop docker.socket docker.service");
+    let (_, said) = run(&["diff", "mikado", "--lab"]);
+    assert!(said.contains(volume), "{said}");
+    mikado.shell("systemctl start docker.socket docker.service");
     let (code, said) = run(&["apply", "mikado", "--lab", "--yes"]);
     assert_eq!(code, 0, "{said}");
+    // Nothing was killed in the middle of its work.
+    assert_eq!(mikado.shell("cat /mailu/mail/ended"), "in peace");
     let left = "ls /sys/class/net | grep -E '^(docker|br-)'; command -v dockerd docker-compose; \
                 iptables-save 2>/dev/null | grep -i docker";
     assert_eq!(mikado.shell(left), "");
