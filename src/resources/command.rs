@@ -94,8 +94,9 @@ pub struct DryRun {
     pub tells_no_secrets: bool,
 }
 
-/// How much of what a dry run says is shown.
-const MOST_SHOWN: usize = 400;
+/// How much of what a dry run says is kept, in characters. Less of it is shown: it is cut once the
+/// secrets in it are masked, since nobody finds half a secret.
+const MOST_KEPT: usize = 16 * 1024;
 
 fn default_timeout() -> u32 {
     query::Command::DEFAULT_TIMEOUT_SECONDS
@@ -167,8 +168,15 @@ impl Command {
         }
         let lines: Vec<&str> =
             said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let shown: String = lines.join("; ").chars().take(MOST_SHOWN).collect();
-        Ok((!said.contains(&dry_run.nothing)).then_some(shown))
+        let (mut kept, mut length) = (Vec::new(), 0);
+        for line in lines {
+            length += line.chars().count();
+            if length > MOST_KEPT {
+                break;
+            }
+            kept.push(line);
+        }
+        Ok((!said.contains(&dry_run.nothing)).then_some(kept.join("; ")))
     }
 
     fn stamp_content(&self) -> String {

@@ -43,6 +43,21 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Keeps the memory of this process, where secrets are, out of core dumps and away from other
+/// processes of the same user. Where the kernel refuses, the program works all the same.
+pub fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit};
+    // The upper limit stays: programs that are started may choose for themselves.
+    let maximum = rustix::process::getrlimit(Resource::Core).maximum;
+    let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
+    // A dump that is piped into a program knows no limit.
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// The variable of the environment that may hold an identity. No program that is started has any
+/// use for it: the connection of ssh lives on long after the run, and would keep it.
+pub const IDENTITY_VARIABLE: &str = "INFRA_IDENTITY";
+
 /// Masks every known secret in a text: for errors and output that come from a server.
 #[derive(Clone, Debug, Default)]
 pub struct Scrubber {
@@ -61,7 +76,7 @@ struct Needle {
 impl Scrubber {
     /// Shorter values occur by accident in any text; masking them would hide nothing and
     /// make the output unreadable.
-    const SHORTEST: usize = 4;
+    pub const SHORTEST: usize = 4;
 
     /// A scrubber of `secrets` and of each of their lines, as they are and in the forms that
     /// programs print them in: quoted, escaped, encoded.
