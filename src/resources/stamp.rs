@@ -35,7 +35,9 @@ pub(super) fn is_of(stamp: &[u8], hash: &str, kept: &[&str]) -> bool {
     }
     match lines.next() {
         None => true,
-        Some(known) => salt_of(known).is_some_and(|salt| !kept.is_empty() && line(kept, &salt) == known),
+        Some(known) => {
+            salt_of(known).is_some_and(|salt| !kept.is_empty() && line(kept, &salt) == known)
+        }
     }
 }
 
