@@ -10,6 +10,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 /// Characters of base64 that a shorter secret cannot be told by.
 const SHORTEST_CORE: usize = 6;
 
+/// Letters and digits in a row that are in no text by accident.
+const SHORTEST_RUN: usize = 12;
+
 /// After how many characters `base64` and PEM break their lines.
 const LINE_LENGTHS: [usize; 2] = [76, 64];
 
@@ -42,6 +45,10 @@ pub(super) fn escaped(value: &str) -> BTreeSet<String> {
     }
     let hex: String = value.bytes().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     forms.extend([hex.to_uppercase(), hex]);
+    // Nearly every way of escaping leaves letters and digits alone: so much of them in a row is
+    // found in all that are not here.
+    let runs = value.split(|c: char| !c.is_ascii_alphanumeric());
+    forms.extend(runs.filter(|run| run.len() >= SHORTEST_RUN).map(str::to_owned));
     forms.remove(value);
     forms
 }

@@ -229,6 +229,8 @@ mod tests {
         ] {
             assert_eq!(scrubber.scrub(&format!("<{form}>")), "<(secret)>", "{form}");
         }
+        let scrubber = Scrubber::new(&[Secret::new("a+0123456789ab/c")]);
+        assert_eq!(scrubber.scrub("<a^+0123456789ab^/c>"), "<a^+(secret)^/c>");
         assert_eq!(Scrubber::literal(&[Secret::new("a\"bcd")]).scrub("a\\\"bcd"), "a\\\"bcd");
     }
 }
