@@ -145,7 +145,7 @@ fn other_forms_of_a_secret_show_nowhere() {
     assert!((done + &said).contains("command:prints"), "the command fails on purpose");
     assert_eq!(code, 3);
     let base64 = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
-    let hex: String = AWKWARD.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = AWKWARD.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let json = AWKWARD.replace('\\', "\\\\").replace('"', "\\\"");
     let forms = [AWKWARD, &json, "a%22%5c%27%25+z9", &base64(AWKWARD), &hex]
         .map(str::to_owned)
