@@ -28,7 +28,7 @@ const SOURCES: &[&str] = &[
     "src/lib.rs",
     "src/manifest.rs",
     "src/resources",
-    "src/secret.rs",
+    "src/secret",
     "src/wire.rs",
 ];
 

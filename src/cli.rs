@@ -31,8 +31,8 @@ struct GlobalArgs {
     /// The folder that holds `inventory/` [default: the nearest one above this folder].
     #[arg(long, global = true, value_name = "FOLDER", env = "INFRA_PROJECT")]
     project: Option<PathBuf>,
-    /// The identity that opens secrets [default: `~/.config/infra/identity.txt`, then
-    /// `~/.ssh/id_ed25519`]. `INFRA_IDENTITY` may hold the identity itself.
+    /// The identity that opens secrets [default: `~/.config/infra/identity.txt`,
+    /// `~/.ssh/id_ed25519` and `~/.ssh/id_rsa`]. `INFRA_IDENTITY` may hold the identity itself.
     #[arg(long, global = true, value_name = "FILE", env = "INFRA_IDENTITY_FILE")]
     identity: Option<PathBuf>,
     /// How results are written: text for people, one JSON object a line, or (`diff`, `status`) a
@@ -123,8 +123,11 @@ fn identity_source(file: Option<PathBuf>) -> IdentitySource {
     IdentitySource {
         file,
         text: std::env::var("INFRA_IDENTITY").ok().filter(|text| !text.is_empty()),
-        usual: vec![home.join(".config/infra/identity.txt"), home.join(".ssh/id_ed25519")],
+        usual: [".config/infra/identity.txt", ".ssh/id_ed25519", ".ssh/id_rsa"]
+            .map(|file| home.join(file))
+            .to_vec(),
         ask: Some(ask),
+        ..IdentitySource::default()
     }
 }
 

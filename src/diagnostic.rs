@@ -110,6 +110,11 @@ impl Diagnostic {
         Self { message: message.into(), places: Vec::new(), causes: Vec::new(), hint: None }
     }
 
+    /// The same mistake, at a place.
+    pub fn placed(self, span: &Span) -> Self {
+        Self { places: Self::at(span, "").places, ..self }
+    }
+
     /// Says something beside the mark of the mistake itself.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         if let Some(place) = self.places.first_mut() {

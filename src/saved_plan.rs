@@ -18,7 +18,7 @@ use crate::transport::agent::AGENTS;
 use crate::wire::RunOptions;
 
 /// Grows when the text changes its form.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// How many differences of a server are told.
 const MOST_DIFFERENCES: usize = 5;
@@ -88,7 +88,9 @@ impl SavedPlan {
             Error::failed("cannot write the plan down").because(error)
         };
         let head = serde_json::to_string(&self.header).map_err(|error| failed(&error))?;
-        let body = postcard::to_stdvec(&(&self.options, &self.servers));
+        let untraceable: Vec<Vec<bool>> =
+            self.servers.iter().map(|server| untraceable(&server.manifest)).collect();
+        let body = postcard::to_stdvec(&(&self.options, &self.servers, untraceable));
         let body = Zeroizing::new(body.map_err(|error| failed(&error))?);
         let mut text = Zeroizing::new(head);
         text.push('\n');
@@ -110,9 +112,21 @@ impl SavedPlan {
                 .hint("apply it with that build, or make it again with this one"));
         }
         let body = STANDARD.decode(&body[1..]).map(Zeroizing::new).map_err(|_| no_plan(path))?;
-        let (options, servers) = postcard::from_bytes(&body).map_err(|_| no_plan(path))?;
+        let (options, mut servers, untraceable): (RunOptions, Vec<SavedServer>, Vec<Vec<bool>>) =
+            postcard::from_bytes(&body).map_err(|_| no_plan(path))?;
+        for (server, untraceable) in servers.iter_mut().zip(untraceable) {
+            for (resource, yes) in server.manifest.resources.iter_mut().zip(untraceable) {
+                resource.is_untraceable = yes;
+            }
+        }
         Ok(Self { header, options, servers })
     }
+}
+
+/// Of each resource, whether its texts are hidden whole. A manifest leaves it out, because servers
+/// have no use for it; who applies a plan has to hide what who made it hid.
+fn untraceable(manifest: &Manifest) -> Vec<bool> {
+    manifest.resources.iter().map(|resource| resource.is_untraceable).collect()
 }
 
 /// The error for a file that is something else.
@@ -234,8 +248,8 @@ mod tests {
     use super::*;
     use crate::error::Kind;
     use crate::events::Memory;
-    use crate::manifest::Expect;
-    use crate::resources::Change;
+    use crate::manifest::{Expect, Resource};
+    use crate::resources::{Change, Spec};
 
     fn plan() -> SavedPlan {
         let mut seen = Seen::default();
@@ -246,11 +260,28 @@ mod tests {
         let manifest = Manifest {
             server: "rufus".to_owned(),
             expect: Expect::default(),
-            resources: Vec::new(),
+            resources: vec![hidden()],
             secrets: BTreeMap::new(),
         };
         let options = RunOptions { who: "ana@laptop".to_owned(), ..RunOptions::default() };
         SavedPlan::new(options, vec![SavedServer { manifest, seen }], 7, false)
+    }
+
+    /// A resource whose texts are not to be shown.
+    fn hidden() -> Resource {
+        let command = r#"{ "name": "a", "run": ["a"], "unless": ["b"] }"#;
+        Resource {
+            id: ResourceId::new("command", "a"),
+            role: "demo".to_owned(),
+            place: "roles/demo/role.yaml:1".to_owned(),
+            spec: Spec::Command(serde_json::from_str(command).unwrap()),
+            requires: Vec::new(),
+            reload: Vec::new(),
+            restart: Vec::new(),
+            guard: None,
+            secrets: vec!["smtp.password".to_owned()],
+            is_untraceable: true,
+        }
     }
 
     #[test]

@@ -75,6 +75,7 @@ smtp:
 keys:
   - one
   - two
+empty: \"\"
 ";
 
 const INLINE: &str = "\
@@ -104,8 +105,8 @@ fn every_format_gives_its_secrets() {
         ("vault-1.1.yml", whole, "3 secrets", ""),
         ("vault-1.2.yml", "dev:\n  token: from-dev\n", "1 secret", ""),
         ("inline.yml", INLINE, "6 secrets", "2 values were"),
-        ("sops.yaml", SOPS, "6 secrets", "5 values were"),
-        ("sops-mac-only.yaml", SOPS, "6 secrets", "5 values were"),
+        ("sops.yaml", SOPS, "7 secrets", "4 values were"),
+        ("sops-mac-only.yaml", SOPS, "7 secrets", "4 values were"),
     ];
     for (file, text, count, plain) in cases {
         let project = Project::new();
@@ -120,6 +121,26 @@ fn every_format_gives_its_secrets() {
         assert_eq!(project.show(), text, "{file}");
         project.holds_no_plaintext(text);
     }
+}
+
+#[test]
+fn a_file_outside_the_folder_is_no_target() {
+    let project = Project::new();
+    let (code, _, error) = project.import(&["old/vault-1.1.yml", "--into", "../outside"]);
+    assert_eq!(
+        error,
+        "error: `../outside` cannot be the name of a file of secrets\n\
+         hint: write `all`, the name of a group or the name of a server\n"
+    );
+    assert_eq!(code, 1);
+    assert!(!project.0.path().join("outside.yaml.age").exists());
+    let (code, _, error) = project.import(&["old/sops.yaml", "--key", "tls"]);
+    assert_eq!(
+        error,
+        "error: cannot import `old/sops.yaml`\n\
+         caused by: it holds values with names of their own\nhint: leave `--key` out\n"
+    );
+    assert_eq!(code, 1);
 }
 
 #[test]

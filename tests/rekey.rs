@@ -196,9 +196,48 @@ fn groups_give_files_to_their_members() {
     let readers = |file: &str| -> Vec<String> {
         recipients.of_file(file).iter().map(|reader| reader.name.clone()).collect()
     };
-    assert_eq!(readers("a"), ["bob"]);
+    assert_eq!(readers("a"), ["ada", "bob"]);
     assert_eq!(readers("db"), ["ada", "bob"]);
-    assert_eq!(readers("all"), Vec::<String>::new());
+    assert_eq!(readers("all"), ["ada"]);
+    assert_eq!(readers("lab"), Vec::<String>::new());
+    // A group takes nothing away, and may give the lab's file.
+    let text = text.replace("[web, db]", "[lab]");
+    let recipients =
+        Recipients::parse(&infra::diagnostic::Source::new("recipients.yaml", text)).unwrap();
+    let count = |file: &str| recipients.of_file(file).len();
+    assert_eq!((count("lab"), count("all"), count("db")), (2, 1, 1));
+}
+
+/// Nobody locks themselves out by a mistake in the list.
+#[test]
+fn whoever_rekeys_keeps_access() {
+    let project = Project::new(&["all", "web"]);
+    project.recipients("recipients:\n  ada: { key: ADA, files: [web] }\n  bob: { key: BOB }\n");
+    let before = fs::read(project.secrets("ada").file("all")).unwrap();
+    let (code, _, error) = project.infra("ada", &["secrets", "rekey"]);
+    assert_eq!(
+        error,
+        "error: you could not open `secrets/all.yaml.age` any more\n\
+         caused by: `secrets/recipients.yaml` does not let your identity read it\n\
+         hint: add yourself there, or use `--give-up-access`; nothing was changed\n"
+    );
+    assert_eq!(code, 1);
+    assert_eq!(fs::read(project.secrets("ada").file("all")).unwrap(), before);
+    assert_eq!(project.infra("ada", &["secrets", "rekey", "--give-up-access"]).0, 0);
+    assert_eq!(project.bobs(), ["all", "web"]);
+    assert!(project.secrets("ada").open("all").is_err());
+}
+
+/// An edit that was set aside is its author's until it is dealt with.
+#[test]
+fn an_edit_that_was_set_aside_blocks_nothing() {
+    let project = Project::new(&["all"]);
+    project.secrets("ada").set_aside("all", "name: edited\n").unwrap();
+    project.ada_alone();
+    assert_eq!(project.infra("ada", &["secrets", "rekey"]).0, 0);
+    assert_eq!(project.infra("ada", &["check"]).0, 0);
+    let (code, out, error) = project.infra("ada", &["secrets", "list"]);
+    assert_eq!((code, out.as_str(), error.as_str()), (0, "all  name\n", ""));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    infra::secret::keep_memory_private();
     let reverted = match std::env::args().nth(1).as_deref() {
         Some("revert") => infra::agent::revert(false),
         Some("revert-at-boot") => infra::agent::revert(true),

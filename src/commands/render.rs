@@ -33,7 +33,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
                 let secrets = resource.secrets.iter();
                 let secrets: Vec<_> =
                     secrets.filter_map(|name| manifest.secrets.get(name)).collect();
-                mask(value, &secrets, &scrubber);
+                mask(value, &secrets, &scrubber, resource.is_untraceable);
             }
         }
         let text = match context.output {
@@ -52,17 +52,24 @@ const SHORTEST: usize = 4;
 const PLAIN: &[&str] = &["path", "name", "owner", "group", "mode", "state"];
 
 /// Masks secrets in the fields of a resource. If one of its own `secrets` cannot be found in it,
-/// because it is short or was transformed, every field may hold it and is hidden whole.
-fn mask(resource: &mut serde_json::Value, secrets: &[&Secret], scrubber: &Scrubber) {
+/// because it is short or was transformed, or `is_untraceable` says that one is in it in another
+/// form as well, every field may hold it and is hidden whole.
+fn mask(
+    resource: &mut serde_json::Value,
+    secrets: &[&Secret],
+    scrubber: &Scrubber,
+    is_untraceable: bool,
+) {
     if secrets.is_empty() {
         return;
     }
     let text = resource.to_string();
-    let is_hidden = secrets.iter().any(|secret| {
-        let escaped = serde_json::Value::from(secret.expose()).to_string();
-        let escaped = &escaped[1..escaped.len() - 1];
-        secret.expose().len() < SHORTEST || !text.contains(escaped)
-    });
+    let is_hidden = is_untraceable
+        || secrets.iter().any(|secret| {
+            let escaped = serde_json::Value::from(secret.expose()).to_string();
+            let escaped = &escaped[1..escaped.len() - 1];
+            secret.expose().len() < SHORTEST || !text.contains(escaped)
+        });
     let change = |text: &str| if is_hidden { MASK.to_owned() } else { scrubber.scrub(text) };
     let kinds = resource["spec"].as_object_mut().into_iter().flat_map(|spec| spec.values_mut());
     let fields = kinds.filter_map(serde_json::Value::as_object_mut).flatten();
@@ -86,13 +93,13 @@ fn walk(value: &mut serde_json::Value, change: &dyn Fn(&str) -> String) {
 mod tests {
     use super::*;
 
-    fn masked(secret: &str, content: &str) -> serde_json::Value {
+    fn masked(secret: &str, content: &str, is_untraceable: bool) -> serde_json::Value {
         let mut resource = serde_json::json!({
             "id": "command:a",
             "spec": { "Command": { "name": "a", "env": { "path": content }, "unless": ["true"] } },
         });
         let secret = Secret::new(secret);
-        mask(&mut resource, &[&secret], &Scrubber::new([&secret]));
+        mask(&mut resource, &[&secret], &Scrubber::new([&secret]), is_untraceable);
         resource["spec"]["Command"].take()
     }
 
@@ -101,11 +108,12 @@ mod tests {
         let found = serde_json::json!({
             "name": "a", "env": { "path": "x=(secret)" }, "unless": ["true"],
         });
-        assert_eq!(masked("hunter2", "x=hunter2"), found);
+        assert_eq!(masked("hunter2", "x=hunter2", false), found);
         let hidden = serde_json::json!({
             "name": "a", "env": { "path": "(secret)" }, "unless": ["(secret)"],
         });
-        assert_eq!(masked("hunter2", "x=aHVudGVyMg=="), hidden);
-        assert_eq!(masked("pw", "x=pw"), hidden);
+        assert_eq!(masked("hunter2", "x=aHVudGVyMg==", false), hidden);
+        assert_eq!(masked("pw", "x=pw", false), hidden);
+        assert_eq!(masked("hunter2", "x=hunter2 y=2", true), hidden);
     }
 }

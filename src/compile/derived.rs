@@ -65,8 +65,7 @@ impl Comparison<'_> {
     }
 
     fn texts(&mut self, real: &str, other: &str) {
-        let (real, other) = (self.real.scrub(real), self.other.scrub(other));
-        if real == other {
+        if self.real.scrub(real) == self.other.scrub(other) {
             return;
         }
         if real.lines().count() == other.lines().count() {
@@ -74,14 +73,17 @@ impl Comparison<'_> {
                 self.lines(real, other);
             }
         } else {
-            let same: BTreeSet<&str> = other.lines().collect();
-            for line in real.lines().filter(|line| !same.contains(line)) {
+            let same: BTreeSet<String> = other.lines().map(|line| self.other.scrub(line)).collect();
+            for line in real.lines().filter(|line| !same.contains(&self.real.scrub(line))) {
                 self.keep(line);
             }
         }
     }
 
-    fn lines(&mut self, real: &str, other: &str) {
+    /// Compares two lines without the secrets that are in them as they are. What is kept is text
+    /// of the line itself: whoever masks searches for it beside those secrets.
+    fn lines(&mut self, line: &str, other: &str) {
+        let (real, other) = (self.real.scrub(line), self.other.scrub(other));
         if real == other {
             return;
         }
@@ -89,14 +91,14 @@ impl Comparison<'_> {
             (real.split(is_between).collect(), other.split(is_between).collect());
         if words.len() == others.len() {
             for (word, _) in words.iter().zip(&others).filter(|(word, other)| word != other) {
-                if word.len() < SHORTEST {
-                    self.keep(real);
+                if word.len() < SHORTEST || !line.contains(word) {
+                    self.keep(line);
                 } else {
                     self.keep(word);
                 }
             }
         } else {
-            self.keep(real);
+            self.keep(line);
         }
     }
 
@@ -127,7 +129,8 @@ mod tests {
         };
         let (secret, shadow) = (Secret::new("hunter22"), Secret::new("uhagre77"));
         let mut found = BTreeSet::new();
-        let (real_scrubber, other_scrubber) = (Scrubber::new([&secret]), Scrubber::new([&shadow]));
+        let (real_scrubber, other_scrubber) =
+            (Scrubber::literal([&secret]), Scrubber::literal([&shadow]));
         let mut comparison = Comparison {
             real: &real_scrubber,
             other: &other_scrubber,
@@ -149,5 +152,20 @@ mod tests {
         assert_eq!(found("pin = 4829 x\n", "pin = 9374 x\n"), ["pin = 4829 x"]);
         assert_eq!(found("p=4829\n", "p=9374\n"), ["(untraceable)"]);
         assert_eq!(found("x\nonly with it\n", "x\n"), ["only with it"]);
+    }
+
+    /// A line that also holds a secret as it is: what is kept must be found in the line as it is.
+    #[test]
+    fn beside_a_secret_that_is_there_as_it_is() {
+        assert_eq!(
+            found("u=hunter22 p=22 ret nuh\n", "u=uhagre77 p=77er gahu\n"),
+            ["u=hunter22 p=22 ret nuh"]
+        );
+        assert_eq!(
+            found("db://hunter22@2222/x\n", "db://uhagre77@7777/x\n"),
+            ["db://hunter22@2222/x"]
+        );
+        assert_eq!(found("a=hunter22\nmode hunter22 on\n", "a=uhagre77\n"), ["mode hunter22 on"]);
+        assert_eq!(found("hunter22 aHVudGVyMjI=", "uhagre77 dWhhZ3JlNzc="), ["aHVudGVyMjI"]);
     }
 }

@@ -192,8 +192,8 @@ impl Expansion<'_> {
         let real: Vec<Secret> = used.iter().filter_map(|name| scope.secrets().get(name)).collect();
         let others: Vec<Secret> = real.iter().map(Secrets::other).collect();
         let mut comparison = Comparison {
-            real: &Scrubber::new(&real),
-            other: &Scrubber::new(&others),
+            real: &Scrubber::literal(&real),
+            other: &Scrubber::literal(&others),
             found: self.derived,
             is_untraceable: false,
         };

@@ -7,6 +7,7 @@ mod explain;
 mod filter_names;
 mod filters;
 mod links;
+mod masked;
 mod params;
 mod peers;
 mod role;
@@ -23,12 +24,13 @@ use minijinja::Value;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::inventory::{Inventory, Project, Server};
 use crate::manifest::Manifest;
-use crate::secret::{Scrubber, Secret};
+use crate::secret::Secret;
 use crate::secrets::{Secrets, Store};
 use crate::yaml::{self, Node};
 
 use engine::Engine;
 use expand::{Expansion, with_lets};
+use masked::masked;
 use peers::{Peer, Peers};
 use role::Role;
 use scope::{Local, Scope, ServerContext};
@@ -69,19 +71,13 @@ impl<'a> Compiler<'a> {
         };
         let secrets = Arc::new(self.store.for_server(&server.name, &server.groups));
         let result = self.with_secrets(server, os, &secrets);
-        // A message may quote a value, and a value may be a secret.
+        // A message may quote a value, and a value may be a secret, or made from one.
         result.map_err(|mistakes| {
-            let names = secrets.names();
-            let values: Vec<Secret> = names.iter().filter_map(|name| secrets.get(name)).collect();
-            let scrubber = Scrubber::new(&values);
-            let mut masked = Diagnostics::new();
-            for mistake in mistakes.iter() {
-                let mut mistake = mistake.clone();
-                mistake.message = scrubber.scrub(&mistake.message);
-                mistake.causes = mistake.causes.iter().map(|cause| scrubber.scrub(cause)).collect();
-                masked.push(mistake);
+            if secrets.are_placeholders() || secrets.names().is_empty() {
+                return mistakes;
             }
-            masked
+            let others = secrets.with_others(|| self.with_secrets(server, os, &secrets)).err();
+            masked(&mistakes, others.as_ref(), &secrets)
         })
     }
 

@@ -230,6 +230,11 @@ impl Scope {
         };
         *lock(&self.server.depth) -= 1;
         let inner = lock(&self.server.failure).take();
+        if let Some((error, is_here)) = self.server.secrets.take_missed() {
+            let mistake = told(&error);
+            let mistake = if is_here { mistake.placed(&node.span) } else { mistake };
+            return Err(inner.unwrap_or_else(|| Box::new(mistake)));
+        }
         result.map_err(|failure| match inner {
             Some(inner) => inner,
             None => Box::new(suggest(*failure, self)),

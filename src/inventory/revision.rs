@@ -95,7 +95,10 @@ struct Git<'a> {
 impl Git<'_> {
     fn command(&self) -> Command {
         let mut git = Command::new("git");
-        git.arg("-C").arg(self.root).stdin(Stdio::null());
+        git.env_remove(crate::secret::IDENTITY_VARIABLE)
+            .arg("-C")
+            .arg(self.root)
+            .stdin(Stdio::null());
         git
     }
 

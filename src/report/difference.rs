@@ -1,6 +1,5 @@
 //! A change as it may be shown: secrets masked, texts as line differences.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,6 +10,9 @@ use crate::events::Mark;
 use crate::manifest::{Manifest, Resource};
 use crate::resources::{Change, Spec, Value};
 use crate::secret::{MASK, Scrubber, Secret};
+
+use super::old_lines::OldLines;
+use super::short_lines::ShortLines;
 
 /// What stands in place of a line that may hold a secret which cannot be found by search.
 pub(super) const HIDDEN_LINE: &str = "(hidden: depends on secrets)";
@@ -23,6 +25,9 @@ const CONTEXT_LINES: usize = 3;
 
 /// Longer texts are shown by size and hash, as what is no text.
 const MOST_COMPARED_BYTES: usize = 256 * 1024;
+
+/// How much of what a program says is shown, in characters.
+const MOST_SHOWN: usize = 400;
 
 /// How much of a hash tells a content from others, for people.
 const HASH_DIGITS: usize = 12;
@@ -47,14 +52,18 @@ pub(super) struct ShownField {
 /// What must not be seen of one resource.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
-    scrubber: Scrubber,
-    own: Vec<Secret>,
+    pub(super) scrubber: Scrubber,
+    pub(super) own: Vec<Secret>,
+    /// Lines of its own secrets that a search for them everywhere would find by accident.
+    short_lines: ShortLines,
+    /// How much of a value is shown, in characters, where a program may say as much as it likes.
+    most_shown: Option<usize>,
     /// Whether one of its own secrets is nowhere in it, neither as it is nor as the compiler
     /// found it encoded or hashed, so that it cannot be masked by search.
     is_transformed: bool,
     /// Whether what is on the server was made from the secrets of now, but for the changes of
     /// somebody by hand.
-    is_drift: bool,
+    pub(super) is_drift: bool,
 }
 
 impl Mask {
@@ -88,7 +97,15 @@ impl Mask {
             && !desired.fields().any(|(_, value)| matches!(value, Value::Hidden(_)))
             && (resource.is_some_and(|resource| resource.is_untraceable)
                 || !texts.iter().any(|text| scrubber.scrub(text) != *text));
-        Self { scrubber, own, is_transformed, is_drift: mark == Some(Mark::Drift) }
+        let is_command = resource.is_some_and(|resource| matches!(resource.spec, Spec::Command(_)));
+        Self {
+            scrubber,
+            short_lines: ShortLines::of(&own),
+            own,
+            most_shown: is_command.then_some(MOST_SHOWN),
+            is_transformed,
+            is_drift: mark == Some(Mark::Drift),
+        }
     }
 
     /// The fields of a change, in order. A removal has none.
@@ -125,13 +142,26 @@ impl Mask {
                     if is_current_hidden {
                         MASK.to_owned()
                     } else {
-                        self.scrubber.scrub(&value.summary())
+                        self.shortened(self.scrubber.scrub(&value.summary()))
                     }
                 });
                 (current, if is_hidden { MASK.to_owned() } else { shown }, Vec::new())
             }
         };
         ShownField { name: name.to_owned(), current, desired, diff }
+    }
+
+    /// Not more of a text than is to be shown. It is masked before: nobody finds half a secret.
+    fn shortened(&self, text: String) -> String {
+        match self.most_shown.and_then(|most| text.char_indices().nth(most)) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        }
+    }
+
+    /// A line of a content.
+    pub(super) fn line(&self, text: &str) -> String {
+        if self.short_lines.hide(text) { MASK.to_owned() } else { self.scrubber.scrub(text) }
     }
 
     /// A content in a few words: its lines, or what tells it from others.
@@ -181,8 +211,8 @@ impl Mask {
                 for change in diff.iter_changes(&op) {
                     let text = change.value().trim_end_matches('\n');
                     lines.push(match change.tag() {
-                        ChangeTag::Equal => format!(" {}", self.scrubber.scrub(text)),
-                        ChangeTag::Insert => format!("+{}", self.scrubber.scrub(text)),
+                        ChangeTag::Equal => format!(" {}", self.line(text)),
+                        ChangeTag::Insert => format!("+{}", self.line(text)),
                         ChangeTag::Delete if brings_secret => format!("-{HIDDEN_LINE}"),
                         ChangeTag::Delete => format!("-{}", old_lines.shown(text)),
                     });
@@ -198,7 +228,7 @@ impl Mask {
 
     /// What the lines of `text` say before a secret: `password = `, for example. A line of the
     /// server that begins alike holds the secret of before.
-    fn texts_before_secrets(&self, text: &str) -> Vec<String> {
+    pub(super) fn texts_before_secrets(&self, text: &str) -> Vec<String> {
         text.lines()
             .filter(|line| self.masks(line))
             .filter_map(|line| {
@@ -208,50 +238,6 @@ impl Mask {
             .filter(|before| !before.trim().is_empty())
             .collect()
     }
-}
-
-/// What may be shown of lines that go: a secret in them that is no longer used is in no manifest,
-/// so that nobody can mask it.
-struct OldLines<'a> {
-    mask: &'a Mask,
-    /// What stands before the secrets of the new text.
-    before_secrets: Vec<String>,
-    /// The lines of the new text.
-    kept: BTreeSet<&'a str>,
-    /// What they begin with: the names of settings.
-    words: BTreeSet<&'a str>,
-}
-
-impl<'a> OldLines<'a> {
-    fn beside(new: &'a str, mask: &'a Mask) -> Self {
-        let before_secrets = mask.texts_before_secrets(new);
-        let (kept, words) = (new.lines().collect(), new.lines().map(first_word).collect());
-        Self { mask, before_secrets, kept, words }
-    }
-
-    fn shown(&self, line: &str) -> String {
-        if self.before_secrets.iter().any(|before| line.starts_with(before)) {
-            return HIDDEN_LINE.to_owned();
-        }
-        let is_free = self.mask.own.is_empty()
-            || self.mask.is_drift
-            || line.trim().is_empty()
-            || self.kept.contains(line);
-        match first_word(line) {
-            _ if is_free => self.mask.scrubber.scrub(line),
-            word if self.words.contains(word) => {
-                format!("{} {HIDDEN_LINE}", self.mask.scrubber.scrub(word))
-            }
-            _ => HIDDEN_LINE.to_owned(),
-        }
-    }
-}
-
-/// The beginning of a line with its first word.
-fn first_word(line: &str) -> &str {
-    let start = line.len() - line.trim_start().len();
-    let is_end = |c: char| c.is_whitespace() || "=:".contains(c);
-    line[start..].find(is_end).map_or(line, |length| &line[..start + length])
 }
 
 /// Whether the secret is in `text` as it is, so that it can be found and masked.
@@ -289,6 +275,26 @@ mod tests {
 
     fn diff(mask: &Mask, old: &str, new: &str) -> Vec<String> {
         mask.content(old.as_bytes(), new.as_bytes())
+    }
+
+    /// The secret is masked before a text is cut: half of it would be found by nobody.
+    #[test]
+    fn a_long_text_is_masked_and_then_cut() {
+        let mask = Mask { most_shown: Some(12), ..mask(&[]) };
+        let said = Value::from("would use hunter2 and more");
+        let field = mask.field("done", Some(&said), &Value::from(true));
+        assert_eq!(field.current.as_deref(), Some("would use (s…"));
+    }
+
+    #[test]
+    fn short_lines_of_a_long_secret_are_hidden() {
+        let mut mask = mask(&["begin-1\nab=\nend-22"]);
+        mask.scrubber = Scrubber::new(&mask.own);
+        mask.short_lines = ShortLines::of(&mask.own);
+        assert_eq!(
+            diff(&mask, "x\n", "x\n  begin-1\n  ab=\n  end-22\nabc\n")[2..],
+            ["+  (secret)", "+(secret)", "+  (secret)", "+abc"]
+        );
     }
 
     #[test]
@@ -377,10 +383,7 @@ mod tests {
 
     #[test]
     fn a_transformed_secret_hides_everything() {
-        assert_eq!(
-            diff(&mask(&["hunter2"]), "auth aHVudGVyMQ==\n", "auth aHVudGVyMg==\n"),
-            [HIDDEN_LINE]
-        );
+        assert_eq!(diff(&mask(&["hunter2"]), "auth 1retnuh\n", "auth 2retnuh\n"), [HIDDEN_LINE]);
     }
 
     #[test]

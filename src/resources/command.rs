@@ -10,6 +10,7 @@ use super::fields::{AbsolutePath, Argv};
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::{self, Query};
+use super::stamp;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Kind, Result};
@@ -50,8 +51,9 @@ pub struct Command {
     /// A path that the program makes: there, its work is done.
     #[serde(default)]
     pub creates: Option<AbsolutePath>,
-    /// A file that infra writes after the program succeeded, and that depends on `run`, `cwd`
-    /// and `stamp_key`: there and equal, its work is done.
+    /// A file that infra writes after the program succeeded, and that depends on `run`, `cwd`,
+    /// `stamp_key`, `env` and `stdin`: there and equal, its work is done. Of what `env` and `stdin`
+    /// hold it reveals nothing; that a secret in them has changed makes the program run again.
     #[serde(default)]
     pub stamp: Option<AbsolutePath>,
     /// What else the work depends on: a version, for example. A new value makes it run again.
@@ -95,8 +97,9 @@ pub struct DryRun {
     pub tells_no_secrets: bool,
 }
 
-/// How much of what a dry run says is shown.
-const MOST_SHOWN: usize = 400;
+/// How much of what a dry run says is kept, in characters. Less of it is shown: it is cut once the
+/// secrets in it are masked, since nobody finds half a secret.
+const MOST_KEPT: usize = 16 * 1024;
 
 fn default_timeout() -> u32 {
     query::Command::DEFAULT_TIMEOUT_SECONDS
@@ -138,7 +141,8 @@ impl Command {
             return Ok(Some(false));
         }
         if let Some(path) = &self.stamp
-            && probe.read(path.as_str())?.as_deref() == Some(self.stamp_content().as_bytes())
+            && let Some(found) = probe.read(path.as_str())?
+            && stamp::is_of(&found, &self.stamp_hash(), &self.kept())
         {
             return Ok(Some(false));
         }
@@ -168,11 +172,30 @@ impl Command {
         }
         let lines: Vec<&str> =
             said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let shown: String = lines.join("; ").chars().take(MOST_SHOWN).collect();
-        Ok((!said.contains(&dry_run.nothing)).then_some(shown))
+        let (mut kept, mut length) = (Vec::new(), 0);
+        for line in lines {
+            length += line.chars().count();
+            if length > MOST_KEPT {
+                break;
+            }
+            kept.push(line);
+        }
+        Ok((!said.contains(&dry_run.nothing)).then_some(kept.join("; ")))
     }
 
-    fn stamp_content(&self) -> String {
+    /// What it is given, which may be secret.
+    fn kept(&self) -> Vec<&str> {
+        let env = self.env.iter().flat_map(|(name, value)| [name.as_str(), value.expose()]);
+        // An input of its own cannot be taken for a variable.
+        env.chain(self.stdin.iter().flat_map(|text| ["", text.expose()])).collect()
+    }
+
+    fn stamp_mode(&self) -> u32 {
+        // Who knows the salt can try values of a secret that is easy to guess.
+        if self.kept().is_empty() { 0o644 } else { 0o600 }
+    }
+
+    fn stamp_hash(&self) -> String {
         let mut hash = Sha256::new();
         let cwd = self.cwd.as_ref().map(AbsolutePath::as_str);
         let parts = self.run.0.iter().map(String::as_str);
@@ -180,7 +203,7 @@ impl Command {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
-        format!("{:x}\n", hash.finalize())
+        format!("{:x}", hash.finalize())
     }
 
     fn refuse(&self, probe: &dyn Probe) -> Result<()> {
@@ -283,8 +306,9 @@ impl Resource for Command {
         run_checked(system, &command)?;
         system.mark_changed(&ResourceId::new(Self::KIND, &self.identity()));
         if let Some(path) = &self.stamp {
-            let attributes = Attributes::new("root", "root", 0o644);
-            system.write_file(path.as_str(), self.stamp_content().as_bytes(), &attributes)?;
+            let text = stamp::text(&self.stamp_hash(), &self.kept(), &stamp::salt()?);
+            let attributes = Attributes::new("root", "root", self.stamp_mode());
+            system.write_file(path.as_str(), text.as_bytes(), &attributes)?;
         }
         Ok(())
     }
@@ -294,7 +318,8 @@ impl Resource for Command {
             world.made(path.as_str());
         }
         if let Some(path) = &self.stamp {
-            world.file(path.as_str(), self.stamp_content().as_bytes(), "root", "root", 0o644);
+            let text = stamp::text(&self.stamp_hash(), &self.kept(), &stamp::Salt::default());
+            world.file(path.as_str(), text.as_bytes(), "root", "root", self.stamp_mode());
         }
         world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
     }

@@ -41,6 +41,7 @@ mod postgresql_database;
 mod postgresql_extension;
 mod postgresql_role;
 mod service;
+mod stamp;
 mod swap;
 pub mod symlink;
 mod sysctl;

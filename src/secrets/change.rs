@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use zeroize::Zeroizing;
 
 use super::document::{find, parsed};
+use super::lines;
 use super::tree::{Path, Tree, merged};
 use crate::diagnostic::Source;
 use crate::error::{Error, Result};
@@ -58,12 +59,19 @@ pub fn remove(name: &str, text: &str, key: &str) -> Result<Zeroizing<String>> {
 /// # Errors
 /// If a text is not YAML.
 pub fn merge(name: &str, base: &str, ours: &str, theirs: &str) -> Result<Merged> {
-    let tree = |text| Ok::<_, Error>(Tree::of_document(&parsed(name, text)?));
+    let tree = |text: &str| Ok::<_, Error>(Tree::of_document(&parsed(name, text)?));
     let (base_tree, ours_tree, theirs_tree) = (tree(base)?, tree(ours)?, tree(theirs)?);
-    if ours_tree == base_tree {
-        return Ok(Merged { text: theirs.to_owned().into(), conflicts: Vec::new() });
-    }
     let (changes, conflicts) = merged(&base_tree, &ours_tree, &theirs_tree);
+    let mut wanted = ours_tree;
+    for (path, value) in &changes {
+        wanted.change(path, value.as_ref());
+    }
+    let says_so = |text: &str| tree(text).is_ok_and(|tree| tree == wanted);
+    // Comments of both sides are kept where lines can be merged, which is nearly everywhere.
+    let text = Zeroizing::new(lines::merged(base, ours, theirs));
+    if says_so(&text) {
+        return Ok(Merged { text, conflicts });
+    }
     let mut text = Zeroizing::new(ours.to_owned());
     let removals = changes.iter().filter(|(_, value)| value.is_none());
     for (path, _) in removals {
@@ -76,7 +84,23 @@ pub fn merge(name: &str, base: &str, ours: &str, theirs: &str) -> Result<Merged>
             text = changed(name, &text, &path, Some(&leaf))?;
         }
     }
+    let commented = with_comments(&text, base, theirs);
+    let text = if says_so(&commented) { commented } else { text };
     Ok(Merged { text, conflicts })
+}
+
+/// `text` with the comments below it that `theirs` has added to `base`: where they belong is not
+/// known any more.
+fn with_comments(text: &str, base: &str, theirs: &str) -> Zeroizing<String> {
+    let mut commented = Zeroizing::new(text.to_owned());
+    let has = |text: &str, line: &str| text.lines().any(|known| known.trim() == line.trim());
+    for line in theirs.lines().filter(|line| lines::is_comment(line) && !line.starts_with(NOTE)) {
+        if !has(base, line) && !has(text, line) {
+            let gap = if commented.is_empty() || commented.ends_with('\n') { "" } else { "\n" };
+            let _ = writeln!(commented, "{gap}{}", line.trim());
+        }
+    }
+    commented
 }
 
 /// `text` with a note above it of what `other` has at `conflicts`, said to be from `whom`.

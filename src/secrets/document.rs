@@ -27,6 +27,35 @@ pub fn parsed(name: &str, text: &str) -> Result<Node> {
     open::document(&Folder::shown(name), text)
 }
 
+/// Refuses a text that is no map of names. Says nothing of what is there.
+///
+/// # Errors
+/// If it is not YAML, or something else than a map.
+pub fn check(name: &str, text: &str) -> Result<()> {
+    let document = parsed(name, text)?;
+    if document.as_map().is_some() || document.is_null() {
+        return Ok(());
+    }
+    let error = Error::input(format!("cannot write `{}`", Folder::shown(name)));
+    let cause = format!("the file is {}, and must be a map of names", document.kind());
+    Err(error.because(cause).hint("write `name: value`"))
+}
+
+/// What is at a dotted name, if it is several values: `a map`, `a list`.
+///
+/// # Errors
+/// If the text is not YAML.
+pub fn several(name: &str, text: &str, key: &str) -> Result<Option<&'static str>> {
+    let document = parsed(name, text)?;
+    let path: Path = key.split('.').map(str::to_owned).collect();
+    let found = find(&document, &path).map(|(_, node)| node);
+    Ok(found.and_then(|node| match &node.value {
+        Value::Map(map) if !map.entries.is_empty() => Some("a map"),
+        Value::List(list) if !list.is_empty() => Some("a list"),
+        _ => None,
+    }))
+}
+
 fn collect(node: &Node, prefix: &str, keys: &mut Vec<String>) {
     match &node.value {
         Value::Map(map) if !map.entries.is_empty() => {

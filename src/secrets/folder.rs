@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use zeroize::Zeroizing;
 
+use super::header::Header;
 use super::identity::Callbacks;
 use super::open;
 use super::recipients::{Reader, Recipients};
@@ -58,19 +59,29 @@ pub struct Lock {
     pub recovered: Recovered,
 }
 
+/// What the name of an edit that was set aside has after that of its file.
+const ASIDE: &str = ".edited";
+
+/// Whether [`Folder::set_aside`] gave a file its name.
+fn is_set_aside(name: &str) -> bool {
+    let number = name.rsplit_once(ASIDE).map(|(_, number)| number);
+    number.is_some_and(|number| number.chars().all(|c| c.is_ascii_digit()))
+}
+
 impl Folder {
     /// The secrets below `project`. Nothing is read yet, and no passphrase is asked for.
     pub fn new(project: &Path, source: &IdentitySource) -> Self {
         Self {
             path: project.join("secrets"),
             source: source.clone(),
-            callbacks: Callbacks::new(source.ask.clone()),
+            callbacks: Callbacks::of(source),
             identities: OnceLock::new(),
             lab_identities: OnceLock::new(),
         }
     }
 
-    /// The names of the files in it, sorted.
+    /// The names of the files in it, sorted. Edits that were set aside are left out: they are
+    /// their author's, and no server uses them.
     ///
     /// # Errors
     /// If the folder is there and cannot be read.
@@ -82,8 +93,8 @@ impl Folder {
         };
         let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
         let names = names.filter(|name| !name.starts_with('.'));
-        let mut names: Vec<String> =
-            names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned)).collect();
+        let names = names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned));
+        let mut names: Vec<String> = names.filter(|name| !is_set_aside(name)).collect();
         names.sort();
         Ok(names)
     }
@@ -154,6 +165,13 @@ impl Folder {
             .map_err(Error::from)
     }
 
+    /// Whether what was encrypted as the file `name` can be opened here. A passphrase that was
+    /// given for it is known.
+    pub(super) fn can_open(&self, name: &str, bytes: &[u8]) -> bool {
+        Header::read(&Self::shown(name), bytes) == Ok(Header::Passphrase)
+            || self.decrypt(name, bytes).is_ok()
+    }
+
     /// The lab's identity, or ours; `shown` is the file to open.
     fn identities(&self, shown: &str, is_lab: bool) -> Result<&Identities> {
         let cell = if is_lab { &self.lab_identities } else { &self.identities };
@@ -203,8 +221,8 @@ impl Folder {
     pub fn set_aside(&self, name: &str, text: &str) -> Result<String> {
         let bytes = self.encrypt(name, text)?;
         let _lock = self.lock()?;
-        let names = std::iter::once(format!("{name}.edited"));
-        let mut names = names.chain((2..).map(|number| format!("{name}.edited{number}")));
+        let names = std::iter::once(format!("{name}{ASIDE}"));
+        let mut names = names.chain((2..).map(|number| format!("{name}{ASIDE}{number}")));
         let free = names.find(|name| !self.file(name).exists()).unwrap_or_default();
         write::replace(&self.file(&free), &bytes)?;
         Ok(free)

@@ -25,7 +25,13 @@ pub struct IdentitySource {
     pub usual: Vec<PathBuf>,
     /// How to ask for the passphrase of an encrypted key.
     pub ask: Option<Ask>,
+    /// What was answered in this run, however many things need it.
+    pub answers: Answers,
 }
+
+/// Answers by question.
+#[derive(Clone, Default)]
+pub struct Answers(Arc<Mutex<Vec<(String, SecretString)>>>);
 
 /// How a file of identities begins that is itself encrypted with a passphrase.
 const ENCRYPTED: [&[u8]; 2] = [b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----"];
@@ -52,10 +58,12 @@ impl IdentitySource {
         self.file.is_some() || self.text.is_some() || usual()
     }
 
-    /// Reads the first source there is; `None` if there is none.
+    /// Reads the first source there is; `None` if there is none. The usual files are one source:
+    /// each may open what the others do not.
     ///
     /// # Errors
-    /// Names the file that cannot be read, or holds no identity.
+    /// Names the file that cannot be read, or holds no identity. Of the usual files only the first
+    /// must hold one: an SSH key may be of a kind that opens nothing.
     pub fn load(&self) -> Result<Option<Identities>> {
         if let Some(file) = &self.file {
             return self.read(file).map(Some);
@@ -63,8 +71,14 @@ impl IdentitySource {
         if let Some(text) = &self.text {
             return self.parse(text.as_bytes(), "`INFRA_IDENTITY`").map(Some);
         }
-        let found = self.usual.iter().find(|file| file.is_file());
-        found.map(|file| self.read(file)).transpose()
+        let mut found = self.usual.iter().filter(|file| file.is_file());
+        let Some(first) = found.next() else { return Ok(None) };
+        let mut all = self.read(first)?;
+        for more in found.filter_map(|file| self.read(file).ok()) {
+            all.identities.extend(more.identities);
+            all.origin = format!("{}, {}", all.origin, more.origin);
+        }
+        Ok(Some(all))
     }
 
     fn read(&self, file: &std::path::Path) -> Result<Identities> {
@@ -79,7 +93,7 @@ impl IdentitySource {
             Error::input(format!("{origin} holds no identity"))
                 .hint("an age identity begins with `AGE-SECRET-KEY-`, an SSH key with `-----BEGIN`")
         };
-        let callbacks = Callbacks::new(self.ask.clone());
+        let callbacks = Callbacks::of(self);
         let identities: Vec<AnyIdentity> = if ENCRYPTED.iter().any(|head| bytes.starts_with(head)) {
             return self.parse(&unlocked(bytes, origin, &callbacks)?, origin);
         } else if bytes.starts_with(b"-----BEGIN ") {
@@ -137,20 +151,20 @@ pub(super) fn plain(text: impl fmt::Display) -> String {
 #[derive(Clone, Default)]
 pub(super) struct Callbacks {
     ask: Option<Ask>,
-    answers: Arc<Mutex<Vec<(String, SecretString)>>>,
+    answers: Answers,
 }
 
 impl Callbacks {
-    /// Callbacks that have not asked anything yet.
-    pub(super) fn new(ask: Option<Ask>) -> Self {
-        Self { ask, answers: Arc::default() }
+    /// Callbacks that know what was answered to those of the same source.
+    pub(super) fn of(source: &IdentitySource) -> Self {
+        Self { ask: source.ask.clone(), answers: source.answers.clone() }
     }
 }
 
 impl Callbacks {
     /// Whether this was asked before.
     pub(super) fn has_answer(&self, question: &str) -> bool {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = self.answers.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.iter().any(|(known, _)| known == question)
     }
 
@@ -161,13 +175,13 @@ impl Callbacks {
 
     /// What was answered to any question.
     pub(super) fn answers(&self) -> Vec<SecretString> {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = self.answers.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.iter().map(|(_, answer)| answer.clone()).collect()
     }
 
     /// Takes an answer without a question.
     pub(super) fn remember(&self, question: &str, answer: SecretString) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.push((question.to_owned(), answer));
     }
 }
@@ -184,7 +198,7 @@ impl age::Callbacks for Callbacks {
     }
 
     fn request_passphrase(&self, description: &str) -> Option<SecretString> {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, answer)) = answers.iter().find(|(known, _)| known == description) {
             return Some(answer.clone());
         }

@@ -7,6 +7,8 @@ mod header;
 mod identity;
 pub mod import;
 mod key;
+mod lines;
+mod lookup;
 pub mod memory;
 mod open;
 pub mod recipients;
@@ -14,19 +16,19 @@ mod rekey;
 mod replace;
 mod store;
 mod tree;
+mod value;
 pub mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use minijinja::Value;
-use minijinja::value::{Enumerator, Object, ObjectRepr};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::secret::Secret;
-use crate::yaml::{self, Node};
+use crate::yaml::Node;
 
 pub use folder::{Folder, Lock, Opened, Replaced};
 pub use header::Header;
@@ -36,10 +38,12 @@ pub use rekey::{FileReaders, rekey, survey};
 pub use replace::{Recovered, Replacement};
 pub use store::Store;
 
+use lookup::{Lookup, Missing};
 use store::Files;
+use value::Known;
 
-/// Values by dotted name; `None` where there is no identity, and placeholders stand in for all.
-type Values = Option<Arc<BTreeMap<String, Secret>>>;
+/// `None` where there is no identity, and placeholders stand in for all.
+type Values = Option<Arc<Known>>;
 
 /// The secrets that one server may read, and a record of which were used.
 #[derive(Default)]
@@ -52,21 +56,23 @@ pub struct Secrets {
     touched: Arc<Mutex<BTreeSet<String>>>,
     /// Whether other values stand in for the real ones.
     is_other: Arc<AtomicBool>,
+    /// What was asked for and cannot be had.
+    missed: Arc<Mutex<Option<Missing>>>,
 }
 
 /// How many secrets there are, not what they are.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} secrets", self.known().map_or(0, BTreeMap::len))
+        write!(f, "{} secrets", self.known().map_or(0, |known| known.values.len()))
     }
 }
 
 impl Secrets {
-    /// The texts and numbers of a decrypted document, by dotted name.
+    /// The values of a decrypted document.
     pub fn new(document: &Node) -> Self {
         let secrets = Self::default();
         // A new cell is empty, so that this always sets it.
-        let _ = secrets.values.set(Some(Arc::new(flattened(document))));
+        let _ = secrets.values.set(Some(Arc::new(Known::new(document, None))));
         secrets
     }
 
@@ -88,25 +94,42 @@ impl Secrets {
         if self.values.get().is_some() {
             return Ok(());
         }
-        let document = self.files.as_ref().map(Files::read).transpose()?.flatten();
+        let opened = self.files.as_ref().map(Files::read).transpose()?.flatten();
         // Whoever was faster has read the same.
-        let _ = self.values.set(document.map(|document| Arc::new(flattened(&document))));
+        let known = opened.map(|(document, closed)| Arc::new(Known::new(&document, closed)));
+        let _ = self.values.set(known);
         Ok(())
     }
 
-    fn known(&self) -> Option<&BTreeMap<String, Secret>> {
+    fn known(&self) -> Option<&Known> {
         self.values.get()?.as_deref()
+    }
+
+    /// What was asked for since the last call and cannot be had: whatever came of the expression
+    /// is not what was meant. The second part says whether the mistake is in the expression.
+    pub fn take_missed(&self) -> Option<(Error, bool)> {
+        match self.missed.lock().unwrap_or_else(PoisonError::into_inner).take()? {
+            Missing::Closed(name) => {
+                let closed = self.known()?.closed.as_ref()?;
+                let cause = format!("the secret `{name}` is in no file that is open");
+                Some((closed.clone().because(cause), false))
+            }
+            Missing::Text(name) => {
+                let error = Error::input(format!("`{name}` is several secrets, and no text"));
+                Some((error.hint("name one of them, or write `to_json` behind it"), true))
+            }
+        }
     }
 
     /// The dotted names of all secrets that were opened, for suggestions.
     pub fn names(&self) -> Vec<String> {
-        self.known().map(|values| values.keys().cloned().collect()).unwrap_or_default()
+        self.known().map(|known| known.values.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// The value of a secret that was used; a placeholder where values are not known.
     pub fn get(&self, name: &str) -> Option<Secret> {
         match self.known() {
-            Some(values) => values.get(name).cloned(),
+            Some(known) => known.values.get(name).cloned(),
             None => Some(Secret::new(placeholder(name))),
         }
     }
@@ -122,27 +145,15 @@ impl Secrets {
     /// Runs `evaluate` with other values of the same length and kind of characters: where its
     /// result differs from that with the real values, a secret shows.
     pub fn with_others<T>(&self, evaluate: impl FnOnce() -> T) -> T {
-        self.is_other.store(true, Ordering::Relaxed);
+        let before = self.is_other.swap(true, Ordering::Relaxed);
         let result = evaluate();
-        self.is_other.store(false, Ordering::Relaxed);
+        self.is_other.store(before, Ordering::Relaxed);
         result
     }
 
     /// What stands in for a value in [`Secrets::with_others`].
     pub fn other(value: &Secret) -> Secret {
-        let turned = |c: char, first: u8, count: u8| {
-            let offset = u32::from(c).saturating_sub(u32::from(first)) + u32::from(count) / 2;
-            char::from_u32(u32::from(first) + offset % u32::from(count)).unwrap_or(c)
-        };
-        let turn = |c: char| match c {
-            'a'..='z' => turned(c, b'a', 26),
-            'A'..='Z' => turned(c, b'A', 26),
-            '0'..='9' => turned(c, b'0', 10),
-            // The neighbour: `é` for `è`.
-            _ if c.is_alphabetic() => char::from_u32(u32::from(c) ^ 1).unwrap_or(c),
-            _ => c,
-        };
-        Secret::new(value.expose().chars().map(turn).collect::<String>())
+        value::other(value)
     }
 
     /// The secrets used since the last call.
@@ -167,13 +178,7 @@ impl Secrets {
 
     /// What `secrets` is in an expression, once they are open.
     pub fn value(&self) -> Value {
-        Value::from_object(Lookup {
-            values: self.values.get().cloned().flatten(),
-            prefix: String::new(),
-            used: Arc::clone(&self.used),
-            touched: Arc::clone(&self.touched),
-            is_other: Arc::clone(&self.is_other),
-        })
+        Lookup::of(self)
     }
 }
 
@@ -182,136 +187,15 @@ pub fn placeholder(name: &str) -> String {
     format!("(secret {name})")
 }
 
-fn flattened(document: &Node) -> BTreeMap<String, Secret> {
-    let mut values = BTreeMap::new();
-    flatten(document, "", &mut values);
-    values
-}
-
-fn flatten(node: &Node, prefix: &str, values: &mut BTreeMap<String, Secret>) {
-    match &node.value {
-        yaml::Value::Map(map) => {
-            for entry in &map.entries {
-                flatten(&entry.value, &join(prefix, &entry.key), values);
-            }
-        }
-        yaml::Value::List(list) => {
-            for (index, element) in list.iter().enumerate() {
-                flatten(element, &join(prefix, &index.to_string()), values);
-            }
-        }
-        _ => {
-            if let Some(text) = node.scalar() {
-                values.insert(prefix.to_owned(), Secret::new(text));
-            }
-        }
-    }
-}
-
 fn join(prefix: &str, key: &str) -> String {
     if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
-}
-
-/// `secrets`, or a map in it. A text that is looked up is a plain text, so that every filter
-/// works on it; what is remembered is that it was used.
-struct Lookup {
-    values: Values,
-    prefix: String,
-    used: Arc<Mutex<BTreeSet<String>>>,
-    touched: Arc<Mutex<BTreeSet<String>>>,
-    is_other: Arc<AtomicBool>,
-}
-
-impl fmt::Debug for Lookup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(crate::secret::MASK)
-    }
-}
-
-impl Lookup {
-    fn remember(&self, name: &str) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-    }
-
-    /// The map under a dotted name.
-    fn below(&self, prefix: String) -> Value {
-        let (used, is_other) = (Arc::clone(&self.used), Arc::clone(&self.is_other));
-        let (values, touched) = (self.values.clone(), Arc::clone(&self.touched));
-        Value::from_object(Self { values, prefix, used, touched, is_other })
-    }
-
-    fn children(&self) -> BTreeSet<String> {
-        let start =
-            if self.prefix.is_empty() { String::new() } else { format!("{}.", self.prefix) };
-        let names = self.values.iter().flat_map(|values| values.keys());
-        let below = names.filter_map(|name| name.strip_prefix(&start));
-        below.filter_map(|rest| rest.split('.').next()).map(str::to_owned).collect()
-    }
-}
-
-impl Object for Lookup {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        if self.values.is_some() { ObjectRepr::Map } else { ObjectRepr::Plain }
-    }
-
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        let name = join(&self.prefix, &key.to_string());
-        let Some(values) = &self.values else {
-            let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-            touched.remove(&self.prefix);
-            touched.insert(name.clone());
-            return Some(self.below(name));
-        };
-        if let Some(secret) = values.get(&name) {
-            self.remember(&name);
-            if self.is_other.load(Ordering::Relaxed) {
-                return Some(Value::from(Secrets::other(secret).expose()));
-            }
-            return Some(Value::from(secret.expose()));
-        }
-        let below = format!("{name}.");
-        let nested = values.keys().any(|known| known.starts_with(&below));
-        nested.then(|| self.below(name))
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        if self.values.is_none() {
-            return Enumerator::NonEnumerable;
-        }
-        Enumerator::Values(self.children().into_iter().map(Value::from).collect())
-    }
-
-    fn is_true(self: &Arc<Self>) -> bool {
-        true
-    }
-
-    fn call_method(
-        self: &Arc<Self>,
-        _state: &mut minijinja::State<'_, '_>,
-        method: &str,
-        _args: &[Value],
-    ) -> Result<Value, minijinja::Error> {
-        if self.values.is_some() {
-            return Err(minijinja::Error::from(minijinja::ErrorKind::UnknownMethod));
-        }
-        // A placeholder stays one, whatever is done with it.
-        self.remember(&self.prefix);
-        Ok(Value::from(placeholder(&format!("{}.{method}", self.prefix))))
-    }
-
-    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.values.is_none() && !self.prefix.is_empty() {
-            self.remember(&self.prefix);
-            return f.write_str(&placeholder(&self.prefix));
-        }
-        f.write_str(crate::secret::MASK)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnostic::Source;
+    use crate::yaml;
 
     fn secrets() -> Secrets {
         let text = "smtp: { password: hunter2, port: 587 }\nkey: abcd\n";
@@ -336,7 +220,7 @@ mod tests {
     fn never_shows_values_whole() {
         let secrets = secrets();
         assert!(!format!("{secrets:?} {:?}", secrets.value()).contains("hunter2"));
-        assert_eq!(render(&secrets, "{{ secrets }}"), "(secret)");
+        assert_eq!(secrets.take_used().len(), 0);
     }
 
     #[test]

@@ -28,8 +28,10 @@ pub struct Reader {
     pub name: String,
     /// What is encrypted to.
     pub key: Key,
-    /// The files that it reads, its groups' included; `None` means all but the lab's.
+    /// The files that it reads by itself; `None` means all but the lab's.
     pub files: Option<BTreeSet<String>>,
+    /// The files that its groups read: it reads these, too.
+    pub group_files: BTreeSet<String>,
     /// Where it is written.
     pub span: Span,
 }
@@ -91,10 +93,11 @@ impl Recipients {
 impl Reader {
     /// Whether it reads the file `name`.
     pub fn reads(&self, name: &str) -> bool {
-        match &self.files {
+        let reads_itself = match &self.files {
             Some(files) => files.contains(name),
             None => name != super::store::LAB_FILE,
-        }
+        };
+        reads_itself || self.group_files.contains(name)
     }
 
     /// Whether it is a passphrase instead of a key.
@@ -174,9 +177,13 @@ fn reader(entry: &Entry, mistakes: &mut Diagnostics) -> Option<Reader> {
         return None;
     };
     match Key::parse(text) {
-        Ok(key) => {
-            Some(Reader { name: entry.key.to_string(), key, files, span: entry.key_span.clone() })
-        }
+        Ok(key) => Some(Reader {
+            name: entry.key.to_string(),
+            key,
+            files,
+            group_files: BTreeSet::new(),
+            span: entry.key_span.clone(),
+        }),
         Err(cause) => {
             let message = format!("age cannot encrypt to the recipient `{}`", entry.key);
             mistakes.push(Diagnostic::at(&field.value.span, message).because(cause).hint(
@@ -208,8 +215,7 @@ fn group(entry: &Entry, names: &[&str], readers: &mut [Reader], mistakes: &mut D
             mistakes.push(Diagnostic::at(span, message).suggest(member, names.iter().copied()));
         }
         for reader in readers.iter_mut().filter(|reader| reader.name == member) {
-            let own = reader.files.get_or_insert_default();
-            own.extend(files.iter().map(|(name, _)| (*name).to_owned()));
+            reader.group_files.extend(files.iter().map(|(name, _)| (*name).to_owned()));
         }
     }
 }

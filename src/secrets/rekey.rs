@@ -44,15 +44,25 @@ pub fn survey(folder: &Folder, recipients: &Recipients) -> Result<Vec<FileReader
 /// replaced.
 ///
 /// # Errors
-/// Names the file that cannot be opened, that nobody may read, or that somebody has changed since
-/// it was read; then no file has changed.
-pub fn rekey(folder: &Folder, lock: &Lock, files: &[String]) -> Result<()> {
-    let mut prepared = Vec::new();
+/// Names the file that cannot be opened, that nobody may read, that whoever does this could not
+/// read any more (unless `gives_up_access`), or that somebody has changed since it was read; then
+/// no file has changed.
+pub fn rekey(folder: &Folder, lock: &Lock, files: &[String], gives_up_access: bool) -> Result<()> {
+    let (mut prepared, mut lost) = (Vec::new(), Vec::new());
     for file in files {
         let gone = || Error::input(format!("`{}` is not there any more", Folder::shown(file)));
         let opened = folder.open(file)?.ok_or_else(gone)?;
         let content = folder.encrypt(file, &opened.text)?;
+        if !folder.can_open(file, &content) {
+            lost.push(format!("`{}`", Folder::shown(file)));
+        }
         prepared.push(Replacement { name: file.clone(), before: opened.bytes, content });
+    }
+    if !lost.is_empty() && !gives_up_access {
+        let (files, them) = (lost.join(", "), if lost.len() == 1 { "it" } else { "them" });
+        return Err(Error::input(format!("you could not open {files} any more"))
+            .because(format!("`secrets/recipients.yaml` does not let your identity read {them}"))
+            .hint("add yourself there, or use `--give-up-access`; nothing was changed"));
     }
     folder.replace_all(lock, &prepared)
 }

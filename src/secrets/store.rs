@@ -69,7 +69,7 @@ impl Store {
     fn with(project: &Path, lab: bool, source: &IdentitySource, lenient: bool) -> Self {
         let folder = project.join("secrets");
         let source = if lab {
-            IdentitySource { usual: vec![folder.join(LAB_IDENTITY)], ..Default::default() }
+            IdentitySource { usual: vec![folder.join(LAB_IDENTITY)], ..IdentitySource::default() }
         } else {
             source.clone()
         };
@@ -77,7 +77,7 @@ impl Store {
         let shelf = is_there.then(|| {
             let (identities, opened) = (OnceLock::new(), Mutex::default());
             let is_closed = AtomicBool::default();
-            let callbacks = Callbacks::new(source.ask.clone());
+            let callbacks = Callbacks::of(&source);
             Arc::new(Shelf {
                 folder,
                 lab,
@@ -127,21 +127,29 @@ impl Store {
 
 impl Files {
     /// All files merged; `None` where placeholders stand in.
-    pub(super) fn read(&self) -> Result<Option<Node>> {
-        let nothing = yaml::parse(&Source::new("secrets", "{}"));
-        let mut merged = nothing.map_err(|error| Error::input(error.to_string()))?;
-        for name in &self.names {
+    ///
+    /// The strongest are opened first. Weaker ones than one that is not for us are of no use: what
+    /// they hold may be something else in it. Its error then comes with the files above.
+    pub(super) fn read(&self) -> Result<Option<(Node, Option<Error>)>> {
+        let (mut documents, mut closed) = (Vec::new(), None);
+        for name in self.names.iter().rev() {
             match self.shelf.document(name) {
-                Ok(Some(document)) => merged = yaml::merge(&merged, &document),
-                Ok(None) => {}
+                Ok(document) => documents.extend(document),
                 Err(Refusal::NotForUs(_)) if self.shelf.lenient => {
                     self.shelf.is_closed.store(true, Ordering::Relaxed);
                     return Ok(None);
                 }
+                Err(Refusal::NotForUs(error)) => {
+                    closed = Some(error);
+                    break;
+                }
                 Err(refusal) => return Err(refusal.into()),
             }
         }
-        Ok(Some(merged))
+        let nothing = yaml::parse(&Source::new("secrets", "{}"));
+        let nothing = nothing.map_err(|error| Error::input(error.to_string()))?;
+        let merged = documents.iter().rev().fold(nothing, |weak, one| yaml::merge(&weak, one));
+        Ok(Some((merged, closed)))
     }
 }
 

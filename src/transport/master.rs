@@ -18,6 +18,7 @@ use super::person::Person;
 use super::runtime_folder::RuntimeFolder;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::inventory::connection::SshSettings;
+use crate::secret::IDENTITY_VARIABLE;
 
 /// How long ssh may take to reach a server and to hear its greeting.
 pub(super) const CONNECT_SECONDS: u64 = 10;
@@ -30,6 +31,13 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How long a connection is kept after its last use.
 const KEPT_SECONDS: u32 = 600;
+
+/// An ssh that keeps nothing secret of ours in its environment, however long it lives.
+fn ssh() -> Command {
+    let mut ssh = Command::new("ssh");
+    ssh.env_remove(IDENTITY_VARIABLE);
+    ssh
+}
 
 /// How one server is reached, and where its master listens.
 #[derive(Debug)]
@@ -79,7 +87,7 @@ impl<'a> Master<'a> {
 
     /// Ends a master that does not answer any more.
     pub(super) async fn end(&self) -> Result<()> {
-        let mut ssh = Command::new("ssh");
+        let mut ssh = ssh();
         ssh.arg("-S").arg(self.socket()).args(["-O", "exit", "--", &self.settings.host]);
         ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         // A master that does not even hear this is left to its own keep-alive.
@@ -117,7 +125,7 @@ impl<'a> Master<'a> {
 
     /// Whether ssh logged in; `None` if it took too long.
     async fn run(&self, log: &Path, may_ask: bool) -> Result<Option<bool>> {
-        let mut ssh = Command::new("ssh");
+        let mut ssh = ssh();
         ssh.arg("-E").arg(log).arg("-S").arg(self.socket());
         ssh.args(["-M", "-f", "-N", "-T", "-o"]).arg(format!("ControlPersist={KEPT_SECONDS}"));
         let options = self.options(may_ask)?;
@@ -145,7 +153,7 @@ impl<'a> Master<'a> {
     /// configuration says how to connect.
     async fn proxy(&self, options: &[String], log: &Path) -> Result<Option<String>> {
         let Some(relay) = self.relay.and_then(Path::to_str) else { return Ok(None) };
-        let mut ssh = Command::new("ssh");
+        let mut ssh = ssh();
         ssh.arg("-G").args(options).arg("--").arg(&self.settings.host);
         ssh.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let output = match timeout(LOGIN, ssh.output()).await {

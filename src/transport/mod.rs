@@ -121,6 +121,7 @@ impl Transport {
     pub fn ssh(&self, login: Login<'_>) -> Result<std::process::Command> {
         let master = Master::new(login.server, login.settings, &self.folder, None);
         let mut ssh = std::process::Command::new("ssh");
+        ssh.env_remove(crate::secret::IDENTITY_VARIABLE);
         ssh.arg("-S").arg(master.socket()).args(["-o", "ControlMaster=auto"]);
         ssh.args(["-o", "ControlPersist=600"]);
         ssh.args(master.options(true)?).arg("--").arg(&login.settings.host);

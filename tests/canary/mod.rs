@@ -234,6 +234,7 @@ fn no_secret_is_anywhere_but_where_it_should_be() {
     lab.run(&["check"], 0);
     for (fail, resource, format) in [
         ("env", "command:shows its environment", "human"),
+        ("forms", "command:shows its environment in other forms", "human"),
         ("stdin", "command:shows what it reads", "human"),
         ("output", "command:shows the files of others", "json"),
         ("validate", "file:/etc/canary/refused", "human"),
@@ -251,7 +252,7 @@ fn no_secret_is_anywhere_but_where_it_should_be() {
     lab.run(&["apply", "canary", "--yes", "-vv"], 0);
     lab.run(&["diff", "canary"], 0);
     holds(&lab, &first, true);
-    assert_eq!(lab.run(&["history", "canary"], 0).lines().count(), 10);
+    assert_eq!(lab.run(&["history", "canary"], 0).lines().count(), 11);
     lab.run(&["status", "canary", "-v"], 0);
 
     // Every one is rotated: differences show lines with the old values and the new.

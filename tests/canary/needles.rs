@@ -46,6 +46,9 @@ pub(super) fn canaries(round: usize) -> Vec<Canary> {
             4 | 5 | 18 | 19 => format!("{core}'\"\\$&<>%"),
             17 | 28 | 46 => format!("{core}/?&=+ é"),
             40 => format!("-----BEGIN KEY-----\n{core}\nsecond line\n-----END KEY-----\n"),
+            // Eight characters with all that has to be escaped somewhere, beside the core that is
+            // searched for.
+            25 => format!("{core}\"\\'% é"),
             50 => format!("$6$saltsalt${core}{core}{core}{}", &core[..14]),
             _ => continue,
         };

@@ -3,6 +3,7 @@
 //! comparing; read it before committing.
 
 mod secrets;
+mod shapes;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -15,20 +15,20 @@ const CANARY: &str = "canary-7Jq2 vX9!";
 const ENCODED: &str = "Y2FuYXJ5LTdKcTIgdlg5IQ==";
 
 /// Runs a program; that it is missing is a failure, not a reason to skip.
-fn run(program: &str, arguments: &[&str], folder: &Path) {
+pub(super) fn run(program: &str, arguments: &[&str], folder: &Path) {
     let output = Command::new(program).args(arguments).current_dir(folder).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run `{program}`: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn write(root: &Path, path: &str, text: &str) {
+pub(super) fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
 }
 
 /// A project whose one server writes a secret into a file, plain and encoded.
-fn project() -> tempfile::TempDir {
+pub(super) fn project() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     write(root, "inventory/web.yaml", "groups: [blue]\nroles: { app: {} }\n");
@@ -57,7 +57,7 @@ fn project() -> tempfile::TempDir {
 }
 
 /// Encrypts the project's secrets with `age` to the recipients in `arguments`.
-fn encrypt(root: &Path, arguments: &[&str]) {
+pub(super) fn encrypt(root: &Path, arguments: &[&str]) {
     fs::create_dir_all(root.join("secrets")).unwrap();
     for name in ["all", "blue"] {
         let (output, input) = (format!("secrets/{name}.yaml.age"), format!("plain/{name}.yaml"));
@@ -68,7 +68,7 @@ fn encrypt(root: &Path, arguments: &[&str]) {
     }
 }
 
-fn compile(root: &Path, source: &IdentitySource) -> Result<Manifest, String> {
+pub(super) fn compile(root: &Path, source: &IdentitySource) -> Result<Manifest, String> {
     let project = Project { root: root.to_owned(), revision: None };
     let inventory = Inventory::load(&project, false, &[]).unwrap();
     let store = Store::open(root, false, source);
@@ -76,11 +76,11 @@ fn compile(root: &Path, source: &IdentitySource) -> Result<Manifest, String> {
     compiler.compile("web", None).map_err(|mistakes| mistakes.render(false))
 }
 
-fn file(path: &Path) -> IdentitySource {
+pub(super) fn file(path: &Path) -> IdentitySource {
     IdentitySource { file: Some(path.to_owned()), ..IdentitySource::default() }
 }
 
-fn content(manifest: &Manifest, path: &str) -> String {
+pub(super) fn content(manifest: &Manifest, path: &str) -> String {
     let id = format!("file:{path}");
     let resource = manifest.resources.iter().find(|resource| resource.id.to_string() == id);
     let spec = serde_json::to_value(&resource.unwrap().spec).unwrap();
@@ -167,8 +167,9 @@ fn another_identity_opens_nothing() {
     encrypt(root, &["--recipient", recipient]);
     let mistake = compile(root, &file(&root.join("mine.txt"))).unwrap_err();
     let expected = format!(
-        "error: cannot open `secrets/all.yaml.age`\n\
+        "error: cannot open `secrets/blue.yaml.age`\n\
          caused by: it is not encrypted to `{}`\n\
+         caused by: the secret `smtp` is in no file that is open\n\
          hint: name another identity with `--identity`, or ask one of its recipients to add you \
          to `secrets/recipients.yaml` and to run `infra secrets rekey`",
         root.join("mine.txt").display()
@@ -283,7 +284,7 @@ fn what_a_placeholder_does_not_allow_is_no_mistake() {
 }
 
 /// Encrypts `all.yaml`, and returns where the identity is that opens it.
-fn with_secrets(root: &Path, all: &str) -> IdentitySource {
+pub(super) fn with_secrets(root: &Path, all: &str) -> IdentitySource {
     run("age-keygen", &["--output", "identity.txt"], root);
     let identity = fs::read_to_string(root.join("identity.txt")).unwrap();
     let recipient = identity.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();

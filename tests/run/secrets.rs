@@ -89,3 +89,71 @@ fn without_an_identity() {
     );
     assert_eq!(code, 0);
 }
+
+/// Everything that has to be escaped somewhere, in eight characters.
+const AWKWARD: &str = "a\"\\'% z9";
+
+const FORMS: &str = r#"
+description: secrets beside what is made of others, and printed in other forms
+resources:
+  - file:
+      path: /var/lib/app.env
+      mode: "0600"
+      content: |
+        u={{ secrets.password }} p={{ secrets.token | replace("e", "_") | reverse }}
+  - file: { path: /var/lib/app.pin, mode: "0600", content: "{{ secrets.password }}\nx {{ secrets.pin[:4] }}" }
+  - command:
+      name: prints
+      run:
+        - sh
+        - -c
+        - |
+          exec >&2
+          printf %s "$SHOWN" | sed 's/[\\"]/\\&/g'; echo
+          printf %s "$SHOWN" | sed "s/%/%25/g; s/\"/%22/g; s/ /+/g; s/'/%27/g" | sed 's/\\/%5c/g'; echo
+          printf %s "$SHOWN" | base64; printf 'u:%s' "$SHOWN" | base64
+          printf %s "$SHOWN" | od -An -v -tx1 | tr -d ' '; exit 1
+      creates: /var/lib/never
+      env: { SHOWN: "{{ secrets.password }}" }
+"#;
+
+/// What is hidden stays so in a plan that is saved and applied later.
+#[test]
+fn other_forms_of_a_secret_show_nowhere() {
+    use base64::Engine as _;
+    let project = Project::new();
+    write(&project.folder.join("roles/demo/role.yaml"), FORMS);
+    run("age-keygen", &["-o", "key"], &project);
+    let password = serde_json::json!(AWKWARD);
+    encrypt(&project, &format!("{password}\ntoken: seven-eleven\npin: \"48291357\""));
+    let key = fs::read_to_string(project.folder.join("key")).unwrap();
+    let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+    let list = format!("recipients: {{ ana: {{ key: {recipient} }} }}\n");
+    write(&project.folder.join("secrets/recipients.yaml"), &list);
+    let mut all = String::new();
+    let mut infra = |arguments: &[&str]| {
+        let (code, out, err) = project.infra_with(arguments, "INFRA_IDENTITY_FILE", "key");
+        all.push_str(&out);
+        all.push_str(&err);
+        (code, out, err)
+    };
+    assert_eq!(infra(&["render", "rufus"]).0, 0);
+    let (code, plan, _) = infra(&["diff", "rufus", "-v", "--out", "plan"]);
+    assert!(plan.contains("(hidden: depends on secrets)"), "{plan}");
+    assert_eq!(code, 2);
+    let (code, done, said) = infra(&["apply", "--plan", "plan", "--yes", "-vv"]);
+    assert!((done + &said).contains("command:prints"), "the command fails on purpose");
+    assert_eq!(code, 3);
+    let base64 = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
+    let hex = AWKWARD.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+    let json = AWKWARD.replace('\\', "\\\\").replace('"', "\\\"");
+    let forms = [AWKWARD, &json, "a%22%5c%27%25+z9", &base64(AWKWARD), &hex]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([base64(&format!("u:{AWKWARD}")), "n_v_l_-n_v_s".to_owned(), "4829".to_owned()]);
+    for form in forms {
+        assert!(!all.contains(&form), "`{form}` shows:\n{all}");
+    }
+    let (_, content, _) = project.infra(&["ssh", "rufus", "--", "cat /var/lib/app.*"]);
+    assert_eq!(content, format!("u={AWKWARD} p=n_v_l_-n_v_s\n{AWKWARD}\nx 4829"));
+}

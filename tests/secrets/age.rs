@@ -168,6 +168,7 @@ fn identities_behind_a_passphrase_are_opened_once_and_only_if_needed() {
     project.write("secrets/recipients.yaml", &list);
     let said = project.terminal("age -p -a -o locked key", "sesame\nsesame\n");
     assert_eq!(said.code, 0, "{}", said.out);
+    project.write("inventory/groups/blue.yaml", "description: blue ones\n");
     for name in ["all", "web", "blue"] {
         assert_eq!(project.secrets(&["set", "--in", name, "x"], "1").code, 0);
     }

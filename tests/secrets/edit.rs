@@ -43,18 +43,25 @@ fn begins_a_file_and_takes_an_editor_with_arguments() {
 
 #[test]
 fn vim_keeps_no_copy() {
-    let project = Project::with(TEXT);
-    project.write(".vimrc", "set undofile undodir=. backup backupdir=. viminfo='100,n./viminfo\n");
-    let line = "EDITOR=vim infra secrets edit";
-    let said = project.terminal(line, ":%s/old/canary-vim/\ryy:wq\r");
-    assert_eq!(said.code, 0, "{}", said.out);
-    assert_eq!(project.opened("all"), TEXT.replace("old", "canary-vim"));
-    let mut left: Vec<String> = std::fs::read_dir(project.path(""))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    left.sort();
-    assert_eq!(left, [".vimrc", "inventory", "key", "secrets"]);
+    // Also where something else starts it.
+    for editor in ["vim", "'env vim'"] {
+        let project = Project::with(TEXT);
+        let settings = "set undofile undodir=. backup backupdir=. directory=. \
+                        viminfo='100,n./viminfo\nnnoremap Q :%s/old/canary-vim/<CR>\n";
+        project.write(".vimrc", settings);
+        let line = format!("EDITOR={editor} infra secrets edit");
+        let typed = "Qyy:!ls -A \"$TMPDIR\" > seen\r\r:wq\r";
+        let said = project.terminal(&line, typed);
+        assert_eq!(said.code, 0, "{}", said.out);
+        assert_eq!(project.opened("all"), TEXT.replace("old", "canary-vim"));
+        assert!(!project.read("seen").contains(".swp"), "{editor}: {}", project.read("seen"));
+        let mut left: Vec<String> = std::fs::read_dir(project.path(""))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        left.sort();
+        assert_eq!(left, [".vimrc", "inventory", "key", "secrets", "seen"], "{editor}");
+    }
 }
 
 #[test]
@@ -106,6 +113,19 @@ fn changes_of_two_at_other_keys_are_both_kept() {
          wrote `secrets/all.yaml.age`\n"
     );
     assert_eq!(project.opened("all"), "# mail\npassword: new # here\nother: \"2\"\n");
+}
+
+/// Comments are changes as well.
+#[test]
+fn comments_of_two_are_both_kept() {
+    let project = Project::with(TEXT);
+    project.editor(
+        "if test -e once; then sed -i 's/^other: 1/other: 1 # theirs/' \"$1\"\n\
+         else touch once; infra secrets edit 2> /dev/null; sed -i 's/^# mail/# post/' \"$1\"; fi",
+    );
+    let said = project.secrets(&["edit"], "");
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(project.opened("all"), "# post\npassword: old # here\nother: 1 # theirs\n");
 }
 
 /// Somebody else sets the same secret while the editor is open for the first time.

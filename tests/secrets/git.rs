@@ -97,6 +97,25 @@ fn second_reader(project: &Project) -> String {
 }
 
 #[test]
+fn comments_of_both_branches_are_kept() {
+    let project = repository();
+    let edit = |script: &str| {
+        project.editor(script);
+        assert_eq!(project.secrets(&["edit"], "").code, 0);
+        commit(&project);
+    };
+    project.run("git", &["checkout", "--quiet", "-b", "other"], "");
+    edit("sed -i 's/^token: abc/# theirs\\ntoken: abc/' \"$1\"");
+    project.run("git", &["checkout", "--quiet", "main"], "");
+    edit("sed -i 's/^# mail/# mail, of ours/' \"$1\"");
+    assert_eq!(merge(&project, "other").code, 0);
+    assert_eq!(
+        project.opened("all"),
+        TEXT.replace("# mail", "# mail, of ours").replace("token", "# theirs\ntoken")
+    );
+}
+
+#[test]
 fn two_branches_that_change_other_keys_merge() {
     let project = repository();
     // All who may read the file before may read the result.

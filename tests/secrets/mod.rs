@@ -4,6 +4,7 @@ mod age;
 mod edit;
 mod git;
 mod kill;
+mod process;
 mod values;
 
 use std::fs;

@@ -59,6 +59,35 @@ fn a_value_is_asked_for_twice_and_not_shown() {
     assert!(said.out.contains("error: the two values differ"), "{}", said.out);
 }
 
+/// Nothing is lost that was not named.
+#[test]
+fn several_values_are_not_replaced_by_accident() {
+    let project = Project::with(TEXT);
+    for (key, kind) in [("smtp", "a map"), ("smtp.hosts", "a list")] {
+        let said = project.secrets(&["set", key], "x");
+        assert_eq!(
+            said.err,
+            format!(
+                "error: `{key}` in `secrets/all.yaml.age` is {kind}\n\
+                 hint: name one value in it, or replace all of it with `--replace`\n"
+            )
+        );
+    }
+    let said = project.secrets(&["set", "--whole-file", "all"], "just a text\n");
+    assert_eq!(
+        said.err,
+        "error: cannot write `secrets/all.yaml.age`\n\
+         caused by: the file is a text, and must be a map of names\n\
+         hint: write `name: value`\n"
+    );
+    assert_eq!(project.opened("all"), TEXT);
+    let said = project.secrets(&["set", "--in", "wed", "x"], "y");
+    assert_eq!(said.err, "error: `wed` is no server and no group\nhint: did you mean `web`?\n");
+    assert!(!project.path("secrets/wed.yaml.age").exists());
+    assert_eq!(project.secrets(&["set", "--replace", "smtp"], "x").code, 0);
+    assert_eq!(project.opened("all"), "# mail\nsmtp: x\n");
+}
+
 #[test]
 fn mistakes_say_what_to_do() {
     let project = Project::with(TEXT);

@@ -374,17 +374,23 @@ fn an_archive_is_unpacked_only_with_its_hash() {
 #[test]
 fn a_command_runs_until_its_stamp_is_there() {
     let (_folder, path) = folder();
-    let command = |key: &str| {
+    let command = |key: &str, value: &str| {
         let fields = serde_json::json!({
             "run": ["sh", "-c", "cat >> out; echo $KEY >> out"], "cwd": path,
-            "stdin": "in ", "env": { "KEY": "value" }, "stamp": format!("{path}/stamp"),
+            "stdin": "in ", "env": { "KEY": value }, "stamp": format!("{path}/stamp"),
             "stamp_key": key,
         });
         spec("command", &fields)
     };
     let mut host = host();
-    assert!(hold(&command("1"), &mut host).is_some());
-    assert!(hold(&command("1"), &mut host).is_none());
-    assert!(hold(&command("2"), &mut host).is_some());
-    assert_eq!(fs::read_to_string(format!("{path}/out")).unwrap(), "in value\nin value\n");
+    assert!(hold(&command("1", "value"), &mut host).is_some());
+    assert!(hold(&command("1", "value"), &mut host).is_none());
+    assert!(hold(&command("2", "value"), &mut host).is_some());
+    // A secret that has changed makes it run again, and is not in the stamp.
+    assert!(hold(&command("2", "other"), &mut host).is_some());
+    assert!(hold(&command("2", "other"), &mut host).is_none());
+    let out = fs::read_to_string(format!("{path}/out")).unwrap();
+    assert_eq!(out, "in value\nin value\nin other\n");
+    let stamp = fs::read_to_string(format!("{path}/stamp")).unwrap();
+    assert!(!stamp.contains("other") && stamp.lines().count() == 2, "{stamp}");
 }

@@ -194,6 +194,7 @@ fn ssh(lab: &Lab, args: &SshArgs) -> crate::error::Result<Error> {
     // Says with a hint that the server is not up, instead of a timeout of ssh.
     lab.connection(&args.server)?;
     let error = std::process::Command::new("ssh")
+        .env_remove(crate::secret::IDENTITY_VARIABLE)
         .arg("-F")
         .arg(lab.ssh_config())
         .arg(&args.server)

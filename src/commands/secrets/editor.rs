@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, Result};
+use crate::secret::IDENTITY_VARIABLE;
 
 /// What is tried where the environment names none, in this order.
 const USUAL: &[&str] = &["editor", "nano", "vi"];
@@ -12,6 +13,28 @@ const USUAL: &[&str] = &["editor", "nano", "vi"];
 /// file, no backup.
 const VIM: &[&str] =
     &["-n", "-i", "NONE", "-c", "set nobackup nowritebackup | silent! set noundofile"];
+
+/// The same for a vim that another program starts: it reads this in place of the user's file.
+const VIMINIT: &str = "set nobackup nowritebackup noswapfile viminfo= | silent! set noundofile";
+
+/// Reads the user's file first, as vim does without `VIMINIT`.
+const VIMRC: &str = "\
+set nocompatible
+if has('nvim')
+for g:infra_rc in ['init.lua', 'init.vim']
+if filereadable(stdpath('config') . '/' . g:infra_rc)
+execute 'source' fnameescape(stdpath('config') . '/' . g:infra_rc)
+break
+endif
+endfor
+else
+for g:infra_rc in ['~/.vimrc', '~/.vim/vimrc', '~/.config/vim/vimrc']
+if filereadable(expand(g:infra_rc))
+execute 'source' fnameescape(expand(g:infra_rc))
+break
+endif
+endfor
+endif";
 
 /// A program and its first arguments.
 #[derive(Debug)]
@@ -48,13 +71,17 @@ impl Editor {
         let mut command = Command::new(name);
         if is_vim(name) {
             command.args(VIM);
+        } else {
+            // It may start vim all the same: `env vim`, a script.
+            let own = std::env::var("VIMINIT").ok().filter(|text| !text.trim().is_empty());
+            command.env("VIMINIT", format!("{}\n{VIMINIT}", own.as_deref().unwrap_or(VIMRC)));
         }
         command.args(arguments).arg(file);
         if let Some(folder) = file.parent() {
             // What it or its plugins write aside is wiped as well.
             command.env("TMPDIR", folder);
         }
-        command.env_remove("INFRA_IDENTITY");
+        command.env_remove(IDENTITY_VARIABLE);
         let status = command.status().map_err(|error| {
             refused().because(error).hint("name another one in the environment: `EDITOR=vim`")
         })?;

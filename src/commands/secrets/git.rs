@@ -10,6 +10,7 @@ use crate::cli::Context;
 use crate::error::{Context as _, Error, Result};
 use crate::exit_code::ExitCode;
 use crate::report;
+use crate::secret::IDENTITY_VARIABLE;
 use crate::secrets::{Folder, Header, change, write};
 
 /// The line in `.gitattributes`.
@@ -58,7 +59,12 @@ fn own_command() -> Result<String> {
 
 fn git(folder: &Path, arguments: &[&str]) -> Result<()> {
     let refused = || Error::input(format!("cannot run `git {}`", arguments.join(" ")));
-    let output = Command::new("git").arg("-C").arg(folder).args(arguments).output();
+    let output = Command::new("git")
+        .env_remove(IDENTITY_VARIABLE)
+        .arg("-C")
+        .arg(folder)
+        .args(arguments)
+        .output();
     let output = output.map_err(|error| refused().because(error))?;
     if output.status.success() {
         return Ok(());

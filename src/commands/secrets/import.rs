@@ -38,6 +38,7 @@ pub(super) struct Args {
 
 /// Reads all files, then adds what is in them to one file of secrets.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    super::check_name(&args.into)?;
     let folder = super::folder(context)?;
     let mut passwords = passwords(args, context)?;
     let mut files = Vec::new();
@@ -78,7 +79,9 @@ fn passwords(args: &Args, context: &Context) -> anyhow::Result<VaultPasswords> {
         let (label, file) = id.split_once('@').ok_or_else(|| {
             Error::input(format!("`--vault-id {id}` names no file")).hint("write `LABEL@FILE`")
         })?;
-        if file != "prompt" {
+        if file == "prompt" {
+            passwords.add_prompt(label);
+        } else {
             passwords.add_file(Some(label), Path::new(file))?;
         }
     }

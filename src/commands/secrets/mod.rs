@@ -19,6 +19,7 @@ use crate::cli::Context;
 use crate::diagnostic::nearest;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::inventory::Inventory;
 use crate::report;
 use crate::secrets::{Folder, Recovered, memory};
 
@@ -121,6 +122,26 @@ fn missing(folder: &Folder, name: &str) -> anyhow::Result<Error> {
         None if names.is_empty() => error.hint("begin with `infra secrets edit`"),
         None => error.hint(format!("there are: {}", names.join(", "))),
     })
+}
+
+/// Refuses the name of a new file that no server would ever open.
+fn check_known(context: &Context, folder: &Folder, name: &str) -> anyhow::Result<()> {
+    if folder.file(name).exists() || ["all", "lab"].contains(&name) {
+        return Ok(());
+    }
+    // What is wrong with the inventory is no matter of the secrets.
+    let Ok(inventory) = Inventory::load(&context.project()?, false, &[]) else { return Ok(()) };
+    let names = inventory.servers.keys().chain(inventory.groups.keys());
+    let names: Vec<&str> = names.map(String::as_str).chain(["all", "lab"]).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let error = Error::input(format!("`{name}` is no server and no group"));
+    Err(match nearest(name, names.iter().copied()) {
+        Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
+        None => error.hint("write `all`, the name of a group or the name of a server"),
+    }
+    .into())
 }
 
 /// Refuses a name that leads out of the folder, or that age would not be asked for.

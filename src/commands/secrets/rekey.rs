@@ -15,6 +15,9 @@ pub(super) struct Args {
     /// Every file, also those whose readers are right.
     #[arg(long)]
     all: bool,
+    /// Also where your identity cannot open the result any more.
+    #[arg(long)]
+    give_up_access: bool,
 }
 
 /// Encrypts all of them anew, or none.
@@ -35,7 +38,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let files: Vec<FileReaders> = known.into_iter().filter(is_due).collect();
     let due: Vec<String> = files.iter().map(|file| file.file.clone()).collect();
     if !due.is_empty() {
-        rekey(&folder, &lock, &due)?;
+        rekey(&folder, &lock, &due, args.give_up_access)?;
     }
     let line = |file: &FileReaders| {
         let path = Folder::shown(&file.file);

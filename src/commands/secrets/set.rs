@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// is needed.
     #[arg(long, value_name = "NAME", conflicts_with = "key")]
     whole_file: Option<String>,
+    /// Also where the name is a map or a list, which then goes with all that is in it.
+    #[arg(long, conflicts_with = "whole_file")]
+    replace: bool,
 }
 
 /// A file that is changed by others this often in a row is not a matter of chance any more.
@@ -35,21 +38,38 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     if let Some(name) = &args.whole_file {
         super::check_name(name)?;
         let text = input("YAML")?;
-        document::parsed(name, &text)?;
+        document::check(name, &text)?;
         update(&folder, name, false, |_| Ok(text.clone()))?;
         report::note(&format!("wrote `{}`", Folder::shown(name)));
     }
     if let Some(key) = &args.key {
         super::check_name(&args.name)?;
+        super::check_known(context, &folder, &args.name)?;
         // A file that cannot be opened is found before somebody types a value.
         let before = folder.open(&args.name)?;
         let text = before.as_ref().map_or("", |opened| opened.text.as_str());
-        change::set(&args.name, text, key, "")?;
+        let set = |text: &str, value: &str| {
+            refuse_several(args, text, key)?;
+            change::set(&args.name, text, key, value)
+        };
+        set(text, "")?;
         let value = value(context, key)?;
-        update(&folder, &args.name, true, |text| change::set(&args.name, text, key, &value))?;
+        update(&folder, &args.name, true, |text| set(text, &value))?;
         report::note(&format!("set `{key}` in `{}`", Folder::shown(&args.name)));
     }
     Ok(ExitCode::Done)
+}
+
+/// Refuses to put one value in place of several.
+fn refuse_several(args: &Args, text: &str, key: &str) -> Result<()> {
+    match document::several(&args.name, text, key)? {
+        Some(kind) if !args.replace => {
+            let path = Folder::shown(&args.name);
+            Err(Error::input(format!("`{key}` in `{path}` is {kind}"))
+                .hint("name one value in it, or replace all of it with `--replace`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Changes what is in a file; again, if somebody else was faster.

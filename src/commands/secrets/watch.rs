@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Context as _, Error, Result};
 use crate::exit_code::ExitCode;
@@ -26,12 +27,35 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // In a session of its own, what a terminal sends to the others (Ctrl-C) does not end it.
     // It fails only for who leads one already.
     let _ = rustix::process::setsid();
+    // What ends a whole session (systemd, a terminal that closes) must not end it before it has
+    // wiped: it ends by itself as soon as the other side is gone.
+    let _deaf = deaf()?;
     report::print("ready\n")?;
     let mut rest = Vec::new();
     // However it ends, the other side is gone.
     let _ = std::io::stdin().lock().read_to_end(&mut rest);
     memory::wipe(&args.folder);
     Ok(ExitCode::Done)
+}
+
+/// Takes the signals over that ask a process to end, for as long as the result lives.
+fn deaf() -> Result<(tokio::runtime::Runtime, Vec<Signal>)> {
+    let what = || "cannot take over signals".to_owned();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().context(what)?;
+    let inside = runtime.enter();
+    let kinds = [
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::alarm(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ];
+    let taken: std::io::Result<Vec<Signal>> = kinds.into_iter().map(signal).collect();
+    drop(inside);
+    Ok((runtime, taken.context(what)?))
 }
 
 /// The process that watches over a folder. It wipes the folder when this is dropped, or when

@@ -53,7 +53,7 @@ pub fn import(
     }
     let document = parse(path, content)?;
     if sops::is_sops(&document) {
-        return sops::import(path, &document, unwrap);
+        return sops::import(path, &document, key, unwrap);
     }
     Err(refused(path)
         .because("it holds nothing of ansible-vault's and nothing of SOPS'")

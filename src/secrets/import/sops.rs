@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
-use super::{Imported, Unwrap, only, refused};
+use super::{Imported, Unwrap, only, refused, under};
 use crate::error::{Error, Result};
 use crate::yaml::{Entry, Map, Node, Value};
 
@@ -19,6 +19,13 @@ type Cipher = AesGcm<Aes256, U32>;
 
 /// The key with what SOPS needs to know.
 const METADATA: &str = "sops";
+
+/// What SOPS calls the content of a file that has no structure that it knows.
+const BINARY: &str = "data";
+
+/// What says that only some values are encrypted.
+const RULES: [&str; 4] =
+    ["encrypted_regex", "encrypted_suffix", "unencrypted_regex", "unencrypted_comment_regex"];
 
 /// What the hash begins with if it covers only encrypted values: SHA-256 of `sops`.
 const ONLY_ENCRYPTED: [u8; 32] = [
@@ -36,7 +43,12 @@ fn metadata(document: &Node) -> Option<&Map> {
 }
 
 /// Takes the values that are encrypted, after the hash over all was verified.
-pub(super) fn import(path: &str, document: &Node, unwrap: Unwrap<'_>) -> Result<Imported> {
+pub(super) fn import(
+    path: &str,
+    document: &Node,
+    name: Option<&str>,
+    unwrap: Unwrap<'_>,
+) -> Result<Imported> {
     let metadata = metadata(document).ok_or_else(|| refused(path))?;
     let text = |name: &str| metadata.value(name).and_then(Node::scalar).unwrap_or_default();
     let key = data_key(path, metadata, unwrap)?;
@@ -48,7 +60,11 @@ pub(super) fn import(path: &str, document: &Node, unwrap: Unwrap<'_>) -> Result<
         walk.hash.update(ONLY_ENCRYPTED);
     }
     let mut plain = 0;
-    let is_secret = |node: &Node| node.as_str().is_some_and(is_encrypted);
+    // SOPS writes an empty text as it is, wherever it encrypts the others.
+    let encrypts_all = RULES.iter().all(|rule| metadata.value(rule).is_none_or(Node::is_null));
+    let is_secret = |node: &Node| {
+        node.as_str().is_some_and(|text| is_encrypted(text) || text.is_empty() && encrypts_all)
+    };
     let entries = document.as_map().map(|map| map.entries.clone()).unwrap_or_default();
     let entries = entries.into_iter().filter(|entry| &*entry.key != METADATA).collect();
     let values = Node { span: document.span.clone(), value: Value::Map(Map { entries }.into()) };
@@ -63,7 +79,14 @@ pub(super) fn import(path: &str, document: &Node, unwrap: Unwrap<'_>) -> Result<
     }
     let node = only(&values, &is_secret, &mut plain)
         .ok_or_else(|| refused(path).because("no value of it is encrypted"))?;
-    Ok(Imported { node: taken(&node, &opened), text: None, plain })
+    let node = taken(&node, &opened);
+    let Some(name) = name else { return Ok(Imported { node, text: None, plain }) };
+    let only = node.as_map().filter(|map| map.entries.len() == 1);
+    let content = only.and_then(|map| map.value(BINARY)?.scalar());
+    let content = content.ok_or_else(|| {
+        refused(path).because("it holds values with names of their own").hint("leave `--key` out")
+    })?;
+    Ok(Imported { node: under(name, content), text: None, plain })
 }
 
 /// The shape of `kept` with the values of `opened`.

@@ -1,5 +1,6 @@
 //! The formats of ansible-vault: 1.0, 1.1 and 1.2, which adds a label.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use aes::Aes256;
@@ -34,13 +35,22 @@ pub(super) fn is_vault(text: &str) -> bool {
 pub struct VaultPasswords {
     /// With the label of the vaults that they are for; `None` for any.
     known: Vec<(Option<String>, Zeroizing<Vec<u8>>)>,
+    /// Labels whose password is asked for when the first of their vaults is opened.
+    prompts: BTreeSet<String>,
+    /// Whether a file was named: then the user means these passwords.
+    has_files: bool,
     ask: Option<Ask>,
 }
 
 impl VaultPasswords {
     /// None yet; `ask` asks the person at the terminal.
     pub fn new(ask: Option<Ask>) -> Self {
-        Self { known: Vec::new(), ask }
+        Self { ask, ..Self::default() }
+    }
+
+    /// The password of the vaults with this label is asked for.
+    pub fn add_prompt(&mut self, label: &str) {
+        self.prompts.insert(label.to_owned());
     }
 
     /// Reads a password from the first line of a file, as ansible does. `label` says which vaults
@@ -64,11 +74,12 @@ impl VaultPasswords {
             return Err(Error::input(what()).because("it is empty"));
         }
         self.known.push((label.map(str::to_owned), password.into()));
+        self.has_files = true;
         Ok(())
     }
 
-    /// Opens a vault with the passwords for its label, then with the others; asks if there are
-    /// none at all.
+    /// Opens a vault with the passwords for its label, then with the others; asks if no password
+    /// for its label was given or typed, and none of the others was given in a file.
     ///
     /// # Errors
     /// Says whether the format or the password is wrong.
@@ -81,7 +92,10 @@ impl VaultPasswords {
                 return Ok(plaintext);
             }
         }
-        if !known.is_empty() {
+        let label = vault.label.unwrap_or_default();
+        let is_answered = known.iter().any(|(known, _)| known.as_deref() == vault.label);
+        let may_ask = self.prompts.contains(label) || !self.has_files;
+        if is_answered || !may_ask {
             return Err(wrong(path, vault.label));
         }
         let question = match vault.label {
