@@ -38,6 +38,8 @@ pub(super) struct Run<'a> {
     /// Services whose debt is of an earlier run, or of a role that is gone: other files of the same
     /// set may still be wrong.
     inherited: BTreeSet<ResourceId>,
+    /// Those of them whose configuration was refused, until more of it is switched.
+    refused: BTreeSet<ResourceId>,
     /// What was switched since the last point at which everything was known to work.
     undo: Vec<Snapshot>,
     /// The first resource that failed; nothing is applied after it.
@@ -82,6 +84,7 @@ impl<'a> Run<'a> {
             emitter,
             due: BTreeMap::new(),
             inherited: BTreeSet::new(),
+            refused: BTreeSet::new(),
             undo: Vec::new(),
             failed: None,
             missing,
@@ -339,6 +342,7 @@ impl<'a> Run<'a> {
                 let is_of_gone_role = self.is_of_gone_role(resource);
                 for (service, action) in notifications(resource) {
                     raise(&mut self.due, service, action);
+                    self.refused.remove(service);
                     // What goes with its role may be half of a set that another role completes.
                     if is_of_gone_role {
                         self.inherited.insert(service.clone());

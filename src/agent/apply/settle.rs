@@ -34,7 +34,7 @@ impl Run<'_> {
 
     pub(super) fn has_payable(&self, index: usize) -> bool {
         self.due.keys().any(|service| {
-            let waits = self.inherited.contains(service) && self.is_notified_from(service, index);
+            let waits = self.refused.contains(service) && self.is_notified_from(service, index);
             !waits && !self.comes_after(service, index)
         })
     }
@@ -157,6 +157,7 @@ impl Run<'_> {
         if let Some(error) = refused {
             // Files of an earlier, cut run may be half of a set that this run completes.
             if self.inherited.contains(id) && self.is_notified_from(id, index) {
+                self.refused.insert(id.clone());
                 self.due.insert(id.clone(), action);
             } else {
                 self.fail_service(id, action, error);
