@@ -81,7 +81,7 @@ fn converges(os: &str) {
 
 /// What Mikado cannot do, the others do all the same, unless they come one after the other.
 fn one_that_fails_stops_no_other(fleet: &Fleet) {
-    let mistake = ["--set", "mailu.bind=[nonsense]"];
+    let mistake = ["--set", "mailu.bind=[0.0.0.0, nonsense]"];
     let all = ["apply", "@hetzner", "--lab", "--yes", "--set", "base.timezone=Europe/Berlin"];
     let (code, said) = fleet.infra(&[&all[..], &mistake].concat());
     assert_eq!(code, 3, "{said}");
