@@ -88,7 +88,7 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
     let state = State::load(host)?;
     let mut memory = state.memory(host)?;
     if let Some(holder) =
-        memory.cut_run.as_ref().filter(|_| lock.is_none()).and(lock::holder(state::FOLDER))
+        memory.cut_run.as_ref().filter(|_| lock.is_none()).and_then(|_| lock::holder(state::FOLDER))
     {
         memory.cut_run = None;
         let message = format!("{holder} applies to it right now: this is how it is on the way");
