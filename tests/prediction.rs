@@ -58,6 +58,30 @@ fn what_apt_removes_beside_what_goes() {
     assert_eq!(also_removed([&stays, &never_there].into_iter(), &fake), Vec::<String>::new());
 }
 
+/// The answer to `find` is the folder of the lists if they were fetched in the last day.
+#[test]
+fn old_lists_may_not_know_the_newest_version() {
+    let package: Package = serde_yaml::from_str("{ name: nginx }").unwrap();
+    let version = |found: &str, files: &str| {
+        let fake = fake(&format!(
+            "{{ files: {{ /var/lib/apt/lists/x_Release: x{files} }}, answers: [ \
+             {{ run: [apt-get], stdout: 'Inst nginx (1.22.1-9 Debian:12.5/stable [amd64])' }}, \
+             {{ run: [find, /var/lib/apt/lists/partial], stdout: '{found}' }} ] }}"
+        ));
+        let mut change = Change::Create(State::new());
+        let foreseen = Foreseen::ask([&package].into_iter(), &fake);
+        foreseen.describe("nginx", &mut change, |name| name == "nginx");
+        let Change::Create(state) = change else { panic!("{change:?}") };
+        state.field("version").cloned()
+    };
+    let told = |version: &str| Some(version.into());
+    let of_today = "/var/lib/apt/lists/partial";
+    assert_eq!(version(of_today, ""), told("1.22.1-9"));
+    assert_eq!(version("", ""), told("1.22.1-9 or newer"));
+    let owed = ", /var/lib/infra/apt-update-owed: ''";
+    assert_eq!(version(of_today, owed), told("1.22.1-9 or newer"));
+}
+
 #[test]
 fn another_version_of_a_package_may_cost_others() {
     let package: Package = serde_yaml::from_str("{ name: libfoo, version: 2-1 }").unwrap();

@@ -49,6 +49,7 @@ impl Plan {
     ) -> Self {
         probe.preload_units(&units(manifest));
         let mut world = Prediction::new(probe);
+        let mut foreseen_here = foreseen.clone();
         let mut outcomes = Vec::with_capacity(manifest.resources.len());
         let mut due = state.owed_services(manifest);
         for (id, because) in &removal.released {
@@ -72,10 +73,12 @@ impl Plan {
                     mark_of(resource, change, known?, state.key(), probe, more_to_come)
                 });
                 removal.hide(resource, known, change);
-                if resource.id.kind() == "package" {
-                    foreseen.describe(resource.id.identity(), change, |name| {
+                match resource.id.kind() {
+                    "apt_repository" => foreseen_here = foreseen_here.with_lists_due(),
+                    "package" => foreseen_here.describe(resource.id.identity(), change, |name| {
                         packages(manifest).any(|package| package.name == name)
-                    });
+                    }),
+                    _ => {}
                 }
             }
             on_outcome(&resource.id, &outcome, mark);

@@ -6,6 +6,9 @@
 
 use std::collections::BTreeMap;
 
+/// Touched by every `apt-get update`, whether or not there was anything new.
+const APT_LISTS_PARTIAL: &str = "/var/lib/apt/lists/partial";
+
 /// A program that only reads, with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -133,6 +136,11 @@ impl Query {
         let install = ["--no-install-recommends", "--allow-downgrades", "install", "--"];
         let arguments = simulate.into_iter().chain(install).map(str::to_owned);
         Self::reading(arguments.chain(requests.iter().cloned()))
+    }
+
+    /// Answers with the folder of apt's lists if they were fetched in the last day.
+    pub(super) fn apt_lists_of_today() -> Self {
+        Self::reading(["find", APT_LISTS_PARTIAL, "-maxdepth", "0", "-mmin", "-1440"])
     }
 
     /// What apt would do to remove packages; takes no lock either.

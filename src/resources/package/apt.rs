@@ -3,13 +3,10 @@
 
 use crate::error::{Error, Result};
 use crate::resources::probe::{Output, Probe};
-use crate::resources::query::Command;
+use crate::resources::query::{Command, Query};
 use crate::resources::system::{Attributes, Progress, System, run_checked};
 
 const LISTS: &str = "/var/lib/apt/lists";
-
-/// Touched by every `apt-get update`, whether or not there was anything new.
-const LISTS_PARTIAL: &str = "/var/lib/apt/lists/partial";
 
 const STATE_FOLDER: &str = "/var/lib/infra";
 
@@ -101,7 +98,10 @@ fn configure_all(system: &mut dyn System, environment: &[(&str, String)]) -> Res
 /// Whether they were fetched.
 fn update_if_due(system: &mut dyn System) -> Result<bool> {
     let owed = system.stat(UPDATE_OWED)?.is_some();
-    let due = owed || !has_lists(system)? || !is_younger_than_a_day(system)?;
+    // Run, not asked: what was asked before may be answered from memory.
+    let due = owed
+        || !has_lists(system)?
+        || !is_told(&system.run(Query::apt_lists_of_today().command())?);
     if due {
         update(system)?;
     }
@@ -117,10 +117,18 @@ pub(super) fn has_lists(probe: &dyn Probe) -> Result<bool> {
     Ok(names.iter().any(|name| name.ends_with("Release")))
 }
 
-fn is_younger_than_a_day(system: &mut dyn System) -> Result<bool> {
-    let find = ["find", LISTS_PARTIAL, "-maxdepth", "0", "-mmin", "-1440"];
-    let output = system.run(&Command::new(find).timeout_seconds(30))?;
-    Ok(output.text() == LISTS_PARTIAL)
+/// Whether the lists of packages would be fetched before packages are installed, so that there may
+/// be newer ones than those that apt knows of now. Where that cannot be told they would be.
+pub(super) fn are_lists_due(probe: &dyn Probe) -> bool {
+    let is_owed = probe.exists(UPDATE_OWED).unwrap_or(true);
+    let is_of_today =
+        || probe.query(&Query::apt_lists_of_today()).is_ok_and(|output| is_told(&output));
+    is_owed || !is_of_today()
+}
+
+/// Whether `find` found something.
+fn is_told(output: &Output) -> bool {
+    !output.text().is_empty()
 }
 
 fn update(system: &mut dyn System) -> Result<()> {

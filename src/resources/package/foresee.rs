@@ -19,6 +19,8 @@ pub struct Foreseen {
     removed: Vec<String>,
     /// The package of the manifest whose change tells what comes beside it.
     first: Option<String>,
+    /// Whether the lists of packages will be fetched first, which may bring newer versions.
+    lists_are_due: bool,
 }
 
 impl Foreseen {
@@ -39,7 +41,11 @@ impl Foreseen {
             let requests: Vec<String> = missing.iter().map(|package| package.request()).collect();
             let Ok(output) = probe.query(&Query::apt_simulation(&requests)) else { break };
             if output.success() {
-                return Self { first: Some(first.name.clone()), ..Self::parse(&output) };
+                return Self {
+                    first: Some(first.name.clone()),
+                    lists_are_due: apt::are_lists_due(probe),
+                    ..Self::parse(&output)
+                };
             }
             let said = output.tail(usize::MAX);
             let is_known = |package: &&Package| !apt::is_unknown(&package.name, &said);
@@ -72,6 +78,11 @@ impl Foreseen {
         foreseen
     }
 
+    /// The same, behind a change of where packages come from.
+    pub fn with_lists_due(self) -> Self {
+        Self { lists_are_due: true, ..self }
+    }
+
     /// Whether packages would have to go for those that come.
     pub fn removes(&self) -> bool {
         !self.removed.is_empty()
@@ -90,7 +101,9 @@ impl Foreseen {
             Change::Create(state) => {
                 let mut told = std::mem::take(state);
                 if told.field("version").is_none() {
-                    let version = self.installed.get(package).map(String::as_str);
+                    let or_newer = if self.lists_are_due { " or newer" } else { "" };
+                    let version = self.installed.get(package);
+                    let version = version.map(|version| format!("{version}{or_newer}"));
                     told = told.with_some("version", version);
                 }
                 let beside = beside.fields();
@@ -160,6 +173,11 @@ mod tests {
             .with("also upgrades", Value::set(["libssl3"]))
             .with("also removes", Value::set(["exim4"]));
         assert_eq!(change, Change::Create(told));
+
+        let mut change = Change::Create(State::new());
+        let other = Foreseen { first: None, ..foreseen.clone() }.with_lists_due();
+        other.describe("nginx", &mut change, |_| false);
+        assert_eq!(change, Change::Create(State::new().with("version", "1.22.1-9 or newer")));
 
         let field = |field: &str, desired: Value| FieldChange {
             field: field.to_owned(),
