@@ -159,6 +159,31 @@ fn plan(manifest: &Manifest, options: &RunOptions, fake: &Fake) -> Vec<String> {
     lines
 }
 
+/// Its lists are fetched between the two packages.
+#[test]
+fn a_repository_that_changes_may_bring_newer_versions() {
+    let world = "{ files: { /var/lib/apt/lists/x_Release: x, /etc/apt/sources.list.d: { directory: true } }, answers: [ \
+         { run: [apt-get], stdout: \"Inst tree (2-1 x [amd64])\\nInst nginx (1-1 x [amd64])\" }, \
+         { run: [find, /var/lib/apt/lists/partial], stdout: /var/lib/apt/lists/partial } ] }";
+    let roles = "{ web: [ { package: tree }, { apt_repository: { name: vendor, \
+         uris: http://mirror.example, suites: stable, components: [main], \
+         signed_by: /usr/share/keyrings/vendor.gpg } }, { package: nginx } ] }";
+    let fake = Fake::new(&serde_yaml::from_str::<World>(world).unwrap());
+    let manifest = manifest(&serde_yaml::from_str(roles).unwrap());
+    let state = State::load(&fake).unwrap();
+    let options = RunOptions::default();
+    let (manifest, removal) = Removal::plan(&manifest, &state, &options, &fake).unwrap();
+    let foreseen = Plan::foresee(&manifest, &fake);
+    let plan = Plan::make(&manifest, &fake, &state, &removal, foreseen, |_, _, _| {});
+    let version = |outcome: &Outcome| match outcome {
+        Outcome::Changed(Change::Create(state)) => state.field("version").map(Value::summary),
+        other => panic!("{other:?}"),
+    };
+    let told = |version: &str| Some(version.to_owned());
+    assert_eq!(version(&plan.outcomes[0]), told("2-1"));
+    assert_eq!(version(&plan.outcomes[2]), told("1-1 or newer"));
+}
+
 fn wrong_files(files: &BTreeMap<String, Option<String>>, fake: &Fake) -> Vec<String> {
     let mut mistakes = Vec::new();
     for (path, wanted) in files {

@@ -97,15 +97,11 @@ fn configure_all(system: &mut dyn System, environment: &[(&str, String)]) -> Res
 /// Fetches the lists of packages if they are missing, older than a day, or if it is owed.
 /// Whether they were fetched.
 fn update_if_due(system: &mut dyn System) -> Result<bool> {
-    let owed = system.stat(UPDATE_OWED)?.is_some();
-    // Run, not asked: what was asked before may be answered from memory.
-    let due = owed
-        || !has_lists(system)?
-        || !is_told(&system.run(Query::apt_lists_of_today().command())?);
+    let due = are_lists_due(system);
     if due {
         update(system)?;
     }
-    if owed {
+    if system.exists(UPDATE_OWED)? {
         system.remove_file(UPDATE_OWED)?;
     }
     Ok(due)
@@ -117,18 +113,16 @@ pub(super) fn has_lists(probe: &dyn Probe) -> Result<bool> {
     Ok(names.iter().any(|name| name.ends_with("Release")))
 }
 
-/// Whether the lists of packages would be fetched before packages are installed, so that there may
-/// be newer ones than those that apt knows of now. Where that cannot be told they would be.
+/// Whether the lists of packages are fetched before packages are installed, so that there may be
+/// newer ones than those that apt knows of now. Where that cannot be told they are.
 pub(super) fn are_lists_due(probe: &dyn Probe) -> bool {
-    let is_owed = probe.exists(UPDATE_OWED).unwrap_or(true);
-    let is_of_today =
-        || probe.query(&Query::apt_lists_of_today()).is_ok_and(|output| is_told(&output));
-    is_owed || !is_of_today()
-}
-
-/// Whether `find` found something.
-fn is_told(output: &Output) -> bool {
-    !output.text().is_empty()
+    let is_owed = || probe.exists(UPDATE_OWED).unwrap_or(true);
+    let are_there = || has_lists(probe).unwrap_or_default();
+    let are_of_today = || {
+        let found = probe.query(&Query::apt_lists_of_today());
+        found.is_ok_and(|output| !output.text().is_empty())
+    };
+    is_owed() || !are_there() || !are_of_today()
 }
 
 fn update(system: &mut dyn System) -> Result<()> {
