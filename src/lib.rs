@@ -40,3 +40,7 @@ pub mod transport;
 pub mod wire;
 #[cfg(feature = "cli")]
 pub mod yaml;
+
+/// Whether this build has debug assertions, as a release has not. The tests refuse a build that has:
+/// a library that behaves otherwise then would be tested as no user runs it.
+pub const HAS_DEBUG_ASSERTIONS: bool = cfg!(debug_assertions);

@@ -29,6 +29,8 @@ impl Engine {
     /// An engine that finds templates in the roles and in `templates/` of `project`.
     pub(super) fn new(project: &Project) -> Self {
         let mut environment = Environment::new();
+        // By default an error knows its place in builds with debug assertions only.
+        environment.set_debug(true);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment

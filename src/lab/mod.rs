@@ -90,6 +90,14 @@ impl Lab {
         Ok(Self { folder: Folder::new(folder)? })
     }
 
+    /// Checks that this machine can run a lab.
+    ///
+    /// # Errors
+    /// The error names everything that is missing.
+    pub fn check_requirements() -> Result<()> {
+        requirements::check()
+    }
+
     /// Installs the Debian packages that this machine lacks to run a lab.
     ///
     /// # Errors

@@ -26,8 +26,20 @@ switch ($path) {
         echo "{$app->env['APP_HOST']} {$app->version}, {$kind} with {$app->count()} items\n";
         break;
     case '/slow':
-        // A reload of PHP-FPM has to wait for it.
-        sleep(4);
+        // A reload of PHP-FPM has to wait for this answer, which ends when the file is there.
+        header('X-Accel-Buffering: no');
+        while (ob_get_level() > 0) {
+            ob_end_flush();
+        }
+        echo "{$app->env['APP_HOST']} begins\n";
+        $end = dirname(__DIR__) . '/data/slow-may-end';
+        while (!file_exists($end)) {
+            // nginx gives up on an answer that pauses for a minute. Where nobody reads, PHP ends here.
+            echo "\n";
+            flush();
+            usleep(50000);
+        }
+        unlink($end);
         echo "{$app->env['APP_HOST']} took its time\n";
         break;
     case '/dummy-subscriber':

@@ -1,0 +1,35 @@
+//! The main job: the three servers of Flus at once, from a bare Debian, with one command. The other
+//! tests of these servers begin with copies of what is made here.
+
+use crate::support::{NAMES, copy, made};
+
+crate::tests! {
+    ; on each release: one_command_converges_three_servers = 300, a_copy_has_nothing_to_do = 60
+}
+
+/// All three converge, and the preview of each comes true.
+fn one_command_converges_three_servers(os: &str) {
+    let made = made(&NAMES, os);
+    let (code, report) = &made.applied;
+    assert_eq!(*code, 0, "{report}");
+    for name in NAMES {
+        let totals = report.lines().find(|line| {
+            line.contains("\"apply_totals\"") && line.contains(&format!("\"server\":\"{name}\""))
+        });
+        let totals = totals.unwrap_or_default();
+        assert!(totals.contains("\"failed\":0,\"skipped\":0"), "{name}: {totals}");
+    }
+    assert!(made.complaints.is_empty(), "{:#?}", made.complaints);
+}
+
+/// A copy has a host key, a machine id and an address of its own, and everything else that its
+/// original was given: a second apply changes nothing, databases and containers included.
+fn a_copy_has_nothing_to_do(os: &str) {
+    for name in NAMES {
+        let server = copy(name, os);
+        server.has_nothing_to_do(&[]);
+        let said = server.converge(&[]);
+        assert!(said.contains(" ok\n"), "{said}");
+        assert!(!said.contains("  changed"), "{said}");
+    }
+}

@@ -1,0 +1,26 @@
+//! Tests on real servers, a real sshd, and the programs that `.ci/prepare` installs.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
+mod from_bare;
+mod preview;
+mod rufus;
+mod support;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    support::run(&[
+        from_bare::TESTS,
+        preview::TESTS,
+        rufus::cuts::TESTS,
+        rufus::plans::TESTS,
+        rufus::releases::TESTS,
+        rufus::removal::TESTS,
+        rufus::rollback::TESTS,
+        rufus::secrets::TESTS,
+        rufus::sets::TESTS,
+        rufus::settings::TESTS,
+        rufus::sites::TESTS,
+    ])
+}

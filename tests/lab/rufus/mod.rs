@@ -1,0 +1,12 @@
+//! Rufus, the server of most sites of Flus: each test begins with a copy of the server right after
+//! its first apply.
+
+pub(crate) mod cuts;
+pub(crate) mod plans;
+pub(crate) mod releases;
+pub(crate) mod removal;
+pub(crate) mod rollback;
+pub(crate) mod secrets;
+pub(crate) mod sets;
+pub(crate) mod settings;
+pub(crate) mod sites;

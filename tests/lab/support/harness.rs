@@ -1,0 +1,125 @@
+//! The harness of this lane: the longest tests first, the slowest named at the end.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Trial};
+
+use super::machine;
+
+/// How many of the slowest tests are named.
+const NAMED: usize = 15;
+
+/// One test.
+#[derive(Clone, Copy)]
+pub(crate) struct Test {
+    /// Its module and its function.
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(),
+    /// About how long it takes on two cores: longer tests start earlier.
+    pub(crate) seconds: u64,
+    /// Whether it runs only when it is asked for by `--ignored`.
+    pub(crate) is_ignored: bool,
+}
+
+/// The tests of a module: functions, each with about how many seconds it takes if that is more than
+/// a few; `@ ignored` behind one that runs only when it is asked for. After `; on each release:`
+/// functions of the release, which make a test for each.
+#[macro_export]
+macro_rules! tests {
+    (
+        $($name:ident $(= $seconds:literal)? $(@ $ignored:ident)?),* $(,)?
+        $(; on each release: $($each:ident $(= $each_seconds:literal)?),* $(,)?)?
+    ) => {
+        pub(crate) const TESTS: &[$crate::support::Test] = &[
+            $($crate::support::Test {
+                name: concat!(module_path!(), "::", stringify!($name)),
+                run: $name,
+                seconds: 2 $(+ $seconds)?,
+                is_ignored: false $(|| !stringify!($ignored).is_empty())?,
+            },)*
+            $($($crate::support::Test {
+                name: concat!(module_path!(), "::", stringify!($each), "_on_debian_12"),
+                run: || $each("debian-12"),
+                seconds: 2 $(+ $each_seconds)?,
+                is_ignored: false,
+            },
+            $crate::support::Test {
+                name: concat!(module_path!(), "::", stringify!($each), "_on_debian_13"),
+                run: || $each("debian-13"),
+                seconds: 2 $(+ $each_seconds)?,
+                is_ignored: false,
+            },)*)?
+        ];
+    };
+}
+
+thread_local! {
+    /// The test that this thread runs, for what it says when it fails.
+    static CURRENT: RefCell<&'static str> = const { RefCell::new("") };
+}
+
+type Times = Arc<Mutex<Vec<(Duration, &'static str)>>>;
+
+/// Runs the tests that the command line selects.
+pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let mut tests: Vec<Test> = modules.concat();
+    tests.sort_by_key(|test| std::cmp::Reverse(test.seconds));
+    if !arguments.list {
+        if let Err(lacks) = machine::prepare() {
+            say(&format!("error: the tests of the lab cannot run on this machine\n{lacks}"));
+            return ExitCode::from(101);
+        }
+        arguments.test_threads = arguments.test_threads.or(Some(machine::workers()));
+        name_what_fails();
+    }
+    machine::note_selection(&tests, &arguments);
+    let times = Times::default();
+    let trials = tests.into_iter().map(|test| trial(test, &times)).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    machine::end_all();
+    let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+    times.sort_unstable();
+    if !times.is_empty() {
+        say("slowest tests, in seconds:");
+    }
+    for (time, name) in times.iter().rev().take(NAMED) {
+        say(&format!("{:7.1}  {name}", time.as_secs_f64()));
+    }
+    conclusion.exit_code()
+}
+
+fn trial(test: Test, times: &Times) -> Trial {
+    let times = Arc::clone(times);
+    // Every module is below that of the binary.
+    let name = test.name.split_once("::").map_or(test.name, |(_, name)| name);
+    let run = move || {
+        CURRENT.set(name);
+        let started = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(test.run));
+        let time = started.elapsed();
+        times.lock().unwrap_or_else(PoisonError::into_inner).push((time, name));
+        outcome.unwrap_or_else(|panic| resume_unwind(panic));
+        Ok(())
+    };
+    Trial::test(name, run).with_ignored_flag(test.is_ignored)
+}
+
+/// Writes the name of a test before what its failure says.
+fn name_what_fails() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let name = CURRENT.with_borrow(|name| *name);
+        say(&format!("---- {name}"));
+        usual(panic);
+    }));
+}
+
+#[expect(clippy::print_stderr, reason = "what a harness says beside the results")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

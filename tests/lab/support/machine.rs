@@ -1,0 +1,151 @@
+//! How much of the lab this machine can do, and whether it can at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use assert_cmd::cargo::cargo_bin;
+use libtest_mimic::Arguments;
+use rustix::fs::{FlockOperation, flock};
+
+use super::Test;
+
+/// Programs that the tests run, with their Debian packages.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("age", "age"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("php", "php-cli"),
+    ("script", "bsdutils"),
+    ("sshd", "openssh-server"),
+    ("vim", "vim"),
+];
+
+/// Memory for a test, the server in it included, in kibibytes.
+const MEMORY: u64 = 1_200_000;
+
+/// Tests that run at the same time for each core: most of the time a test waits for its server.
+const TESTS_PER_CORE: usize = 3;
+
+/// Held by this process, so that two runs do not end each other's servers.
+static LOCK: OnceLock<fs::File> = OnceLock::new();
+
+/// The names of the tests that run.
+static SELECTED: OnceLock<Vec<&'static str>> = OnceLock::new();
+
+/// Where the labs of the tests are, each in a folder with a short name: sockets of ssh lie below.
+pub(crate) fn labs() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("labs")
+}
+
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// How many tests may run at the same time.
+pub(crate) fn workers() -> usize {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let free = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    let fitting = usize::try_from(free.unwrap_or(MEMORY) / MEMORY).unwrap_or(1);
+    (cores() * TESTS_PER_CORE).min(fitting).max(1)
+}
+
+/// Looks for all that the tests need, and ends the servers that a killed run has left.
+///
+/// # Errors
+/// The text names everything that is missing.
+pub(crate) fn prepare() -> Result<(), String> {
+    let mut lacks: Vec<String> = Vec::new();
+    if let Err(error) = infra::lab::Lab::check_requirements() {
+        lacks.push(error.to_string());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> =
+        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).collect();
+    for (program, package) in PROGRAMS {
+        if !folders.iter().any(|folder| folder.join(program).is_file()) {
+            lacks.push(format!("`{program}` is not installed: package `{package}`"));
+        }
+    }
+    if !lacks.is_empty() {
+        lacks.push("hint: run `.ci/prepare` as root".to_owned());
+        return Err(lacks.join("\n"));
+    }
+    lock().map_err(|error| format!("cannot use `{}`: {error}", labs().display()))?;
+    end_all();
+    Ok(())
+}
+
+/// Ends the servers of all labs; images and packages stay for the next run.
+pub(crate) fn end_all() {
+    for entry in fs::read_dir(labs()).into_iter().flatten().flatten() {
+        if entry.path().is_dir() && entry.file_name() != SHARED {
+            end(&entry.path());
+        }
+    }
+}
+
+/// The folder that has the images and packages of all labs.
+const SHARED: &str = "shared";
+
+fn lock() -> std::io::Result<()> {
+    fs::create_dir_all(labs())?;
+    let file = fs::File::create(labs().join("lock"))?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    let _ = LOCK.set(file);
+    Ok(())
+}
+
+/// Ends the servers of a lab and removes its folder.
+pub(crate) fn end(folder: &Path) {
+    let mut infra = Command::new(cargo_bin("infra"));
+    let _ = infra.args(["lab", "down", "--all", "--lab-dir"]).arg(folder).current_dir("/").output();
+    // What is still in use stays for the next run.
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Makes a lab in a new folder that uses the images and packages of all labs.
+pub(crate) fn new_lab(folder: &Path) {
+    static IMAGES: OnceLock<()> = OnceLock::new();
+    let shared = labs().join(SHARED);
+    IMAGES.get_or_init(|| build_images(&shared));
+    end(folder);
+    fs::create_dir_all(folder).unwrap();
+    fs::create_dir_all(shared.join("apt")).unwrap();
+    for part in ["images", "apt"] {
+        std::os::unix::fs::symlink(shared.join(part), folder.join(part)).unwrap();
+    }
+}
+
+/// Builds the images that are missing, before any lab looks at them: each lab removes what it takes
+/// for half built.
+fn build_images(shared: &Path) {
+    for os in ["debian-12", "debian-13"] {
+        let mut infra = Command::new(cargo_bin("infra"));
+        infra.args(["lab", "up", "image", "--os", os, "--lab-dir"]).arg(shared).current_dir("/");
+        let output = infra.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut infra = Command::new(cargo_bin("infra"));
+        infra.args(["lab", "down", "image", "--lab-dir"]).arg(shared).current_dir("/");
+        assert!(infra.output().unwrap().status.success());
+    }
+}
+
+/// Remembers which tests run.
+pub(crate) fn note_selection(tests: &[Test], arguments: &Arguments) {
+    let is_selected = |test: &&Test| {
+        let name = test.name.split_once("::").map_or(test.name, |(_, name)| name);
+        let is_meant = |word: &String| {
+            if arguments.exact { name == word } else { name.contains(word.as_str()) }
+        };
+        arguments.filter.as_ref().is_none_or(is_meant) && !arguments.skip.iter().any(is_meant)
+    };
+    let _ = SELECTED.set(tests.iter().filter(is_selected).map(|test| test.name).collect());
+}
+
+/// Whether a test whose name ends with `name` runs as well.
+pub(crate) fn is_selected(name: &str) -> bool {
+    SELECTED.get().is_some_and(|names| names.iter().any(|known| known.ends_with(name)))
+}

@@ -1,0 +1,241 @@
+//! A server in a lab of its own, for tests of the whole.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+
+use super::{machine, tokens};
+
+/// How long something may take that has to happen, on a machine that is busy with other things.
+pub(crate) const DEADLINE: Duration = Duration::from_mins(3);
+
+/// A lab with servers, which ends with the test.
+pub(crate) struct TestLab {
+    folder: PathBuf,
+    /// Whether others need it until the end of the run.
+    is_kept: bool,
+    /// The project that is applied.
+    pub(crate) project: PathBuf,
+}
+
+impl TestLab {
+    /// An empty lab for `project`.
+    pub(crate) fn new(project: &Path) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = machine::labs().join(number.to_string());
+        machine::new_lab(&folder);
+        Self { folder, is_kept: false, project: project.to_path_buf() }
+    }
+
+    /// Leaves the lab in its folder, for the rest of the run.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.is_kept = true;
+        self.folder.clone()
+    }
+
+    /// The folder of the lab.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Brings up servers; `arguments` are those of `infra lab up`.
+    pub(crate) fn up(&self, arguments: &[&str]) {
+        let _token = tokens::take(1);
+        self.succeed(&[&["lab", "up"], arguments].concat());
+    }
+
+    /// The program, in the project and with this lab.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(cargo_bin("infra"));
+        command.args(arguments).current_dir(&self.project).stdin(Stdio::null());
+        command.env("INFRA_LAB_DIR", &self.folder).env("NO_COLOR", "1");
+        command
+    }
+
+    pub(crate) fn infra(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// The same; returns the exit code and all that was said.
+    pub(crate) fn say(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.infra(arguments);
+        (output.status.code().unwrap_or(-1), text(&output.stdout) + &text(&output.stderr))
+    }
+
+    /// The same, where it has to succeed.
+    pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
+        let (code, said) = self.say(arguments);
+        assert_eq!(code, 0, "infra {}:\n{said}", arguments.join(" "));
+        said
+    }
+
+    /// What `infra lab status` knows of a server.
+    pub(crate) fn status(&self, name: &str) -> Value {
+        let output = self.infra(&["lab", "status", "--output", "json"]);
+        let listing = text(&output.stdout);
+        let servers = listing.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        servers.into_iter().find(|server| server["name"] == name).unwrap()
+    }
+}
+
+impl Drop for TestLab {
+    fn drop(&mut self) {
+        // A test that fails has its own failure to show.
+        if !self.is_kept {
+            machine::end(&self.folder);
+        }
+    }
+}
+
+/// A server in a lab of its own, which ends with the test.
+pub(crate) struct LabServer {
+    /// Its name in the inventory.
+    pub(crate) name: String,
+    pub(crate) lab: TestLab,
+    address: String,
+}
+
+impl LabServer {
+    /// Brings up the server `name` of `project` with the release `os`, bare.
+    pub(crate) fn bare(name: &str, os: &str, project: &Path) -> Self {
+        let lab = TestLab::new(project);
+        lab.up(&[name, "--os", os]);
+        Self::in_lab(name, lab)
+    }
+
+    /// The server `name` that is up in `lab`.
+    pub(crate) fn in_lab(name: &str, lab: TestLab) -> Self {
+        let address = lab.status(name)["address"].as_str().unwrap().to_owned();
+        Self { name: name.to_owned(), lab, address }
+    }
+
+    pub(crate) fn infra(&self, arguments: &[&str]) -> Output {
+        self.lab.infra(arguments)
+    }
+
+    /// The program, in the project and with the lab of this server.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.lab.command(arguments)
+    }
+
+    /// Lets a test apply another project; returns the one before.
+    pub(crate) fn use_project(&mut self, project: &Path) -> PathBuf {
+        std::mem::replace(&mut self.lab.project, project.to_path_buf())
+    }
+
+    /// The project that is applied.
+    pub(crate) fn project(&self) -> &Path {
+        &self.lab.project
+    }
+
+    /// Its address in the lab.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Applies with more arguments; returns the exit code and what was said.
+    pub(crate) fn apply(&self, more: &[&str]) -> (i32, String) {
+        self.lab.say(&[&["apply", &self.name, "--lab", "--yes"], more].concat())
+    }
+
+    /// Applies to a server that lacks most of it: a token is taken for the time.
+    pub(crate) fn install(&self, more: &[&str]) -> (i32, String) {
+        let _token = tokens::take(1);
+        self.apply(more)
+    }
+
+    /// Applies, which has to succeed.
+    pub(crate) fn converge(&self, more: &[&str]) -> String {
+        let (code, said) = self.apply(more);
+        assert_eq!(code, 0, "{said}");
+        said
+    }
+
+    /// Nothing is left to do for the same arguments.
+    pub(crate) fn has_nothing_to_do(&self, more: &[&str]) {
+        let (code, plan) = self.lab.say(&[&["diff", &self.name, "--lab"], more].concat());
+        assert_eq!(code, 0, "{plan}");
+    }
+
+    /// What `diff` says on standard output.
+    pub(crate) fn plan(&self, more: &[&str]) -> String {
+        text(&self.infra(&[&["diff", &self.name, "--lab"], more].concat()).stdout)
+    }
+
+    /// Runs a shell line on the server and returns what it prints.
+    pub(crate) fn shell(&self, line: &str) -> String {
+        let output = self.infra(&["lab", "ssh", &self.name, line]);
+        text(&output.stdout).trim_end().to_owned()
+    }
+
+    /// The same over a connection of its own; empty if none gets in within seconds.
+    pub(crate) fn fresh_shell(&self, line: &str) -> String {
+        self.ssh("ControlPath=none", line)
+    }
+
+    /// The same over a connection that the first call leaves open: nothing that happens to new ones
+    /// matters to it.
+    pub(crate) fn kept_shell(&self, line: &str) -> String {
+        self.ssh(&format!("ControlPath={}/kept", self.lab.folder().display()), line)
+    }
+
+    fn ssh(&self, control: &str, line: &str) -> String {
+        let output = Command::new("ssh")
+            .arg("-F")
+            .arg(self.lab.folder().join("ssh_config"))
+            .args(["-o", control, "-o", "ControlMaster=auto", "-o", "ControlPersist=180"])
+            .args(["-o", "ConnectTimeout=3", "-o", "BatchMode=yes", "--", &self.name, line])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
+        text(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Waits until a shell line succeeds on the server.
+    pub(crate) fn wait_for(&self, event: &str, line: &str) {
+        wait_until(event, || {
+            self.infra(&["lab", "ssh", &self.name, line]).status.success()
+        });
+    }
+
+    /// A page, asked from this machine over HTTPS. The certificate is self-signed.
+    pub(crate) fn page(&self, name: &str, path: &str) -> String {
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--insecure", "--max-time", "20", "--resolve"])
+            .arg(format!("{name}:443:{}", self.address))
+            .arg(format!("https://{name}{path}"))
+            .output()
+            .unwrap();
+        text(&output.stdout) + &text(&output.stderr)
+    }
+}
+
+/// Waits for what has to happen, for as long as a busy machine may need.
+pub(crate) fn wait_until(event: &str, mut has_happened: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !has_happened() {
+        assert!(Instant::now() < end, "still waiting for {event} after {DEADLINE:?}");
+        // How often is looked, not how long is waited.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The lines of a report that end with `end`.
+pub(crate) fn lines<'a>(said: &'a str, end: &str) -> Vec<&'a str> {
+    said.lines().filter(|line| line.trim_end().ends_with(end)).collect()
+}
+
+/// The folder of this repository, which is the project of Flus.
+pub(crate) fn flus() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

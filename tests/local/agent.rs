@@ -1,0 +1,309 @@
+//! The agent's loop, by its cases: `tests/local/agent/<case>.yaml`.
+//!
+//! ```yaml
+//! world: { … }          # as in tests/local/resources.rs
+//! roles:                # in order; the links are ids
+//!   web:
+//!     - file: { path: /etc/a, content: x }
+//!       reload: ["service:nginx"]
+//!       secrets: ["secret:a"]        # the names of the secrets that it holds
+//!     - service: nginx
+//! events:               # every event but progress, as text; written anew by `UPDATE=1`
+//!   - file:/etc/a changed
+//! files: { /etc/a: x }  # what is there afterwards; null: nothing
+//! again: ok             # a second run changes nothing; leave it out where that is not so
+//! later:                # further applies on the same server
+//!   - write: { /etc/a: by hand }   # what somebody does before; null removes
+//!     allow_data_loss: true        # the option
+//!     roles: { … }
+//!     plan: [ "file:/etc/a changed Drift" ]
+//!     events: [ … ]
+//!     files: { … }
+//! ```
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use infra::agent;
+use infra::agent::plan::Plan;
+use infra::agent::removal::Removal;
+use infra::agent::state::State;
+use infra::events::{Event, Outcome, ServiceAction};
+use infra::manifest::{Expect, Manifest, Resource, ResourceId};
+use infra::resources::{Attributes, Change, Probe, Spec, System, Value, primary_field};
+use infra::wire::RunOptions;
+use serde::Deserialize;
+use serde_yaml::Value as Yaml;
+
+use crate::support::{Fake, World};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    #[serde(default)]
+    world: World,
+    roles: serde_yaml::Mapping,
+    #[serde(default)]
+    events: Vec<String>,
+    #[serde(default)]
+    files: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    again: Option<String>,
+    #[serde(default)]
+    later: Vec<Later>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Later {
+    #[serde(default)]
+    write: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    allow_data_loss: bool,
+    roles: serde_yaml::Mapping,
+    #[serde(default)]
+    plan: Vec<String>,
+    #[serde(default)]
+    events: Vec<String>,
+    #[serde(default)]
+    files: BTreeMap<String, Option<String>>,
+}
+
+#[test]
+fn every_case_holds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/local/agent");
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no case");
+    let mut wrong = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let case: Case = serde_yaml::from_str(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let found = run(&case);
+        if found.events != case.events && std::env::var_os("UPDATE").is_some() {
+            rewrite(&path, &text, &found.events);
+        } else if found.events != case.events {
+            let events = found.events.join("\n  - ");
+            wrong.push(format!("{}: found the events\n  - {events}", path.display()));
+        }
+        wrong.extend(found.mistakes.iter().map(|what| format!("{}: {what}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+struct Found {
+    events: Vec<String>,
+    mistakes: Vec<String>,
+}
+
+fn run(case: &Case) -> Found {
+    let manifest = manifest(&case.roles);
+    let mut fake = Fake::new(&case.world);
+    let options = RunOptions::default();
+    let events = apply(&manifest, &options, &mut fake);
+    let mut mistakes = wrong_files(&case.files, &fake);
+    if case.again.is_some() {
+        let second = apply(&manifest, &options, &mut fake);
+        if !second.iter().all(|event| event.ends_with(" ok")) {
+            mistakes.push(format!("a second run: {}", second.join("; ")));
+        }
+    }
+    for (index, later) in case.later.iter().enumerate() {
+        let found = run_later(later, &mut fake);
+        mistakes.extend(found.into_iter().map(|what| format!("later, {index}: {what}")));
+    }
+    Found { events, mistakes }
+}
+
+fn run_later(later: &Later, fake: &mut Fake) -> Vec<String> {
+    for (path, content) in &later.write {
+        match content {
+            Some(content) => {
+                let attributes = Attributes::new("root", "root", 0o644);
+                fake.write_file(path, content.as_bytes(), &attributes).unwrap();
+            }
+            None => fake.remove_file(path).unwrap(),
+        }
+    }
+    let manifest = manifest(&later.roles);
+    let allow_data_loss = later.allow_data_loss;
+    let options = RunOptions { allow_data_loss, ..RunOptions::default() };
+    let plan = plan(&manifest, &options, fake);
+    let events = apply(&manifest, &options, fake);
+    let mut mistakes = wrong_files(&later.files, fake);
+    for (what, found, expected) in [("plan", plan, &later.plan), ("events", events, &later.events)]
+    {
+        if found != *expected {
+            mistakes.push(format!("found the {what}\n  - {}", found.join("\n  - ")));
+        }
+    }
+    mistakes
+}
+
+/// Everything that a plan would change, with its mark.
+fn plan(manifest: &Manifest, options: &RunOptions, fake: &Fake) -> Vec<String> {
+    let state = State::load(fake).unwrap();
+    let (manifest, removal) = Removal::plan(manifest, &state, options, fake).unwrap();
+    let mut lines = Vec::new();
+    let foreseen = Plan::foresee(&manifest, fake);
+    Plan::make(&manifest, fake, &state, &removal, foreseen, |id, outcome, mark| {
+        if *outcome != Outcome::Ok {
+            let mark = mark.map(|mark| format!(" {mark:?}")).unwrap_or_default();
+            lines.push(format!("{id} {}{mark}", outcome_text(outcome)));
+        }
+    });
+    lines
+}
+
+/// Its lists are fetched between the two packages.
+#[test]
+fn a_repository_that_changes_may_bring_newer_versions() {
+    let world = "{ files: { /var/lib/apt/lists/x_Release: x, /etc/apt/sources.list.d: { directory: true } }, answers: [ \
+         { run: [apt-get], stdout: \"Inst tree (2-1 x [amd64])\\nInst nginx (1-1 x [amd64])\" }, \
+         { run: [find, /var/lib/apt/lists/partial], stdout: /var/lib/apt/lists/partial } ] }";
+    let roles = "{ web: [ { package: tree }, { apt_repository: { name: vendor, \
+         uris: http://mirror.example, suites: stable, components: [main], \
+         signed_by: /usr/share/keyrings/vendor.gpg } }, { package: nginx } ] }";
+    let fake = Fake::new(&serde_yaml::from_str::<World>(world).unwrap());
+    let manifest = manifest(&serde_yaml::from_str(roles).unwrap());
+    let state = State::load(&fake).unwrap();
+    let options = RunOptions::default();
+    let (manifest, removal) = Removal::plan(&manifest, &state, &options, &fake).unwrap();
+    let foreseen = Plan::foresee(&manifest, &fake);
+    let plan = Plan::make(&manifest, &fake, &state, &removal, foreseen, |_, _, _| {});
+    let version = |outcome: &Outcome| match outcome {
+        Outcome::Changed(Change::Create(state)) => state.field("version").map(Value::summary),
+        other => panic!("{other:?}"),
+    };
+    let told = |version: &str| Some(version.to_owned());
+    assert_eq!(version(&plan.outcomes[0]), told("2-1"));
+    assert_eq!(version(&plan.outcomes[2]), told("1-1 or newer"));
+}
+
+fn wrong_files(files: &BTreeMap<String, Option<String>>, fake: &Fake) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    for (path, wanted) in files {
+        let found = fake.read(path).unwrap();
+        let found = found.map(|content| String::from_utf8_lossy(&content).into_owned());
+        if found != *wanted {
+            mistakes.push(format!("`{path}` holds {found:?}, not {wanted:?}"));
+        }
+    }
+    mistakes
+}
+
+fn apply(manifest: &Manifest, options: &RunOptions, fake: &mut Fake) -> Vec<String> {
+    let events = Rc::new(RefCell::new(Vec::new()));
+    let sink = {
+        let events = Rc::clone(&events);
+        move |event: &Event| {
+            events.borrow_mut().extend(described(event));
+            Ok(())
+        }
+    };
+    let result = agent::apply_manifest(manifest, options, fake, Box::new(sink));
+    let mut events = events.take();
+    events.extend(result.err().map(|error| format!("aborted: {}", error.message)));
+    events
+}
+
+fn described(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Applied { id, outcome } => format!("{id} {}", outcome_text(outcome)),
+        Event::ServiceDone { id, action, error } => {
+            let action = match action {
+                ServiceAction::Reload => "reloaded",
+                ServiceAction::Restart => "restarted",
+            };
+            match error {
+                None => format!("{id} {action}"),
+                Some(error) => format!("{id} not {action}: {}", error.message),
+            }
+        }
+        Event::RolledBack { id, error: None } => format!("{id} put back"),
+        Event::RolledBack { id, error: Some(error) } => {
+            format!("{id} not put back: {}", error.message)
+        }
+        _ => return None,
+    })
+}
+
+fn outcome_text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Ok => "ok".to_owned(),
+        Outcome::Changed(Change::Create(_)) => "created".to_owned(),
+        Outcome::Changed(Change::Update(fields)) => {
+            let is_hidden = fields.iter().any(|field| {
+                matches!(field.desired, Value::Hidden(_))
+                    && matches!(field.current, Some(Value::Hidden(_)))
+            });
+            if is_hidden { "changed, contents hidden".to_owned() } else { "changed".to_owned() }
+        }
+        Outcome::Changed(Change::Remove) => "removed".to_owned(),
+        Outcome::Released { because } => format!("released: {because}"),
+        Outcome::Skipped { because } => format!("skipped after {because}"),
+        Outcome::Failed(error) => format!("failed: {}", error.message),
+        other => format!("{other:?}"),
+    }
+}
+
+fn manifest(roles: &serde_yaml::Mapping) -> Manifest {
+    let mut resources = Vec::new();
+    for (role, list) in roles {
+        for entry in list.as_sequence().unwrap() {
+            resources.push(resource(role.as_str().unwrap(), entry.as_mapping().unwrap()));
+        }
+    }
+    Manifest {
+        server: "test".to_owned(),
+        expect: Expect::default(),
+        resources,
+        secrets: BTreeMap::new(),
+    }
+}
+
+fn resource(role: &str, entry: &serde_yaml::Mapping) -> Resource {
+    let links = |key: &str| -> Vec<ResourceId> {
+        let list = entry.get(key).and_then(Yaml::as_sequence);
+        let names = list.into_iter().flatten().filter_map(Yaml::as_str);
+        names.map(|name| ResourceId::parse(name).unwrap()).collect()
+    };
+    let is_link = |key: &&Yaml| {
+        ["reload", "restart", "requires", "secrets"].iter().any(|name| key.as_str() == Some(name))
+    };
+    let kind = entry.keys().find(|key| !is_link(key)).and_then(Yaml::as_str).unwrap();
+    let fields = entry.get(kind).unwrap().clone();
+    let fields = if fields.is_mapping() {
+        fields
+    } else {
+        let primary = primary_field(kind).unwrap();
+        Yaml::Mapping([(Yaml::from(primary), fields)].into_iter().collect())
+    };
+    let spec = Spec::deserialize_kind(kind, fields).unwrap().unwrap();
+    Resource {
+        id: spec.id(),
+        role: role.to_owned(),
+        place: "role.yaml:1".to_owned(),
+        spec,
+        requires: links("requires"),
+        reload: links("reload"),
+        guard: None,
+        restart: links("restart"),
+        secrets: links("secrets").iter().map(ToString::to_string).collect(),
+        is_untraceable: false,
+    }
+}
+
+/// Writes the events found in place of the expected ones.
+fn rewrite(path: &Path, text: &str, events: &[String]) {
+    let head = text.split("\nevents:").next().unwrap_or_default().trim_end();
+    let tail = text.split("\nfiles:").nth(1).map(|tail| format!("files:{tail}"));
+    let tail = tail.or_else(|| text.contains("\nagain:").then(|| "again: ok\n".to_owned()));
+    let list = serde_yaml::to_string(events).unwrap();
+    let list = list.lines().flat_map(|line| ["  ", line, "\n"]).collect::<String>();
+    std::fs::write(path, format!("{head}\nevents:\n{list}{}", tail.unwrap_or_default())).unwrap();
+}

@@ -1,0 +1,18 @@
+//! Tests that need no root, no lab, and no program but those of Rust and git.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
+mod agent;
+mod compile;
+mod diagnostics;
+mod import;
+mod inventory;
+mod prediction;
+mod profile;
+mod reboot;
+mod rekey;
+mod resources;
+mod scripts;
+mod support;
+mod tidy;
+mod transcript;

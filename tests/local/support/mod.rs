@@ -1,0 +1,11 @@
+//! A server in memory, for resources and the agent.
+
+mod fake;
+mod operations;
+#[path = "../../support/search.rs"]
+mod search;
+mod world;
+
+pub(crate) use fake::Fake;
+pub(crate) use search::files_holding;
+pub(crate) use world::World;
