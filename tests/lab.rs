@@ -179,3 +179,163 @@ fn survives_a_second_up_and_an_end(lab: &Lab) {
     lab.run(&["up", "bookworm"]);
     assert_eq!(lab.ssh("bookworm", "ls /root/kept"), "/root/kept\n");
 }
+
+/// A new machine id, host key and address; the name, files and data of a saved server.
+#[test]
+fn copies_of_a_save_are_servers_of_their_own() {
+    let lab = Lab::new("lab-saves");
+    lab.run(&["up", "one"]);
+    let address = lab.status()[0]["address"].as_str().unwrap().to_owned();
+    let id = bridge(&address).split_off("infra-".len());
+    lab.run(&[
+        "ssh",
+        "one",
+        "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy \
+         --no-install-recommends postgresql && ssh-keygen -A && chmod 0751 /etc/ssh && \
+         echo '# mine' >> /etc/hosts && touch /root/removed-later",
+    ]);
+    sql(&lab, "one", "create table t (x int); insert into t values (1)");
+
+    lab.run(&["save", "base"]);
+    assert_eq!(sql(&lab, "one", "select x from t"), "1\n", "the server goes on with its data");
+    assert_eq!(lab.status()[0]["address"], *address);
+    lab.run(&["ssh", "one", "rm /root/removed-later"]);
+    lab.run(&["up", "two", "three", "--from", "base"]);
+    let names = ["one", "two", "three"];
+    for question in [
+        "cat /etc/machine-id",
+        "cat /etc/ssh/ssh_host_ed25519_key.pub",
+        "cat /etc/ssh/ssh_host_rsa_key.pub",
+        "ssh-keygen -yf /etc/ssh/ssh_host_rsa_key",
+        "ip -br address show host0",
+        "hostname",
+        "grep 127.0.1.1 /etc/hosts",
+    ] {
+        let mut answers = names.map(|name| lab.ssh(name, question));
+        answers.sort();
+        assert!(!answers[0].is_empty(), "{question}: {answers:?}");
+        assert!(answers[0] != answers[1] && answers[1] != answers[2], "{question}: {answers:?}");
+    }
+    for name in ["two", "three"] {
+        assert_eq!(lab.ssh(name, "cat /etc/hostname; hostname"), format!("{name}\n{name}\n"));
+        assert_eq!(lab.ssh(name, "stat -c %a /etc/ssh /root /root/.ssh"), "751\n700\n700\n");
+        assert_eq!(lab.ssh(name, "tail -n1 /etc/hosts; ls /root"), "# mine\nremoved-later\n");
+        assert_eq!(lab.ssh(name, "systemctl is-system-running"), "running\n");
+        sql(&lab, name, &format!("insert into t values ({})", name.len()));
+    }
+    assert_eq!(names.map(|name| sql(&lab, name, "select sum(x) from t")), ["1\n", "4\n", "6\n"]);
+    assert_eq!(lab.ssh("one", "ls /root"), "", "what is removed over a layer stays removed");
+
+    saves_are_chained_and_forgotten(&lab);
+    refuses_a_save_whose_image_is_gone(&lab);
+    lab.run(&["down", "--all"]);
+    assert_eq!(leftovers(&id, &lab.folder), Vec::<String>::new());
+    assert!(!lab.folder.exists());
+}
+
+fn sql(lab: &Lab, server: &str, line: &str) -> String {
+    lab.ssh(server, &format!("cd / && runuser -u postgres -- psql -qAtc '{line}'"))
+}
+
+/// The error of a command that is refused.
+fn refused(lab: &Lab, arguments: &[&str]) -> String {
+    let output = lab.output(arguments);
+    assert!(!output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn saves_are_chained_and_forgotten(lab: &Lab) {
+    lab.run(&["down", "three"]);
+    // A server that is down stays down.
+    lab.run(&["ssh", "one", "(sleep 0.2; systemctl poweroff) >/dev/null 2>&1 &"]);
+    ends(lab, 0);
+    lab.run(&["save", "both"]);
+    assert!(lab.status()[0]["pid"].is_null() && lab.status()[1]["pid"].is_i64());
+    assert_eq!(
+        refused(lab, &["up", "three", "--from", "both"]),
+        "error: the save `both` holds no server `three`\nhint: it holds `one`, `two`\n"
+    );
+    assert_eq!(
+        refused(lab, &["up", "one", "--from", "both"]),
+        "error: `one` is in the lab already\nhint: run `infra lab down one` first\n"
+    );
+    lab.run(&["forget", "base"]);
+    lab.run(&["down"]);
+    let saves = lab.status();
+    assert_eq!(saves.len(), 1);
+    assert_eq!(saves[0]["servers"], serde_json::json!(["one", "two"]));
+    let line = "both                 save       debian-12       one, two\n";
+    assert_eq!(lab.run(&["status"]), line);
+    // All of the save, under the names that they had; two commands at once.
+    std::thread::scope(|scope| {
+        for name in ["one", "two"] {
+            scope.spawn(move || lab.run(&["up", name, "--from", "both"]));
+        }
+    });
+    assert_eq!(sql(lab, "one", "select sum(x) from t"), "1\n");
+    assert_eq!(sql(lab, "two", "select sum(x) from t"), "4\n");
+    assert_eq!(lab.ssh("one", "ls /root"), "");
+}
+
+fn ends(lab: &Lab, index: usize) {
+    for _ in 0..200 {
+        if lab.status()[index]["pid"].is_null() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("the machine does not power off");
+}
+
+fn refuses_a_save_whose_image_is_gone(lab: &Lab) {
+    lab.run(&["down"]);
+    let images = lab.folder.join("images");
+    std::fs::rename(&images, lab.folder.join("elsewhere")).unwrap();
+    let said = refused(lab, &["up", "--from", "both"]);
+    assert!(
+        said.starts_with("error: the image `debian-12-")
+            && said.ends_with(
+                "` that the save `both` stands on is gone\n\
+                 hint: run `infra lab forget both`, and save again\n"
+            ),
+        "{said}"
+    );
+    assert_eq!(lab.status()[0]["usable"], false);
+    std::fs::rename(lab.folder.join("elsewhere"), &images).unwrap();
+    lab.run(&["up", "two", "--from", "both"]);
+    assert_eq!(sql(lab, "two", "select sum(x) from t"), "4\n");
+}
+
+/// A save that is killed loses nothing, whenever that is, and the server comes up again.
+#[test]
+fn a_killed_save_loses_nothing() {
+    let lab = Lab::new("lab-killed");
+    lab.run(&["up", "one"]);
+    for round in 0..12_u64 {
+        lab.run(&["ssh", "one", &format!("echo {round} > /root/{round}; touch /etc/keep-{round}")]);
+        let save = format!("save-{round}");
+        let mut command = Command::new(cargo_bin("infra"));
+        command.args(["lab", "--lab-dir"]).arg(&lab.folder).args(["save", &save]);
+        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        // From before the shutdown to the start after it.
+        std::thread::sleep(std::time::Duration::from_millis(30 + round * 120));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lab.run(&["up", "one"]);
+        let kept = lab.ssh("one", "cat $(ls -d /root/* | sort -V); ls /etc/keep-* | wc -l");
+        let numbers = (0..=round).map(|number| format!("{number}\n")).collect::<String>();
+        assert_eq!(kept, format!("{numbers}{}\n", round + 1), "round {round}");
+    }
+    // A save is there as a whole, or not at all.
+    let saves: Vec<Value> = lab.status().drain(1..).collect();
+    for save in &saves {
+        let name = save["save"].as_str().unwrap();
+        lab.run(&["up", name, "--from", name]);
+        assert_eq!(lab.ssh(name, "hostname"), format!("{name}\n"));
+        lab.run(&["down", name]);
+    }
+    lab.run(&["save", "last"]);
+    lab.run(&["up", "copy", "--from", "last"]);
+    assert_eq!(lab.ssh("copy", "ls /root | wc -l"), "12\n");
+    lab.run(&["down", "--all"]);
+}
