@@ -54,6 +54,23 @@ impl Folder {
         self.servers().join(name)
     }
 
+    /// Folders that servers wrote before they were saved; nothing in them changes any more.
+    pub(super) fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    pub(super) fn layer(&self, id: &str) -> PathBuf {
+        self.layers().join(id)
+    }
+
+    pub(super) fn saves(&self) -> PathBuf {
+        self.root.join("saves")
+    }
+
+    pub(super) fn save(&self, name: &str) -> PathBuf {
+        self.saves().join(name)
+    }
+
     /// The private key that all servers let in; the public one is beside it, ending in `.pub`.
     pub(super) fn key(&self) -> PathBuf {
         self.root.join("key")
@@ -195,6 +212,20 @@ pub(super) fn unmount_below(path: &Path) -> Result<()> {
         Program::new(["umount".as_ref(), point.as_os_str()]).run()?;
     }
     Ok(())
+}
+
+/// Unmounts everything at and below `path`, where a server has ended a moment ago.
+///
+/// # Errors
+/// When something stays in use.
+pub(super) fn unmount_ended(path: &Path) -> Result<()> {
+    let end = Instant::now() + STILL_IN_USE;
+    loop {
+        match unmount_below(path) {
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(100)),
+            result => return result,
+        }
+    }
 }
 
 /// How long something in a folder may be in use after the server in it has ended.

@@ -14,14 +14,21 @@ use crate::error::{Context as _, Result};
 /// # Errors
 /// When ssh-keygen fails.
 pub(super) fn make_key(path: &Path, comment: &str) -> Result<()> {
+    make_key_of("ed25519", path, comment)
+}
+
+/// Makes a key pair of the type `kind` at `path` and `path.pub`, where there is none.
+///
+/// # Errors
+/// When ssh-keygen fails.
+pub(super) fn make_key_of(kind: &str, path: &Path, comment: &str) -> Result<()> {
     if path.with_extension("pub").exists() {
         return Ok(());
     }
     // Without a public key the pair is what an interrupted run has left.
     folder::remove_file(path)?;
     let path = path.to_string_lossy();
-    Program::new(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", &path])
-        .run()?;
+    Program::new(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", &path]).run()?;
     Ok(())
 }
 

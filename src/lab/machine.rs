@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,7 @@ impl Server {
     pub(super) fn boot(&self, lab: &Folder, network: &Network) -> Result<()> {
         let files = Files::of(lab, &self.name);
         if folder::mounts_below(&files.root())?.is_empty() {
+            self.complete_layer(lab)?;
             self.mount(lab, &files)?;
         }
         let log = File::create(files.log())
@@ -78,22 +80,37 @@ impl Server {
         process::of_child(&child)?.write(&files.pid())
     }
 
-    fn mount(&self, lab: &Folder, files: &Files) -> Result<()> {
-        let options = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            lab.images().join(&self.image).display(),
-            files.upper().display(),
-            files.work().display(),
-        );
+    /// Mounts image, layers and upper as one, for the machine or for who prepares its files.
+    ///
+    /// # Errors
+    /// When the file system cannot hold an overlay.
+    pub(super) fn mount(&self, lab: &Folder, files: &Files) -> Result<()> {
+        let options = self.mount_options(lab, files);
         let root = files.root();
         let arguments = ["mount", "-t", "overlay", "infra-lab", "-o", &options];
         let arguments = arguments.iter().map(AsRef::as_ref).chain([root.as_os_str()]);
-        Program::new(arguments).run().map_err(|error| {
+        Program::new(arguments).folder(lab.root()).run().map_err(|error| {
             error
                 .context(format!("cannot mount the files of `{}`", self.name))
                 .hint("name a folder on another file system with `--lab-dir`, such as ext4 or xfs")
         })?;
         Ok(())
+    }
+
+    /// Relative to the lab's folder: the kernel takes 4095 characters, and layers may be many.
+    fn mount_options(&self, lab: &Folder, files: &Files) -> String {
+        let relative = |path: PathBuf| {
+            path.strip_prefix(lab.root()).unwrap_or(&path).to_string_lossy().into_owned()
+        };
+        let mut lower: Vec<String> =
+            self.layers.iter().map(|layer| relative(lab.layer(layer))).collect();
+        lower.push(relative(lab.images().join(&self.image)));
+        format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.join(":"),
+            relative(files.upper()),
+            relative(files.work()),
+        )
     }
 
     /// The command line of the machine. `without_systemd`: this host has no systemd that could
@@ -220,7 +237,8 @@ impl Server {
     }
 }
 
-fn has_ended(process: &Process, within: Duration) -> bool {
+/// Whether `process` ends in this time.
+pub(super) fn has_ended(process: &Process, within: Duration) -> bool {
     let deadline = Instant::now() + within;
     while process.is_running() {
         if Instant::now() > deadline {
@@ -233,23 +251,26 @@ fn has_ended(process: &Process, within: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
     use std::path::Path;
 
     use super::*;
-    use crate::lab::Release;
+
+    #[test]
+    fn layers_lie_over_the_image() {
+        let lab = Folder::new(Path::new("/lab")).unwrap();
+        let mut server = Server::example("rufus");
+        server.layers = vec!["0000000b".to_owned(), "0000000a".to_owned()];
+        assert_eq!(
+            server.mount_options(&lab, &Files::of(&lab, "rufus")),
+            "lowerdir=layers/0000000b:layers/0000000a:images/debian-12-00000000,\
+             upperdir=servers/rufus/upper,workdir=servers/rufus/work"
+        );
+    }
 
     #[test]
     fn a_machine_may_do_what_stays_inside() {
         let lab = Folder::new(Path::new("/lab")).unwrap();
-        let server = Server {
-            name: "rufus".to_owned(),
-            release: Release::Debian12,
-            image: "debian-12-00000000".to_owned(),
-            number: 7,
-            address: Ipv4Addr::new(10, 200, 4, 7),
-            volumes: Vec::new(),
-        };
+        let server = Server::example("rufus");
         let arguments = server.arguments(&Files::of(&lab, "rufus"), &Network::example(), true);
         assert_eq!(
             arguments,

@@ -1,6 +1,7 @@
 //! The lab: throw-away Debian servers on this machine, with real systemd, sshd and apt.
 //!
-//! A server is an overlay over the image of its release, run by systemd-nspawn on a bridge.
+//! A server is an overlay over the image of its release, run by systemd-nspawn on a bridge. A
+//! server that was saved is an overlay over its saved layers and the image.
 //! Everything is in one folder, except the bridge, a table of nftables and the note of it in
 //! `/run/infra-lab`; `down` removes all of that. Each machine is ended by its own process.
 
@@ -16,6 +17,7 @@ mod program;
 mod range;
 mod release;
 mod requirements;
+mod saves;
 mod server;
 mod sources;
 mod volume;
@@ -24,12 +26,14 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 pub use release::Release;
+pub use saves::SaveStatus;
 
 use crate::error::{Error, Result};
 use crate::inventory::connection::SshSettings;
-use folder::Folder;
+use folder::{Folder, Lock};
 use image::Recipe;
 use network::Network;
+use saves::Save;
 use server::Server;
 
 /// Where the lab is unless the user names another folder.
@@ -75,7 +79,7 @@ pub struct Status {
 /// What `down` leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// Images and fetched packages, so that the next `up` is quick.
+    /// Images, saves and fetched packages, so that the next `up` is quick.
     Images,
     /// Nothing.
     Nothing,
@@ -117,21 +121,40 @@ impl Lab {
             server::check_name(&server.name)?;
         }
         let lock = self.folder.lock(notice)?;
+        let network = self.ready()?;
+        let mut booted = Vec::new();
+        for server in wanted {
+            let server = self.ensure(server, &network, notice)?;
+            self.start(&server, &network, notice)?;
+            booted.push(server);
+        }
+        self.let_in(lock, &booted, notice)
+    }
+
+    /// Prepares what servers need outside of their files.
+    fn ready(&self) -> Result<Network> {
         login::make_key(&self.folder.key(), "infra lab")?;
         let network = Network::of(&self.folder)?;
         network.up(&self.folder)?;
         for server in Server::all(&self.folder)? {
             server.keep_packages(&self.folder)?;
         }
-        let mut booted = Vec::new();
-        for server in wanted {
-            let server = self.ensure(server, &network, notice)?;
-            if server.process(&self.folder).is_none() {
-                notice(&format!("{}: starting {}", server.name, server.release));
-                server.boot(&self.folder, &network)?;
-            }
-            booted.push(server);
+        Ok(network)
+    }
+
+    /// Starts the machine of a server unless it runs.
+    fn start(&self, server: &Server, network: &Network, notice: &dyn Fn(&str)) -> Result<()> {
+        server.let_end(&self.folder, network)?;
+        if server.process(&self.folder).is_none() {
+            notice(&format!("{}: starting {}", server.name, server.release));
+            server.boot(&self.folder, network)?;
         }
+        Ok(())
+    }
+
+    /// Lets ssh know of the servers, and waits until all of them are up; others may use the lab in
+    /// the meantime.
+    fn let_in(&self, lock: Lock, booted: &[Server], notice: &dyn Fn(&str)) -> Result<()> {
         self.write_logins()?;
         self.clean()?;
         drop(lock);
@@ -142,10 +165,15 @@ impl Lab {
         Ok(())
     }
 
-    /// Removes images of earlier recipes that no server is made of any more.
+    /// Removes images of earlier recipes that no server and no save stands on any more, and layers
+    /// likewise.
     fn clean(&self) -> Result<()> {
+        self.sweep()?;
         let mut keep: Vec<String> =
             Server::all(&self.folder)?.into_iter().map(|server| server.image).collect();
+        for save in Save::all(&self.folder)? {
+            keep.extend(save.servers.into_iter().map(|server| server.image));
+        }
         for release in Release::ALL {
             keep.push(Recipe::new(release)?.name());
         }
@@ -168,14 +196,20 @@ impl Lab {
         let release = wanted.release.unwrap_or_default();
         let recipe = Recipe::new(release)?;
         recipe.ensure(&self.folder, notice)?;
+        let (number, address) = self.place(network)?;
+        let (image, layers, volumes) = (recipe.name(), Vec::new(), wanted.volumes.clone());
+        let server =
+            Server { name: name.clone(), release, image, number, address, layers, volumes };
+        server.create(&self.folder, network)?;
+        Ok(server)
+    }
+
+    /// A number and an address that no server has.
+    fn place(&self, network: &Network) -> Result<(u32, Ipv4Addr)> {
         let used: Vec<u32> =
             Server::all(&self.folder)?.iter().map(|server| server.number).collect();
         let number = (2..u32::MAX).find(|number| !used.contains(number)).unwrap_or(u32::MAX);
-        let address = network.range.server(number)?;
-        let (image, volumes) = (recipe.name(), wanted.volumes.clone());
-        let server = Server { name: name.clone(), release, image, number, address, volumes };
-        server.create(&self.folder, network)?;
-        Ok(server)
+        Ok((number, network.range.server(number)?))
     }
 
     /// Ends the servers called `names` (all when there are none) and removes what they wrote; the
@@ -188,14 +222,7 @@ impl Lab {
             return names.first().map_or(Ok(()), |name| Err(not_up(name)));
         }
         let _lock = self.folder.lock(notice)?;
-        let all = Server::all(&self.folder)?;
-        for name in names {
-            if !all.iter().any(|server| server.name == *name) {
-                return Err(not_up(name));
-            }
-        }
-        let (ended, left): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|server| names.is_empty() || names.contains(&server.name));
+        let (ended, left) = self.chosen(names)?;
         for server in &ended {
             server.shut_down(&self.folder)?;
         }
@@ -211,6 +238,7 @@ impl Lab {
         if let Some(error) = failure {
             return Err(error);
         }
+        self.sweep()?;
         if !left.is_empty() {
             return self.write_logins();
         }
@@ -221,6 +249,17 @@ impl Lab {
             return folder::remove(self.folder.root());
         }
         self.write_logins()
+    }
+
+    /// The servers called `names` (all when there are none), and the others.
+    fn chosen(&self, names: &[String]) -> Result<(Vec<Server>, Vec<Server>)> {
+        let all = Server::all(&self.folder)?;
+        for name in names {
+            if !all.iter().any(|server| server.name == *name) {
+                return Err(not_up(name));
+            }
+        }
+        Ok(all.into_iter().partition(|server| names.is_empty() || names.contains(&server.name)))
     }
 
     fn write_logins(&self) -> Result<()> {

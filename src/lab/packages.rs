@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use super::folder;
 use crate::error::{Context as _, Result};
 
+/// Where apt keeps packages, relative to a server's root.
+pub(super) const ARCHIVES: &str = "var/cache/apt/archives";
+
 /// Where apt keeps packages, in the files of one server.
 pub(super) fn folder_of(server_files: &Path) -> PathBuf {
-    server_files.join("var/cache/apt/archives")
+    server_files.join(ARCHIVES)
 }
 
 /// Gives the packages in `from` to `to`, which is created. Files that are there stay.

@@ -21,6 +21,7 @@ const LINES_IN_ERRORS: usize = 15;
 pub(super) struct Program {
     arguments: Vec<OsString>,
     stdin: Vec<u8>,
+    folder: Option<PathBuf>,
     timeout: Duration,
 }
 
@@ -40,6 +41,7 @@ impl Program {
         Self {
             arguments: arguments.into_iter().map(|word| word.as_ref().to_owned()).collect(),
             stdin: Vec::new(),
+            folder: None,
             timeout: Duration::from_secs(10),
         }
     }
@@ -47,6 +49,12 @@ impl Program {
     /// What the program reads.
     pub(super) fn stdin(mut self, text: impl Into<Vec<u8>>) -> Self {
         self.stdin = text.into();
+        self
+    }
+
+    /// The folder from which the program understands relative paths.
+    pub(super) fn folder(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
         self
     }
 
@@ -83,11 +91,17 @@ impl Program {
         let mut stdout = tempfile::tempfile().context(cannot_run)?;
         let mut stderr = tempfile::tempfile().context(cannot_run)?;
         let (program, arguments) = self.resolve()?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        let mut child = command
             .args(arguments)
             .env_clear()
             .env("PATH", PATH)
             .env("LC_ALL", "C.UTF-8")
+            // The system call that newer versions of mount prefer takes 255 characters of layers.
+            .env("LIBMOUNT_FORCE_MOUNT2", "always")
             .stdin(stdin)
             .stdout(stdout.try_clone().map_or_else(|_| Stdio::null(), Stdio::from))
             .stderr(stderr.try_clone().map_or_else(|_| Stdio::null(), Stdio::from))

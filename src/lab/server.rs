@@ -1,6 +1,6 @@
 //! One server of a lab: what is noted about it, and its files.
 
-use std::fs::{self};
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -13,6 +13,10 @@ use super::packages;
 use super::release::Release;
 use super::volume;
 use crate::error::{Context as _, Error, Result};
+
+/// The file with the configuration of the interface. It sorts before systemd's own file for
+/// containers, which would ask for an address.
+pub(super) const INTERFACE: &str = "etc/systemd/network/10-lab.network";
 
 /// A server that was brought up; its machine may have ended since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +31,9 @@ pub(super) struct Server {
     pub(super) number: u32,
     /// Where it is reached.
     pub(super) address: Ipv4Addr,
+    /// The saved folders between its image and what it writes, topmost first.
+    #[serde(default)]
+    pub(super) layers: Vec<String>,
     /// The paths in it of block devices that are files of this computer.
     #[serde(default)]
     pub(super) volumes: Vec<String>,
@@ -56,13 +63,18 @@ impl Files {
         self.folder.join("work")
     }
 
-    /// Image and upper as one.
+    /// Image, layers and upper as one.
     pub(super) fn root(&self) -> PathBuf {
         self.folder.join("root")
     }
 
     pub(super) fn pid(&self) -> PathBuf {
         self.folder.join("pid")
+    }
+
+    /// The process of a machine that was told to shut down.
+    pub(super) fn ending(&self) -> PathBuf {
+        self.folder.join("ending")
     }
 
     pub(super) fn log(&self) -> PathBuf {
@@ -74,7 +86,7 @@ impl Files {
         self.folder.join(format!("{index}.volume"))
     }
 
-    fn host_key(&self) -> PathBuf {
+    pub(super) fn host_key(&self) -> PathBuf {
         self.folder.join("host_key")
     }
 
@@ -84,22 +96,36 @@ impl Files {
     }
 }
 
-/// Whether `name` can be a host name and the name of a folder.
+/// Refuses a `name` that no server can have.
 ///
 /// # Errors
-/// When it cannot.
+/// When it cannot be a host name and the name of a folder.
 pub(super) fn check_name(name: &str) -> Result<()> {
-    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    let is_good = name.len() <= 63
-        && name.chars().all(is_inner)
-        && is_end(name.chars().next())
-        && is_end(name.chars().last());
-    if is_good {
+    if is_name(name) {
         return Ok(());
     }
     Err(Error::input(format!("a server of the lab cannot be called `{name}`"))
         .because("a host name has up to 63 letters, digits, hyphens and dots"))
+}
+
+/// Whether `name` can be a host name and the name of a folder.
+pub(super) fn is_name(name: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    name.len() <= 63
+        && name.chars().all(is_inner)
+        && is_end(name.chars().next())
+        && is_end(name.chars().last())
+}
+
+/// A new machine id, 32 hexadecimal digits.
+///
+/// # Errors
+/// When the kernel gives none.
+pub(super) fn machine_id() -> Result<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/uuid")
+        .context(|| "cannot make a machine id".into())?;
+    Ok(id.trim().replace('-', ""))
 }
 
 impl Server {
@@ -134,12 +160,7 @@ impl Server {
     /// # Errors
     /// When they cannot be written.
     pub(super) fn create(&self, lab: &Folder, network: &Network) -> Result<()> {
-        let unfinished = Files::of(lab, &format!(".{}", self.name));
-        folder::remove(&unfinished.folder)?;
-        for path in [unfinished.upper(), unfinished.work(), unfinished.root()] {
-            folder::create(&path)?;
-        }
-        login::make_key(&unfinished.host_key(), &format!("{} in the lab", self.name))?;
+        let unfinished = self.begin(lab)?;
         let host_key =
             fs::read(unfinished.host_key()).context(|| "cannot read the host key".into())?;
         let login_key = login::public_key(&lab.key())?;
@@ -156,11 +177,46 @@ impl Server {
             folder::write(&upper.join(path), content, 0o644)?;
         }
         packages::share(&lab.packages(self.release), &packages::folder_of(&upper))?;
-        let record = serde_json::to_vec_pretty(self).context(|| "cannot note the server".into())?;
-        folder::write(&unfinished.record(), record, 0o600)?;
+        self.complete(lab, &unfinished)
+    }
+
+    /// Makes the folder in which the files of a new server are put together, with its host key.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn begin(&self, lab: &Folder) -> Result<Files> {
+        let unfinished = Files::of(lab, &format!(".{}", self.name));
+        folder::remove(&unfinished.folder)?;
+        for path in [unfinished.upper(), unfinished.work(), unfinished.root()] {
+            folder::create(&path)?;
+        }
+        login::make_key(&unfinished.host_key(), &self.key_comment())?;
+        Ok(unfinished)
+    }
+
+    /// Names the folder that [`Server::begin`] made: from now on the server is there.
+    ///
+    /// # Errors
+    /// When it cannot be named.
+    pub(super) fn complete(&self, lab: &Folder, unfinished: &Files) -> Result<()> {
+        self.note(unfinished)?;
         let folder = lab.server(&self.name);
         fs::rename(&unfinished.folder, &folder)
             .context(|| format!("cannot name `{}`", folder.display()))
+    }
+
+    /// Writes the record among `files`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn note(&self, files: &Files) -> Result<()> {
+        let record = serde_json::to_vec_pretty(self).context(|| "cannot note the server".into())?;
+        folder::write(&files.record(), record, 0o600)
+    }
+
+    /// The comment of its host keys.
+    pub(super) fn key_comment(&self) -> String {
+        format!("{} in the lab", self.name)
     }
 
     /// The files that differ from one server to another, relative to its root.
@@ -170,25 +226,25 @@ impl Server {
             "127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n\n\
              ::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
         );
-        // Sorts before systemd's own file for containers, which would ask for an address.
-        let interface = format!(
+        Ok(vec![
+            ("etc/hostname", format!("{name}\n")),
+            ("etc/hosts", hosts),
+            ("etc/machine-id", machine_id()? + "\n"),
+            ("etc/resolv.conf", network::resolver()),
+            (INTERFACE, self.interface(network)),
+        ])
+    }
+
+    /// The configuration of its interface.
+    pub(super) fn interface(&self, network: &Network) -> String {
+        format!(
             "[Match]\nName=host0\n\n[Link]\nMTUBytes={}\n\n[Network]\nAddress={}/{}\nGateway={}\n\
              IPv6AcceptRA=no\nLinkLocalAddressing=no\n",
             network.mtu,
             self.address,
             network.range.prefix(),
             network.range.gateway(),
-        );
-        let machine_id = fs::read_to_string("/proc/sys/kernel/random/uuid")
-            .context(|| "cannot make a machine id".into())?
-            .replace('-', "");
-        Ok(vec![
-            ("etc/hostname", format!("{name}\n")),
-            ("etc/hosts", hosts),
-            ("etc/machine-id", machine_id),
-            ("etc/resolv.conf", network::resolver()),
-            ("etc/systemd/network/10-lab.network", interface),
-        ])
+        )
     }
 
     /// The keys for ssh.
@@ -228,8 +284,30 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
+
+    impl Server {
+        /// A server for tests.
+        pub(in crate::lab) fn example(name: &str) -> Self {
+            Self {
+                name: name.to_owned(),
+                release: Release::Debian12,
+                image: "debian-12-00000000".to_owned(),
+                number: 7,
+                address: Ipv4Addr::new(10, 200, 4, 7),
+                layers: Vec::new(),
+                volumes: Vec::new(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_of_an_earlier_version_has_no_layers() {
+        let record = r#"{"name": "rufus", "release": "debian-12", "image": "debian-12-00000000",
+            "number": 7, "address": "10.200.4.7"}"#;
+        let server: Server = serde_json::from_str(record).unwrap();
+        assert_eq!(server, Server::example("rufus"));
+    }
 
     #[test]
     fn names_are_host_names() {

@@ -12,7 +12,7 @@ use crate::compile::Compiler;
 use crate::error::{Context as _, Error};
 use crate::exit_code::ExitCode;
 use crate::inventory::{ALL, Inventory};
-use crate::lab::{self, Keep, Lab, Release, Wanted};
+use crate::lab::{self, Keep, Lab, Release, SaveStatus, Wanted};
 use crate::manifest::Resource;
 use crate::report::{self, Format};
 use crate::resources::Spec;
@@ -55,9 +55,13 @@ impl LabFolder {
 enum Command {
     /// End servers and remove everything they wrote
     Down(DownArgs),
+    /// Remove saves
+    Forget(ForgetArgs),
+    /// Keep servers as they are now, so that copies come up within seconds
+    Save(SaveArgs),
     /// Log in to a server, or run a command on it
     Ssh(SshArgs),
-    /// List the servers that are up
+    /// List the servers that are up, and the saves
     Status,
     /// Apply the inventory to empty servers, and prove that nothing is left to do
     Test(test::Args),
@@ -74,6 +78,10 @@ struct UpArgs {
     /// What they run [default: what the inventory expects, or debian-12].
     #[arg(long, value_name = "RELEASE")]
     os: Option<Release>,
+    /// Copies of the servers in this save, instead of new servers. SERVER is the name of a server
+    /// in it, or any name where it holds one server [default: all of the save].
+    #[arg(long, value_name = "NAME", conflicts_with = "os")]
+    from: Option<String>,
     /// Install the Debian packages that this machine lacks to run the lab.
     #[arg(long)]
     install: bool,
@@ -84,9 +92,25 @@ struct DownArgs {
     /// The servers' names [default: all that are up].
     #[arg(value_name = "SERVER")]
     servers: Vec<String>,
-    /// Remove the images and fetched packages as well, so that nothing is left.
+    /// Remove the images, saves and fetched packages as well, so that nothing is left.
     #[arg(long, conflicts_with = "servers")]
     all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct SaveArgs {
+    /// A name for the save.
+    name: String,
+    /// The servers' names [default: all that are in the lab].
+    #[arg(value_name = "SERVER")]
+    servers: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ForgetArgs {
+    /// The names of the saves.
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -106,6 +130,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
             let keep = if args.all { Keep::Nothing } else { Keep::Images };
             lab.down(&args.servers, keep, &report::note)?;
         }
+        Command::Forget(args) => lab.forget(&args.names, &report::note)?,
+        Command::Save(args) => lab.save(&args.name, &args.servers, &report::note)?,
         Command::Ssh(args) => return Err(ssh(&lab, args)?.into()),
         Command::Status => status(&lab, context.output)?,
         Command::Test(command) => return test::run(command, &args.folder, &lab, context),
@@ -115,11 +141,18 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 fn up(lab: &Lab, args: &UpArgs, context: &Context) -> anyhow::Result<()> {
-    let wanted = wanted(&args.servers, args.os, context)?;
+    let wanted = match args.from {
+        None => wanted(&args.servers, args.os, context)?,
+        Some(_) => Vec::new(),
+    };
     if args.install {
         Lab::install_requirements(&report::note)?;
     }
-    Ok(lab.up(&wanted, &report::note)?)
+    match &args.from {
+        None => lab.up(&wanted, &report::note)?,
+        Some(save) => lab.up_from(save, &args.servers, &report::note)?,
+    }
+    Ok(())
 }
 
 /// The servers that `names` stand for, running what the inventory expects of the real ones. A name
@@ -186,7 +219,22 @@ fn status(lab: &Lab, format: Format) -> anyhow::Result<()> {
         }
         text.push('\n');
     }
+    for save in lab.saves()? {
+        match format {
+            Format::Json => text.push_str(&serde_json::to_string(&save)?),
+            Format::Human | Format::Markdown => text.push_str(&save_line(&save)),
+        }
+        text.push('\n');
+    }
     Ok(report::print(&text)?)
+}
+
+/// A save as a line, in the columns of the servers.
+fn save_line(save: &SaveStatus) -> String {
+    let os: Vec<&str> = save.os.iter().map(|os| os.name()).collect();
+    let (name, os, servers) = (&save.save, os.join(", "), save.servers.join(", "));
+    let state = if save.usable { "" } else { " (the image is gone)" };
+    format!("{name:<20} {:<10} {os:<15} {servers}{state}", "save")
 }
 
 /// Becomes `ssh`; what it returns is why that did not work.
@@ -201,4 +249,23 @@ fn ssh(lab: &Lab, args: &SshArgs) -> crate::error::Result<Error> {
         .args(&args.command)
         .exec();
     Err(error).context(|| "cannot run `ssh`".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_save_is_a_line_of_the_status() {
+        let mut save = SaveStatus {
+            save: "base".to_owned(),
+            servers: vec!["mikado".to_owned(), "rufus".to_owned()],
+            os: vec![Release::Debian12],
+            usable: true,
+        };
+        let line = "base                 save       debian-12       mikado, rufus";
+        assert_eq!(save_line(&save), line);
+        save.usable = false;
+        assert_eq!(save_line(&save), format!("{line} (the image is gone)"));
+    }
 }

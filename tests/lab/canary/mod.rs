@@ -154,8 +154,8 @@ impl Client {
         assert!(state.starts_with(b"{"), "there is no state.json");
         let pid = String::from_utf8(self.shell("echo $$")).unwrap();
         assert!(!pid.trim().is_empty());
-        // All that the server has written is in `upper`. `root` shows the same over an image that is
-        // older than every secret.
+        // All that the server has written is in `upper`. `root` shows the same over an image, which
+        // is older than every secret.
         let disk = self.lab.folder().join("servers/canary");
         assert!(disk.join("upper/etc/canary").is_dir(), "the server's disk is elsewhere");
         for entry in fs::read_dir(&disk).unwrap().map(|entry| entry.unwrap().path()) {

@@ -63,8 +63,8 @@ fn the_file_system_is_made_once(os: &str) {
 fn postgresql_starts_on_no_empty_folder(os: &str) {
     let (faremis, unit) = (faremis(os), unit(os));
     faremis.shell(&format!(
-        "systemctl stop 'app-flus-fr-*' {unit} && umount /mnt/data && umount {DEVICE} && rm {DEVICE}; \
-         systemctl start {unit}"
+        "systemctl stop 'app-flus-fr-*' {unit} && umount /mnt/data && umount {DEVICE} && \
+         rm {DEVICE}; systemctl start {unit}"
     ));
     assert_eq!(faremis.shell(&format!("systemctl is-active {unit}")), "inactive");
     assert_eq!(faremis.shell("ls /mnt/data"), "");
@@ -72,8 +72,8 @@ fn postgresql_starts_on_no_empty_folder(os: &str) {
     let said = text(&status.stdout);
     assert_eq!(status.status.code(), Some(3), "{said}");
     assert!(said.contains(&format!("faremis: the device `{DEVICE}` is not there")), "{said}");
-    let reason = "faremis: PostgreSQL cannot start: its data is in `/mnt/data/postgresql`, which is \
-                  not there";
+    let reason = "faremis: PostgreSQL cannot start: its data is in `/mnt/data/postgresql`, which \
+                  is not there";
     assert!(said.contains(reason), "{said}");
     assert!(said.contains(&format!("faremis: `{unit}` does not run")), "{said}");
     let (code, said) = faremis.apply(&[]);
