@@ -2,7 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod canary;
+mod faremis;
+mod fleet;
 mod from_bare;
+mod guard;
+mod lab;
+mod mikado;
+mod owed;
 mod preview;
 mod rufus;
 mod support;
@@ -12,7 +19,19 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     support::run(&[
         from_bare::TESTS,
+        fleet::TESTS,
         preview::TESTS,
+        canary::TESTS,
+        faremis::TESTS,
+        faremis::data::TESTS,
+        faremis::volume::TESTS,
+        guard::TESTS,
+        lab::TESTS,
+        mikado::TESTS,
+        mikado::accounts::TESTS,
+        mikado::containers::TESTS,
+        mikado::engine::TESTS,
+        owed::TESTS,
         rufus::cuts::TESTS,
         rufus::plans::TESTS,
         rufus::releases::TESTS,

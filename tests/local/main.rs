@@ -7,6 +7,7 @@ mod compile;
 mod diagnostics;
 mod import;
 mod inventory;
+mod mailu;
 mod prediction;
 mod profile;
 mod reboot;

@@ -1,23 +1,25 @@
 //! `infra secrets` as a user runs it, beside the real `age` and `git`.
 
-mod age;
-mod edit;
-mod git;
-mod kill;
-mod process;
-mod values;
+pub(crate) mod age;
+pub(crate) mod edit;
+pub(crate) mod git;
+pub(crate) mod kill;
+pub(crate) mod others;
+pub(crate) mod process;
+mod stages;
+pub(crate) mod values;
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A project with one recipient, `me`, whose identity is the file `key` in it.
+/// A project with one recipient, `me`, whose identity is the file `key` of the project.
 pub(crate) struct Project {
     folder: tempfile::TempDir,
 }
 
-/// What a program said, and how it ended.
+/// The output of a program, and how the program ended.
 pub(crate) struct Said {
     pub(crate) code: i32,
     pub(crate) out: String,
@@ -90,7 +92,7 @@ impl Project {
         say(self.command(env!("CARGO_BIN_EXE_infra")).arg("secrets").args(arguments), input)
     }
 
-    /// Runs a shell line on a terminal, where `typed` is typed. What is shown is `out`.
+    /// Runs a shell line on a terminal, where `typed` is typed. `out` is the screen.
     pub(crate) fn terminal(&self, line: &str, typed: &str) -> Said {
         say(
             self.command("script").args(["--quiet", "--return", "--command", line, "/dev/null"]),
@@ -98,7 +100,7 @@ impl Project {
         )
     }
 
-    /// What `age` reads in a file of secrets.
+    /// The text that `age` reads in a file of secrets.
     pub(crate) fn opened(&self, name: &str) -> String {
         let file = format!("secrets/{name}.yaml.age");
         self.run("age", &["--decrypt", "--identity", "key", &file], "").out

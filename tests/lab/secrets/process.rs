@@ -1,35 +1,29 @@
-//! What other processes and the kernel could learn of one that has secrets in hand.
+//! The traces that secrets in the memory of a process could leave with other processes and the kernel.
 
+use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use infra::secrets::memory::MemoryFolder;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Project;
+use crate::processes::{self, Waiting};
+use crate::support::wait_until;
 
-fn wait_until(what: &str, is_done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+crate::tests! {
+    neither_end_leaves_a_core_dump,
+    the_process_that_wipes_survives_the_end_of_a_session,
+    the_identity_is_not_handed_on,
 }
 
-/// Whether a process that is ours, and not the shell that becomes it, forbids the kernel to write its
-/// memory down.
+/// Whether a process forbids the kernel to write its memory down.
 fn has_no_core(child: &Child) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
-    if !name.starts_with("infra") {
-        return false;
-    }
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     line.split_whitespace().nth(4) == Some("0")
 }
 
-#[test]
 fn neither_end_leaves_a_core_dump() {
     let project = Project::with("a: canary\n");
     for line in ["exec infra secrets set a", "exec infra-agent"] {
@@ -41,43 +35,47 @@ fn neither_end_leaves_a_core_dump() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        wait_until("there is no limit", || has_no_core(&child));
+        let process = Pid::from_child(&child);
+        // The shell reads nothing before the program takes its place.
+        wait_until("the program to wait for its input", || {
+            processes::waiting(process).iter().any(Waiting::reads_input)
+        });
+        assert!(has_no_core(&child), "{line}");
         // Not the one for `quit`, which is ignored by all that a shell starts in the background.
-        kill_process(Pid::from_child(&child), Signal::ABORT).unwrap();
+        kill_process(process, Signal::ABORT).unwrap();
         let status = child.wait().unwrap();
         let aborted = Some(Signal::ABORT.as_raw());
         assert_eq!((status.signal(), status.core_dumped()), (aborted, false), "{line}");
     }
 }
 
-/// systemd ends all processes of a session at once: the one that wipes must not go first.
-#[test]
-fn what_wipes_survives_the_end_of_a_session() {
+/// systemd ends all processes of a session at once: the process that wipes must not be the first to
+/// end.
+fn the_process_that_wipes_survives_the_end_of_a_session() {
     let project = Project::with("a: canary\n");
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
-        let folder = format!("/dev/shm/infra-secrets-0-{}", std::process::id());
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(format!("{folder}/all.yaml"), "canary").unwrap();
-        // As its maker has it, so that no other command takes it for one that is left over.
-        let lock = std::fs::File::open(&folder).unwrap();
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        // Locked, so that no other command takes the folder for one that is left over.
+        let folder = MemoryFolder::create().unwrap();
+        folder.write("all.yaml", "canary").unwrap();
         let mut command = project.command(env!("CARGO_BIN_EXE_infra"));
-        command.args(["secrets", "watch", &folder]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.args(["secrets", "watch"]).arg(folder.path());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = [0; 6];
-        std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut ready).unwrap();
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        std::thread::sleep(Duration::from_millis(50));
+        child.stdout.take().unwrap().read_exact(&mut ready).unwrap();
+        let process = Pid::from_child(&child);
+        assert!(processes::has_signal(process, "SigCgt", signal), "{signal:?}");
+        kill_process(process, signal).unwrap();
+        wait_until("the signal to arrive", || !processes::has_signal(process, "ShdPnd", signal));
         assert!(child.try_wait().unwrap().is_none(), "{signal:?}");
-        assert!(Path::new(&folder).exists());
+        assert!(folder.path().exists(), "{signal:?}");
+        // A process that the signal ends has no exit code.
         drop(child.stdin.take());
-        assert!(child.wait().unwrap().success());
-        assert!(!Path::new(&folder).exists(), "{signal:?}");
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{signal:?}");
+        assert!(!folder.path().exists(), "{signal:?}");
     }
 }
 
 /// An identity in the environment opens all secrets: it is for `infra`, and for nobody it starts.
-#[test]
 fn the_identity_is_not_handed_on() {
     let project = Project::with("a: canary\n");
     project.editor("env > seen; echo 'a: new' > \"$1\"");
