@@ -97,7 +97,10 @@ impl Server {
         Ok(())
     }
 
-    /// Relative to the lab's folder: the kernel takes 4095 characters, and layers may be many.
+    /// Relative to the lab's folder: the kernel takes 4095 characters, and layers may be many. With
+    /// an index two names of one file in a layer stay two names of one file when it is written, as
+    /// git expects of its objects; with redirects a folder of a layer can be renamed, as Docker does
+    /// when it starts (<https://docs.kernel.org/filesystems/overlayfs.html>).
     fn mount_options(&self, lab: &Folder, files: &Files) -> String {
         let relative = |path: PathBuf| {
             path.strip_prefix(lab.root()).unwrap_or(&path).to_string_lossy().into_owned()
@@ -106,7 +109,7 @@ impl Server {
             self.layers.iter().map(|layer| relative(lab.layer(layer))).collect();
         lower.push(relative(lab.images().join(&self.image)));
         format!(
-            "lowerdir={},upperdir={},workdir={}",
+            "index=on,redirect_dir=on,lowerdir={},upperdir={},workdir={}",
             lower.join(":"),
             relative(files.upper()),
             relative(files.work()),
@@ -207,13 +210,15 @@ impl Server {
         Program::new(arguments.iter().chain(command)).timeout(timeout).output()
     }
 
-    /// Asks the machine to shut down; it may take a while.
+    /// Ends the machine at once: nothing of its files is kept.
     ///
     /// # Errors
     /// When it is not ours to end.
-    pub(super) fn shut_down(&self, lab: &Folder) -> Result<()> {
-        // systemd-nspawn passes this on as the signal that means "shut down" to systemd.
-        self.process(lab).map_or(Ok(()), |process| process.signal(Signal::TERM))
+    pub(super) fn end_at_once(&self, lab: &Folder) -> Result<()> {
+        let Some(process) = self.process(lab) else { return Ok(()) };
+        // With its first process all others of the machine end, and systemd-nspawn tidies up.
+        let first = process.only_child();
+        first.as_ref().unwrap_or(&process).signal(Signal::KILL)
     }
 
     /// Waits for the machine to end, and ends it the hard way after a while.
@@ -262,7 +267,7 @@ mod tests {
         server.layers = vec!["0000000b".to_owned(), "0000000a".to_owned()];
         assert_eq!(
             server.mount_options(&lab, &Files::of(&lab, "rufus")),
-            "lowerdir=layers/0000000b:layers/0000000a:images/debian-12-00000000,\
+            "index=on,redirect_dir=on,lowerdir=layers/0000000b:layers/0000000a:images/debian-12-00000000,\
              upperdir=servers/rufus/upper,workdir=servers/rufus/work"
         );
     }

@@ -224,7 +224,7 @@ impl Lab {
         let _lock = self.folder.lock(notice)?;
         let (ended, left) = self.chosen(names)?;
         for server in &ended {
-            server.shut_down(&self.folder)?;
+            server.end_at_once(&self.folder)?;
         }
         let network = Network::of(&self.folder)?;
         let mut failure = None;

@@ -52,6 +52,20 @@ impl Process {
         pids.into_iter().find_map(Self::running)
     }
 
+    /// The process that this one has started; `None` where there is none, or more than one.
+    pub(super) fn only_child(&self) -> Option<Self> {
+        let is_child = |pid: &i32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            parse_parent(&stat) == Some(self.pid)
+        };
+        let entries = fs::read_dir("/proc").ok()?;
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let mut children = pids.filter(is_child);
+        let child = children.next().and_then(Self::running);
+        // Its parent may have ended, and the number may be that of another process by now.
+        child.filter(|_| children.next().is_none() && self.is_running())
+    }
+
     /// One line for a file.
     pub(super) fn to_text(&self) -> String {
         format!("{} {} {}\n", self.pid, self.started, self.boot)
@@ -130,6 +144,11 @@ fn parse_stat(stat: &str) -> Option<(char, u64)> {
     Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))
 }
 
+/// The parent's number from `/proc/PID/stat`.
+fn parse_parent(stat: &str) -> Option<i32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn has_argument(pid: i32, owner: u32, program: &str, argument: &str) -> bool {
     let folder = format!("/proc/{pid}");
     let is_ours = fs::metadata(&folder).is_ok_and(|metadata| metadata.uid() == owner);
@@ -150,6 +169,7 @@ mod tests {
     fn reads_stat_whatever_the_program_is_called() {
         let stat = "77 (a) (b c) S 1 77 77 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 2 3";
         assert_eq!(parse_stat(stat), Some(('S', 4711)));
+        assert_eq!(parse_parent(stat), Some(1));
         assert_eq!(parse_stat("77 (a"), None);
         assert_eq!(parse_stat(""), None);
     }
@@ -179,9 +199,13 @@ mod tests {
         while Process::with_argument("sleep", "87.25").is_none() {
             assert!(process.is_running());
         }
+        // Other tests may have children of this process at the same time.
+        let me = Process::running(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(me.only_child().is_none_or(|only| only == process));
         process.signal(Signal::TERM).unwrap();
         child.wait().unwrap();
         assert!(!process.is_running());
+        assert_eq!(process.only_child(), None);
         process.signal(Signal::KILL).unwrap();
         assert_eq!(Process::with_argument("sleep", "87.25"), None);
     }

@@ -3,13 +3,45 @@
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::folder;
 use super::program::Program;
 use crate::error::{Context as _, Error, Result};
 
 /// How large they are. The files are sparse: they take only what is written.
 const BYTES: u64 = 2 << 30;
+
+/// The unit that mounts at boot what `/etc/fstab` says: in a container systemd itself leaves block
+/// devices out (`systemd-fstab-generator`, where `/sys` is read-only).
+const UNIT: &str = "\
+[Unit]
+Description=Block devices of this server of the lab
+DefaultDependencies=no
+Conflicts=umount.target
+Before=local-fs.target umount.target
+ConditionPathExists=/etc/fstab
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=-/bin/mount --all
+";
+
+/// Writes the unit that mounts the devices of a server at boot into its files.
+///
+/// # Errors
+/// When the unit cannot be written.
+pub(super) fn mount_at_boot(server_files: &Path) -> Result<()> {
+    let units = server_files.join("etc/systemd/system");
+    folder::write(&units.join("lab-volumes.service"), UNIT, 0o644)?;
+    let wanted = units.join("local-fs.target.wants");
+    folder::create(&wanted)?;
+    let link = wanted.join("lab-volumes.service");
+    symlink("../lab-volumes.service", &link)
+        .context(|| format!("cannot make the link `{}`", link.display()))
+}
 
 /// Makes the file if it is not there, and returns the loop device that stands for it.
 ///

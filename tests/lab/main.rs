@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         faremis::volume::TESTS,
         guard::TESTS,
         lab::TESTS,
+        lab::saves::TESTS,
         mikado::TESTS,
         mikado::accounts::TESTS,
         mikado::containers::TESTS,

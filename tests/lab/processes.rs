@@ -1,4 +1,4 @@
-//! What the kernel tells of other processes.
+//! Other processes, as the kernel shows them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub(crate) fn has_signal(process: Pid, set: &str, signal: Signal) -> bool {
 
 /// A thread that waits for something.
 pub(crate) struct Waiting {
-    /// The number of the thread; that of the first thread of a process is the number of the process.
+    /// The number of the thread. The first thread of a process has the number of the process.
     pub(crate) id: String,
     folder: PathBuf,
     /// The system call in which the thread waits, with the first argument.

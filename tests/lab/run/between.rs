@@ -1,4 +1,4 @@
-//! What happens on a server between the plan and the `yes` of a person at a terminal.
+//! Changes on a server between the plan and the `yes` of a person at a terminal.
 
 use std::io::{Read as _, Write as _};
 use std::process::Stdio;
@@ -13,7 +13,7 @@ crate::tests! {
 
 const QUESTION: &str = "Only `yes` is accepted: ";
 
-/// Runs `infra apply rufus` at a terminal, does something else when it asks, and says
+/// Runs `infra apply rufus` at a terminal, does something else when infra asks, and says
 /// `yes`. Returns the exit code and everything that the terminal shows after the answer.
 fn apply_with(project: &Project, meanwhile: impl FnOnce()) -> (i32, String) {
     let infra = env!("CARGO_BIN_EXE_infra");
@@ -34,7 +34,7 @@ fn apply_with(project: &Project, meanwhile: impl FnOnce()) -> (i32, String) {
     let mut byte = [0];
     while !shown.ends_with(QUESTION.as_bytes()) {
         let count = output.read(&mut byte).unwrap();
-        assert_eq!(count, 1, "it does not ask: {}", String::from_utf8_lossy(&shown));
+        assert_eq!(count, 1, "infra does not ask: {}", String::from_utf8_lossy(&shown));
         shown.push(byte[0]);
     }
     meanwhile();

@@ -30,7 +30,9 @@ fn ctrl_c_ends_a_run_after_the_resource_in_hand() {
     let marker = go.to_str().unwrap();
     let role = format!(
         "description: a command that waits for the test\nresources:\n\
-         - command: {{ run: [sh, -c, 'read -r word < {marker}; echo > /var/lib/a'], creates: /var/lib/a }}\n\
+         - command:\n    \
+             run: [sh, -c, 'read -r word < {marker}; echo > /var/lib/a']\n    \
+             creates: /var/lib/a\n\
          - command: {{ run: [touch, /var/lib/b], creates: /var/lib/b }}\n"
     );
     write(&project.folder.join("roles/demo/role.yaml"), &role);

@@ -55,7 +55,7 @@ fn a_saved_plan_is_applied_as_it_was_saved() {
     names.sort();
     assert_eq!(names, ["inventory", "plan", "roles", "secrets"]);
 
-    // What the roles say by then does not matter.
+    // The roles of that time do not matter.
     write(&project.folder.join("roles/demo/templates/motd.j2"), "something else\n");
     let (code, done, said) = infra(&project, &["apply", "--plan", "plan", "--yes"]);
     assert_eq!(code, 0, "{said}");

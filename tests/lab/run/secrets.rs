@@ -121,7 +121,7 @@ resources:
       env: { SHOWN: "{{ secrets.password }}" }
 "#;
 
-/// What is hidden stays so in a plan that is saved and applied later.
+/// Hidden content stays hidden in a plan that is saved and applied later.
 fn other_forms_of_a_secret_show_nowhere() {
     use base64::Engine as _;
     let project = Project::new();

@@ -59,7 +59,7 @@ fn differences_can_be_read_and_an_unchanged_edit_is_none() {
     // The clear text is not kept in the repository.
     let notes = project.run("git", &["for-each-ref", "refs/notes"], "").out;
     assert_eq!(notes, "");
-    // Who cannot open it sees that something changed, and git does not fail.
+    // Somebody who cannot open the file sees that something changed, and git does not fail.
     project.run("mv", &["key", "away"], "");
     let said = project.run("git", &["diff", "--no-color"], "");
     assert!(said.out.contains("+-----BEGIN AGE ENCRYPTED FILE-----") || said.out.contains("@@"));

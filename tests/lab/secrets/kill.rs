@@ -73,8 +73,8 @@ fn folders_of(process: Pid) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Starts an edit in a process group of its own. The signals do what they usually do, also where the
-/// tests were started with some of them ignored.
+/// Starts an edit in a process group of its own. The signals have their usual effect, also where
+/// the tests were started with some of them ignored.
 fn edit(project: &Project, stages: &Stages) -> Child {
     let mut command = project.command("env");
     command.args(["--default-signal=TERM,HUP,QUIT", "infra", "secrets", "edit"]);
@@ -135,8 +135,8 @@ fn kill_at(project: &Project, moment: Moment, pace: &Pace) {
     child.wait().unwrap();
 }
 
-/// The text gets into the folder only after another process watches over the folder. An edit that is
-/// killed earlier leaves an empty folder at most, which the next command removes.
+/// The text gets into the folder only after another process watches over the folder. An edit that
+/// is killed earlier leaves an empty folder at most, which the next command removes.
 fn end_of_a_beginning(project: &Project, process: Pid) {
     let is_empty = |folder: &PathBuf| fs::read_dir(folder).into_iter().flatten().next().is_none();
     wait_until("the text in memory to be wiped", || folders_of(process).iter().all(is_empty));

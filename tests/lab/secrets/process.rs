@@ -1,4 +1,5 @@
-//! The traces that secrets in the memory of a process could leave with other processes and the kernel.
+//! The traces that secrets in the memory of a process could leave with other processes and with
+//! the kernel.
 
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -41,7 +42,7 @@ fn neither_end_leaves_a_core_dump() {
             processes::waiting(process).iter().any(Waiting::reads_input)
         });
         assert!(has_no_core(&child), "{line}");
-        // Not the one for `quit`, which is ignored by all that a shell starts in the background.
+        // Not QUIT, which every program ignores that a shell starts in the background.
         kill_process(process, Signal::ABORT).unwrap();
         let status = child.wait().unwrap();
         let aborted = Some(Signal::ABORT.as_raw());
@@ -49,8 +50,8 @@ fn neither_end_leaves_a_core_dump() {
     }
 }
 
-/// systemd ends all processes of a session at once: the process that wipes must not be the first to
-/// end.
+/// systemd ends all processes of a session at once: the process that wipes must not be the first
+/// to end.
 fn the_process_that_wipes_survives_the_end_of_a_session() {
     let project = Project::with("a: canary\n");
     for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {

@@ -29,7 +29,7 @@ impl Stages {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("go");
         mkfifoat(CWD, &path, Mode::from_raw_mode(0o600)).unwrap();
-        // Open for both, so that the editor has no need to wait for somebody who opens the other end.
+        // Open for both, so that the editor need not wait for somebody to open the other end.
         let go = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         Self { folder, go }
     }

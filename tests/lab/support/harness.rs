@@ -111,11 +111,10 @@ fn trial(test: Test, times: &Times) -> Trial {
 
 /// Writes the name of a test before what its failure says.
 fn name_what_fails() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
+    std::panic::set_hook(Box::new(|panic| {
         let name = CURRENT.with_borrow(|name| *name);
-        say(&format!("---- {name}"));
-        usual(panic);
+        // At once: the results come only when all tests have ended.
+        say(&format!("---- {name}\n{panic}"));
     }));
 }
 

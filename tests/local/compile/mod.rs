@@ -4,6 +4,8 @@
 
 mod secrets;
 mod shapes;
+#[path = "../../support/web_project.rs"]
+mod web_project;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,122 +1,43 @@
-//! Secrets that the real `age` has encrypted, and a canary that must show up nowhere.
+//! Secrets that are encrypted as `age` does it, and a canary that must show up nowhere.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use age::secrecy::ExposeSecret as _;
 use infra::compile::Compiler;
 use infra::inventory::{Inventory, Project};
-use infra::manifest::Manifest;
 use infra::secrets::{IdentitySource, Store};
 
-const CANARY: &str = "canary-7Jq2 vX9!";
-const ENCODED: &str = "Y2FuYXJ5LTdKcTIgdlg5IQ==";
+use super::web_project::{CANARY, assert_opened, compile, content, file, project, write};
 
-/// Runs a program; that it is missing is a failure, not a reason to skip.
-pub(super) fn run(program: &str, arguments: &[&str], folder: &Path) {
-    let output = Command::new(program).args(arguments).current_dir(folder).output();
-    let output = output.unwrap_or_else(|error| panic!("cannot run `{program}`: {error}"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+/// Makes an identity in the file `name`; returns its public key.
+pub(super) fn keygen(root: &Path, name: &str) -> age::x25519::Recipient {
+    let identity = age::x25519::Identity::generate();
+    write(root, name, &format!("{}\n", identity.to_string().expose_secret()));
+    identity.to_public()
 }
 
-pub(super) fn write(root: &Path, path: &str, text: &str) {
-    let path = root.join(path);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
+/// Encrypts a file of the folder `plain`, without the record of readers that infra adds.
+pub(super) fn encrypt_file(root: &Path, name: &str, key: &age::x25519::Recipient) {
+    let text = fs::read(root.join(format!("plain/{name}.yaml"))).unwrap();
+    let encrypted = age::encrypt_and_armor(key, &text).unwrap();
+    write(root, &format!("secrets/{name}.yaml.age"), &encrypted);
 }
 
-/// A project whose one server writes a secret into a file, plain and encoded.
-pub(super) fn project() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path();
-    write(root, "inventory/web.yaml", "groups: [blue]\nroles: { app: {} }\n");
-    write(root, "inventory/groups/blue.yaml", "description: blue ones\n");
-    write(
-        root,
-        "roles/app/role.yaml",
-        "resources:\n\
-         \x20 - file: { path: /etc/app.env, template: app.env.j2, mode: \"0600\" }\n\
-         \x20 - file:\n\
-         \x20     path: /etc/app.auth\n\
-         \x20     content: \"{{ secrets.smtp.password | b64encode }}\"\n\
-         \x20     mode: \"0600\"\n\
-         \x20 - file: { path: /etc/plain, content: nothing }\n",
-    );
-    write(
-        root,
-        "roles/app/templates/app.env.j2",
-        "PASSWORD={{ secrets.smtp.password | env_quote }}\nHOST={{ secrets.smtp.host }}\n\
-         AUTH=Basic {{ secrets.smtp.password | b64encode }}\n",
-    );
-    let text = format!("smtp:\n  password: \"{CANARY}\"\n  host: from-all\n");
-    write(root, "plain/all.yaml", &text);
-    write(root, "plain/blue.yaml", "smtp: { host: from-blue }\n");
-    folder
-}
-
-/// Encrypts the project's secrets with `age` to the recipients in `arguments`.
-pub(super) fn encrypt(root: &Path, arguments: &[&str]) {
-    fs::create_dir_all(root.join("secrets")).unwrap();
-    for name in ["all", "blue"] {
-        let (output, input) = (format!("secrets/{name}.yaml.age"), format!("plain/{name}.yaml"));
-        let mut all = vec!["--armor", "--output", &output];
-        all.extend(arguments);
-        all.push(&input);
-        run("age", &all, root);
-    }
-}
-
-pub(super) fn compile(root: &Path, source: &IdentitySource) -> Result<Manifest, String> {
-    let project = Project { root: root.to_owned(), revision: None };
-    let inventory = Inventory::load(&project, false, &[]).unwrap();
-    let store = Store::open(root, false, source);
-    let compiler = Compiler::new(&project, &inventory, &store);
-    compiler.compile("web", None).map_err(|mistakes| mistakes.render(false))
-}
-
-pub(super) fn file(path: &Path) -> IdentitySource {
-    IdentitySource { file: Some(path.to_owned()), ..IdentitySource::default() }
-}
-
-pub(super) fn content(manifest: &Manifest, path: &str) -> String {
-    let id = format!("file:{path}");
-    let resource = manifest.resources.iter().find(|resource| resource.id.to_string() == id);
-    let spec = serde_json::to_value(&resource.unwrap().spec).unwrap();
-    spec["File"]["content"].as_str().unwrap().to_owned()
-}
-
-fn assert_opened(manifest: &Manifest) {
-    let expected = format!("PASSWORD='{CANARY}'\nHOST=from-blue\nAUTH=Basic {ENCODED}\n");
-    assert_eq!(content(manifest, "/etc/app.env"), expected);
-    let used: Vec<_> = manifest.resources.iter().map(|resource| resource.secrets.join()).collect();
-    assert_eq!(used, ["smtp.host smtp.password", "smtp.password", ""]);
-    let kept: Vec<_> = manifest.secrets.keys().map(String::as_str).collect();
-    assert_eq!(kept, ["(made from secrets 0)", "smtp.host", "smtp.password"]);
-    assert_eq!(manifest.secrets["(made from secrets 0)"].expose(), ENCODED.trim_matches('='));
-}
-
-trait Join {
-    fn join(&self) -> String;
-}
-
-impl Join for Vec<String> {
-    fn join(&self) -> String {
-        self.as_slice().join(" ")
-    }
+/// Encrypts all secrets of the project.
+pub(super) fn encrypt(root: &Path, key: &age::x25519::Recipient) {
+    encrypt_file(root, "all", key);
+    encrypt_file(root, "blue", key);
 }
 
 #[test]
-fn age_identities_open_what_age_encrypted() {
+fn an_identity_opens_secrets_wherever_it_is_named() {
     let folder = project();
     let root = folder.path();
-    run("age-keygen", &["--output", "identity.txt"], root);
-    let identity = fs::read_to_string(root.join("identity.txt")).unwrap();
-    let recipient = identity.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
-    encrypt(root, &["--recipient", recipient]);
+    encrypt(root, &keygen(root, "identity.txt"));
     let named = compile(root, &file(&root.join("identity.txt"))).unwrap();
     assert_opened(&named);
+    let identity = fs::read_to_string(root.join("identity.txt")).unwrap();
     let text = IdentitySource { text: Some(identity), ..IdentitySource::default() };
     assert_eq!(compile(root, &text).unwrap(), named);
     let usual = vec![root.join("missing.txt"), root.join("identity.txt")];
@@ -125,46 +46,11 @@ fn age_identities_open_what_age_encrypted() {
 }
 
 #[test]
-fn ssh_keys_open_what_age_encrypted() {
-    for (kind, bits) in [("ed25519", "256"), ("rsa", "3072")] {
-        let folder = project();
-        let root = folder.path();
-        let arguments = ["-q", "-t", kind, "-b", bits, "-N", "", "-C", "", "-f", "key"];
-        run("ssh-keygen", &arguments, root);
-        encrypt(root, &["--recipients-file", "key.pub"]);
-        assert_opened(&compile(root, &file(&root.join("key"))).unwrap());
-    }
-}
-
-#[test]
-fn the_passphrase_of_a_key_is_asked_once() {
-    let folder = project();
-    let root = folder.path();
-    let arguments = ["-q", "-t", "ed25519", "-N", "sesame", "-C", "", "-f", "key"];
-    run("ssh-keygen", &arguments, root);
-    encrypt(root, &["--recipients-file", "key.pub"]);
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
-    let mut source = file(&root.join("key"));
-    source.ask = Some(Arc::new(move |question| {
-        count.fetch_add(1, Ordering::Relaxed);
-        assert!(question.is_ascii(), "{question}");
-        Some("sesame".to_owned())
-    }));
-    assert_opened(&compile(root, &source).unwrap());
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
-}
-
-#[test]
 fn another_identity_opens_nothing() {
     let folder = project();
     let root = folder.path();
-    for name in ["mine.txt", "yours.txt"] {
-        run("age-keygen", &["--output", name], root);
-    }
-    let yours = fs::read_to_string(root.join("yours.txt")).unwrap();
-    let recipient = yours.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
-    encrypt(root, &["--recipient", recipient]);
+    keygen(root, "mine.txt");
+    encrypt(root, &keygen(root, "yours.txt"));
     let mistake = compile(root, &file(&root.join("mine.txt"))).unwrap_err();
     let expected = format!(
         "error: cannot open `secrets/blue.yaml.age`\n\
@@ -204,7 +90,7 @@ fn files_that_nobody_needs_stay_closed() {
     write(root, "secrets/all.yaml.age", "this is no age file\n");
     write(root, "inventory/web.yaml", "roles: { plain: {} }\n");
     write(root, "roles/plain/role.yaml", "resources:\n  - package: nginx\n");
-    run("age-keygen", &["--output", "identity.txt"], root);
+    keygen(root, "identity.txt");
     assert_eq!(compile(root, &file(&root.join("identity.txt"))).unwrap().resources.len(), 1);
 }
 
@@ -213,10 +99,7 @@ fn files_that_nobody_needs_stay_closed() {
 fn a_secret_shows_up_nowhere() {
     let folder = project();
     let root = folder.path();
-    run("age-keygen", &["--output", "identity.txt"], root);
-    let identity = fs::read_to_string(root.join("identity.txt")).unwrap();
-    let recipient = identity.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
-    encrypt(root, &["--recipient", recipient]);
+    encrypt(root, &keygen(root, "identity.txt"));
     let source = file(&root.join("identity.txt"));
     let manifest = compile(root, &source).unwrap();
     assert!(!format!("{manifest:?}").contains(CANARY));
@@ -256,7 +139,7 @@ fn a_secret_shows_up_nowhere() {
     }
 }
 
-/// What a placeholder does not allow, the secret may: no mistake, and the use is known.
+/// The secret may allow operations that its placeholder does not: no mistake, and the use is known.
 #[test]
 fn what_a_placeholder_does_not_allow_is_no_mistake() {
     let folder = project();
@@ -285,12 +168,9 @@ fn what_a_placeholder_does_not_allow_is_no_mistake() {
 
 /// Encrypts `all.yaml`, and returns where the identity is that opens it.
 pub(super) fn with_secrets(root: &Path, all: &str) -> IdentitySource {
-    run("age-keygen", &["--output", "identity.txt"], root);
-    let identity = fs::read_to_string(root.join("identity.txt")).unwrap();
-    let recipient = identity.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
     write(root, "plain/all.yaml", all);
     write(root, "plain/blue.yaml", "{}\n");
-    encrypt(root, &["--recipient", recipient]);
+    encrypt(root, &keygen(root, "identity.txt"));
     file(&root.join("identity.txt"))
 }
 
@@ -335,7 +215,7 @@ fn loops_over_secrets_keep_track_of_them() {
         );
         write(root, "roles/app/role.yaml", &role);
         let manifest = compile(root, &source).unwrap();
-        let used = manifest.resources[1].secrets.join();
+        let used = manifest.resources[1].secrets.join(" ");
         assert!(used.contains("keys.b"), "{role}: {used}");
         // `canary-one-7Jq2` and the other, encoded.
         let made = manifest.secrets.values().filter(|value| value.expose().starts_with("Y2FuYXJ5"));

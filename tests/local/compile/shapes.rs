@@ -1,12 +1,11 @@
 //! Secrets that are lists, booleans, maps; files that only some of them may open; and what is made
 //! of secrets beside others.
 
-use std::fs;
-
 use infra::secret::Scrubber;
 use infra::secrets::IdentitySource;
 
-use super::secrets::{compile, content, encrypt, file, project, run, with_secrets, write};
+use super::secrets::{encrypt, encrypt_file, keygen, with_secrets};
+use super::web_project::{compile, content, file, project, write};
 
 fn role(content: &str) -> String {
     format!(
@@ -50,7 +49,7 @@ fn lists_and_scalars_are_what_they_are_and_tracked() {
     assert!(mistake.contains("`odd` is several secrets, and no text"), "{mistake}");
 }
 
-/// What is made of a secret is found, or nothing is shown, also where its line holds others.
+/// A text made of a secret is found, or nothing is shown, also where its line holds other secrets.
 #[test]
 fn nothing_that_was_made_of_a_secret_is_shown() {
     let folder = project();
@@ -105,7 +104,7 @@ fn mistakes_show_nothing_that_was_made_of_a_secret() {
             assert!(text.starts_with("error: ") && !is_shown, "{role} {expression}: {text}");
         }
     }
-    // What has nothing to do with secrets is told as ever.
+    // A mistake that has nothing to do with secrets is told as ever.
     write(
         root,
         "roles/app/role.yaml",
@@ -116,22 +115,13 @@ fn mistakes_show_nothing_that_was_made_of_a_secret() {
     assert!(text.contains("nine"), "{text}");
 }
 
-/// Who may read only the file of a group can use what is in it.
+/// Somebody who may read only the file of a group can use the secrets in the file.
 #[test]
 fn one_file_is_enough_where_it_holds_what_is_used() {
     let folder = project();
     let root = folder.path();
-    for name in ["mine.txt", "yours.txt"] {
-        run("age-keygen", &["--output", name], root);
-    }
-    let key = |name: &str| {
-        let text = fs::read_to_string(root.join(name)).unwrap();
-        text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned()
-    };
-    encrypt(root, &["--recipient", &key("yours.txt")]);
-    let blue = ["--armor", "--output", "secrets/blue.yaml.age", "--recipient", &key("mine.txt")];
-    fs::remove_file(root.join("secrets/blue.yaml.age")).unwrap();
-    run("age", &[&blue[..], &["plain/blue.yaml"]].concat(), root);
+    encrypt(root, &keygen(root, "yours.txt"));
+    encrypt_file(root, "blue", &keygen(root, "mine.txt"));
     write(root, "roles/app/role.yaml", &role("{{ secrets.smtp.host }}"));
     let mine = file(&root.join("mine.txt"));
     assert_eq!(content(&compile(root, &mine).unwrap(), "/x"), "from-blue\n");

@@ -1,14 +1,12 @@
 //! `infra secrets rekey`, `recipients` and `keygen`: all files or none, whenever it is killed.
 
+mod kill;
+
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use infra::secrets::recipients::Recipients;
-use infra::secrets::{Folder, Header, IdentitySource};
-
-use crate::support::files_holding;
+use infra::secrets::{Folder, IdentitySource};
 
 struct Project {
     folder: tempfile::TempDir,
@@ -130,7 +128,7 @@ fn a_new_reader_is_missing_until_rekey() {
     project.both();
     let (_, _, error) = project.infra("ada", &["check"]);
     assert!(error.contains("\ncaused by: not yet encrypted to bob\n"), "{error}");
-    // Who cannot open a file cannot let himself in, and nothing is changed.
+    // A person who cannot open a file cannot let himself in, and nothing is changed.
     let before = fs::read(project.secrets("ada").file("all")).unwrap();
     let (code, _, error) = project.infra("bob", &["secrets", "rekey"]);
     assert!(error.starts_with("error: cannot open `secrets/all.yaml.age`\n"), "{error}");
@@ -148,43 +146,6 @@ fn one_file_that_does_not_open_keeps_all_as_they_are() {
     let before = read();
     assert_eq!(project.infra("ada", &["secrets", "rekey"]).0, 1);
     assert_eq!(read(), before);
-}
-
-#[test]
-fn files_of_other_programs_are_compared_by_kind_and_count() {
-    let project = Project::new(&["all"]);
-    let file = project.secrets("ada").file("all");
-    let encrypt = |keys: &[&str]| {
-        fs::write(project.folder.path().join("plain"), "a: b\n").unwrap();
-        let mut command = Command::new("age");
-        command.arg("--armor").arg("--output").arg(&file);
-        for key in keys {
-            command.args(["--recipient", key]);
-        }
-        let status = command.arg("plain").current_dir(project.folder.path()).status().unwrap();
-        assert!(status.success());
-    };
-    let cause = || {
-        let (_, _, error) = project.infra("ada", &["check"]);
-        error.lines().nth(1).map(str::to_owned)
-    };
-    let [ada, bob] = &project.keys;
-    encrypt(&[ada, bob]);
-    assert_eq!(cause(), None);
-    encrypt(&[ada]);
-    assert_eq!(cause().unwrap(), "caused by: it is encrypted to 1 age key, not 2 age keys");
-    let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN";
-    project.recipients(&format!("recipients:\n  ada: {{ key: ADA }}\n  eve: {{ key: {ssh} }}\n"));
-    encrypt(&[ada, ssh]);
-    assert_eq!(cause(), None);
-    encrypt(&[ada, bob]);
-    assert_eq!(
-        cause().unwrap(),
-        "caused by: it is encrypted to 2 age keys, not 1 age key, `ssh-ed25519 PYX4ow`"
-    );
-    fs::write(&file, "nonsense").unwrap();
-    let (_, _, error) = project.infra("ada", &["check"]);
-    assert_eq!(error, "error: `secrets/all.yaml.age` is no file of age's\n");
 }
 
 #[test]
@@ -298,80 +259,4 @@ fn keygen_never_replaces_an_identity() {
     );
     assert_eq!(code, 1);
     assert!(!project.folder.path().join("new.txt").exists());
-}
-
-/// Who can open each file, by its header: one word if all files agree.
-fn readers(project: &Project) -> Vec<String> {
-    let secrets = project.secrets("ada");
-    let list = Recipients::load(&secrets.path).unwrap();
-    let mut found: Vec<String> = secrets
-        .names()
-        .unwrap()
-        .iter()
-        .map(|name| {
-            let bytes = secrets.bytes(name).unwrap().unwrap();
-            Header::read(name, &bytes).unwrap().described(&list)
-        })
-        .collect();
-    found.dedup();
-    found
-}
-
-#[test]
-fn killed_at_fifty_moments_every_file_opens_and_no_plaintext_is_left() {
-    let names: Vec<String> = (0..12).map(|number| format!("file{number:02}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let project = Project::new(&names);
-    let start = Instant::now();
-    project.infra("ada", &["secrets", "rekey", "--all"]);
-    let whole = start.elapsed();
-    let (mut cut, mut completed) = (0, 0);
-    for moment in 0..50_u32 {
-        if moment % 2 == 0 {
-            project.ada_alone();
-        } else {
-            project.both();
-        }
-        let mut command = project.command("ada", &["secrets", "rekey"]);
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-        let journal = project.folder.path().join("secrets/.infra-replace.journal");
-        // Every fifth moment is between the decision and the last rename.
-        if moment % 5 == 0 {
-            wait_for(&journal, &mut child);
-        } else {
-            std::thread::sleep(whole * moment / 50);
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if journal.exists() {
-            completed += 1;
-        }
-        if readers(&project).len() > 1 {
-            cut += 1;
-        }
-        for name in &names {
-            let opened = project.secrets("ada").open(name).unwrap().unwrap();
-            assert_eq!(*opened.text, format!("name: {name}\n"));
-        }
-        for folder in [project.folder.path(), Path::new("/dev/shm")] {
-            let left = files_holding(folder, b"name: file");
-            assert!(left.is_empty(), "moment {moment}: plaintext in {left:?}");
-        }
-        // The next command completes it, or throws it away.
-        project.infra("ada", &["secrets", "recipients"]);
-        assert_eq!(readers(&project).len(), 1, "moment {moment}");
-        assert_eq!(project.infra("ada", &["secrets", "rekey"]).0, 0);
-        let left = fs::read_dir(project.folder.path().join("secrets")).unwrap().count();
-        assert_eq!(left, names.len() + 1, "moment {moment}: something lies beside the files");
-        assert_eq!(project.bobs().is_empty(), moment % 2 == 0);
-    }
-    assert!(completed > 0, "no moment was between the journal and the last rename ({cut} cut)");
-}
-
-fn wait_for(file: &Path, child: &mut std::process::Child) {
-    let start = Instant::now();
-    while !file.exists() && child.try_wait().unwrap().is_none() {
-        assert!(start.elapsed() < Duration::from_secs(20));
-        std::hint::spin_loop();
-    }
 }

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::support::{LabServer, TestLab, text, wait_until};
 
+pub(crate) mod saves;
+
 crate::tests! {
     servers_see_each_other_and_only_their_own_processes = 12,
     a_second_up_changes_nothing_and_refuses_another_release = 6,
@@ -65,6 +67,16 @@ fn leftovers(id: &str, folder: &Path) -> Vec<String> {
     found
 }
 
+/// Lets a server power itself off, and waits for its end.
+fn power_off(lab: &TestLab, server: &str) {
+    let mut command = lab.command(&["lab", "ssh", server, "systemctl", "poweroff"]);
+    let mut client = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the end of the machine", || lab.status(server)["pid"].is_null());
+    // The network may have ended before it could tell the client.
+    client.kill().unwrap();
+    client.wait().unwrap();
+}
+
 /// A server has everything of its own, and may do everything but act on the kernel that all share.
 fn a_server_works_and_cannot_change_this_machine(os: &str) {
     let server = LabServer::bare("plain", os, Path::new("/"));
@@ -119,13 +131,8 @@ fn a_second_up_changes_nothing_and_refuses_another_release() {
 fn files_survive_the_end_of_a_machine() {
     let lab = lab();
     lab.up(&["bookworm", "--os", "debian-12"]);
-    let end = ["lab", "ssh", "bookworm", "touch /root/kept && systemctl poweroff"];
-    let mut command = lab.command(&end);
-    let mut ssh_client = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the end of the machine", || lab.status("bookworm")["pid"].is_null());
-    // The network may have ended before it could tell the client.
-    ssh_client.kill().unwrap();
-    ssh_client.wait().unwrap();
+    assert_eq!(ssh(&lab, "bookworm", "touch /root/kept && echo made"), "made\n");
+    power_off(&lab, "bookworm");
     let refused = lab.infra(&["lab", "ssh", "bookworm", "true"]);
     assert_eq!(
         text(&refused.stderr),
