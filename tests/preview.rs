@@ -3,7 +3,7 @@
 //! project in `examples/`, on every release of Debian.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -106,11 +106,11 @@ fn failures(report: &str) -> String {
         .collect()
 }
 
-/// An example is a project of its own, with the roles of this repository where it brings none.
-fn example(name: &str, server: &str, os: &str, more: &[&str]) {
+/// Copies the example `name` into `folder` and returns its project: it has the roles of this
+/// repository where it brings none.
+pub(crate) fn copy_example(name: &str, folder: &Path) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = tempfile::tempdir().unwrap();
-    let project = folder.path().join(name);
+    let project = folder.join(name);
     std::fs::create_dir(&project).unwrap();
     let copy = |from: &Path| {
         let done = std::process::Command::new("cp")
@@ -129,9 +129,14 @@ fn example(name: &str, server: &str, os: &str, more: &[&str]) {
             copy(&root.join(part));
         }
     }
-    let mut lab = LabServer::up(server, os, &project);
+    project
+}
+
+fn example(name: &str, server: &str, os: &str, more: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let project = copy_example(name, folder.path());
+    let lab = LabServer::up(server, os, &project);
     comes_true(&lab, &format!("{name} on {os}"), more);
-    lab.project = root.to_path_buf();
 }
 
 macro_rules! examples {

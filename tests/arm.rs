@@ -1,0 +1,178 @@
+//! The agent for aarch64 runs, not only builds: servers of the lab are checked and applied by it,
+//! under `qemu-aarch64-static`, which is started explicitly.
+//!
+//! A script stands where the server has its agent, under that agent's name, so that the client
+//! uploads none. The programs that the agent starts are the server's own. The emulator lacks
+//! system calls that Linux got late (`clone3`, `openat2`, `fchmodat2`); so does an older kernel. A
+//! trace shows that the agent asks for none of them.
+//!
+//! Needs a machine that can run the lab (see `tests/lab.rs`) and the package `qemu-user-static`;
+//! elsewhere it fails and says so.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use infra::transport::agent::Agent;
+use serde_json::Value;
+
+use crate::preview::{comes_true, copy_example};
+use crate::support::LabServer;
+use crate::support::lab_server::text;
+
+/// The emulator on this machine: a static program, which runs on any server.
+const EMULATOR: &str = "/usr/bin/qemu-aarch64-static";
+
+/// Where the emulator, the agent and the traces of its system calls are on the server.
+const FOLDER: &str = "/opt/arm";
+
+/// How long a guarded change stays without a proof, in seconds.
+const TIMEOUT: u64 = 15;
+
+/// How many seconds more the guard may take under emulation until everything is back.
+const PATIENCE: u64 = 60;
+
+/// A server whose agent is the one for aarch64.
+struct Emulated {
+    lab: LabServer,
+    agent: &'static Agent,
+}
+
+impl Emulated {
+    fn up(name: &str, os: &str, project: &Path) -> Self {
+        let agent = Agent::for_processor("aarch64").unwrap_or_else(|| {
+            panic!("this build has no agent for aarch64: `rustup target add aarch64-unknown-linux-musl`")
+        });
+        let emulator = std::fs::read(EMULATOR).unwrap_or_else(|error| {
+            panic!("`{EMULATOR}`: {error}\nThis test needs the package `qemu-user-static`.")
+        });
+        let emulated = Self { lab: LabServer::up(name, os, project), agent };
+        let binary = agent.binary().unwrap();
+        let script = format!(
+            "#!/bin/sh\n\
+             exec {FOLDER}/qemu -strace -D {FOLDER}/traces/%d {FOLDER}/agent \"$@\"\n"
+        );
+        emulated.put(&format!("{FOLDER}/qemu"), &emulator);
+        emulated.put(&format!("{FOLDER}/agent"), &binary);
+        emulated.put(&emulated.script(), script.as_bytes());
+        emulated.lab.shell(&format!("mkdir {FOLDER}/traces"));
+        emulated
+    }
+
+    /// The script in the agent's place.
+    fn script(&self) -> String {
+        format!("/var/lib/infra/agent/{}", self.agent.sha256)
+    }
+
+    /// Puts a program on the server.
+    fn put(&self, path: &str, bytes: &[u8]) {
+        let line =
+            format!("umask 077; mkdir -p $(dirname {path}) && cat >{path} && chmod 700 {path}");
+        let mut command = self.lab.command(&["lab", "ssh", &self.lab.name, &line]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(bytes).unwrap();
+        assert!(child.wait().unwrap().success(), "{path}");
+    }
+
+    /// Runs a command on the server's inventory and returns what is printed; it must succeed.
+    fn run(&self, command: &str, more: &[&str]) -> String {
+        let arguments = [command, &self.lab.name, "--lab", "--output", "json"];
+        let output = self.lab.infra(&[&arguments, more].concat());
+        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// A second run has nothing to do, and what ran all the time was the agent for aarch64.
+    fn is_settled(&self) {
+        let applied = self.run("apply", &["--yes"]);
+        assert!(!applied.contains("\"applied\""), "{applied}");
+        self.run("status", &[]);
+        let facts = self.run("facts", &[]);
+        let facts: Value = serde_json::from_str(&facts).unwrap();
+        assert_eq!(facts["facts"]["arch"], "aarch64", "{facts}");
+        assert_eq!(self.lab.shell("ls /var/lib/infra/agent"), self.agent.sha256);
+        self.misses_nothing();
+    }
+
+    /// The emulator had every system call that the agent asked for.
+    fn misses_nothing(&self) {
+        let traced = self.lab.shell(&format!("cat {FOLDER}/traces/* | grep -c openat"));
+        assert!(traced.parse::<u64>().unwrap() > 0);
+        let missing = format!(
+            "grep -hE 'errno=38|Unknown syscall' {FOLDER}/traces/* | \
+             sed -E 's/^[0-9]+ //; s/[(].*//' | sort -u"
+        );
+        assert_eq!(self.lab.shell(&missing), "");
+    }
+}
+
+/// Previews, applies and previews the example again, all by the agent for aarch64.
+fn example(name: &str, server: &str, os: &str) -> (Emulated, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let project = copy_example(name, folder.path());
+    // Beside the same example on the agent of this machine, whose lab bears the project's name.
+    let arm = folder.path().join(format!("{name}-arm"));
+    std::fs::rename(project, &arm).unwrap();
+    let emulated = Emulated::up(server, os, &arm);
+    comes_true(&emulated.lab, &format!("{name} on {os}, aarch64"), &[]);
+    emulated.is_settled();
+    (emulated, folder)
+}
+
+/// Files alone.
+#[test]
+fn agent_for_aarch64_applies_the_first_role() {
+    example("first-role", "ada", "debian-12");
+}
+
+/// Packages, users, services, and PostgreSQL as its own user over its socket.
+#[test]
+fn agent_for_aarch64_applies_a_database() {
+    example("lemp", "web", "debian-12");
+}
+
+/// People, sshd, the firewall; the lock-out guard puts back what locks everybody out, in the run
+/// and by its timer when the run is gone.
+#[test]
+fn agent_for_aarch64_guards_the_way_in() {
+    let (emulated, _folder) = example("static-site", "web", "debian-12");
+    let lab = &emulated.lab;
+    let timeout = TIMEOUT.to_string();
+    let change = ["--guard-timeout", &timeout, "--set", "base.ssh.port=2222"];
+    let (code, said) = lab.apply(&change);
+    assert_eq!(code, 6, "{said}");
+    assert!(said.contains("put back as it was"), "{said}");
+    assert_eq!(lab.fresh_shell("sshd -T | grep ^port"), "port 22");
+
+    emulated.starts_by_systemd();
+    assert_eq!(lab.kept_shell("echo here"), "here");
+    let mut command = lab.command(&["apply", &lab.name, "--lab", "--yes", "--output", "json"]);
+    let mut client =
+        command.args(change).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("\"proof_wanted\"")), "no proof was wanted");
+    // The rest is read by nobody, and does not stop the client.
+    std::thread::spawn(move || lines.for_each(drop));
+    lab.kept_shell(&format!("pkill -KILL -f ^{FOLDER}/qemu"));
+    assert_eq!(client.wait().unwrap().code(), Some(6));
+    let end = Instant::now() + Duration::from_secs(TIMEOUT + PATIENCE);
+    while Instant::now() < end && lab.fresh_shell("sshd -T | grep ^port") != "port 22" {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(lab.fresh_shell("sshd -T | grep ^port"), "port 22");
+    emulated.is_settled();
+}
+
+impl Emulated {
+    /// Lets systemd start the guard's program by the script: the kernel of this machine cannot
+    /// run the program itself, whose path is what the agent knows.
+    fn starts_by_systemd(&self) {
+        let script = self.script();
+        let folder = "/etc/systemd/system/infra-guard.service.d";
+        self.lab.shell(&format!(
+            "mkdir -p {folder} && printf '[Service]\\nExecStart=\\nExecStart={script} revert\\n' \
+             >{folder}/emulator.conf && systemctl daemon-reload"
+        ));
+    }
+}
