@@ -9,14 +9,14 @@
 //! Needs a machine that can run the lab (see `tests/lab.rs`) and the package `qemu-user-static`;
 //! elsewhere it fails and says so.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use infra::transport::agent::Agent;
 use serde_json::Value;
 
+use crate::guard;
 use crate::preview::{comes_true, copy_example};
 use crate::support::LabServer;
 use crate::support::lab_server::text;
@@ -26,12 +26,6 @@ const EMULATOR: &str = "/usr/bin/qemu-aarch64-static";
 
 /// Where the emulator, the agent and the traces of its system calls are on the server.
 const FOLDER: &str = "/opt/arm";
-
-/// How long a guarded change stays without a proof, in seconds.
-const TIMEOUT: u64 = 15;
-
-/// How many seconds more the guard may take under emulation until everything is back.
-const PATIENCE: u64 = 60;
 
 /// A server whose agent is the one for aarch64.
 struct Emulated {
@@ -105,19 +99,35 @@ impl Emulated {
         );
         assert_eq!(self.lab.shell(&missing), "");
     }
+
+    /// Lets systemd start the guard's program by the script: the kernel of this machine cannot
+    /// run the program itself, whose path is what the agent knows.
+    fn starts_by_systemd(&self) {
+        let script = self.script();
+        let folder = "/run/systemd/system/infra-guard.service.d";
+        self.lab.shell(&format!(
+            "mkdir -p {folder} && printf '[Service]\\nExecStart=\\nExecStart={script} revert\\n' \
+             >{folder}/emulator.conf && systemctl daemon-reload"
+        ));
+    }
 }
 
-/// Previews, applies and previews the example again, all by the agent for aarch64.
-fn example(name: &str, server: &str, os: &str) -> (Emulated, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let project = copy_example(name, folder.path());
-    // Beside the same example on the agent of this machine, whose lab bears the project's name.
-    let arm = folder.path().join(format!("{name}-arm"));
-    std::fs::rename(project, &arm).unwrap();
-    let emulated = Emulated::up(server, os, &arm);
-    comes_true(&emulated.lab, &format!("{name} on {os}, aarch64"), &[]);
+/// Previews, applies and previews the project again, all by the agent for aarch64.
+fn applies(name: &str, os: &str, project: &Path) -> Emulated {
+    let emulated = Emulated::up(name, os, project);
+    let label = project.file_name().unwrap_or_default().display();
+    comes_true(&emulated.lab, &format!("{label} on {os}"), &[]);
     emulated.is_settled();
-    (emulated, folder)
+    emulated
+}
+
+fn example(name: &str, server: &str, os: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    // Under a name of its own: the same example is applied by the agent of this machine, in a lab
+    // that is called after the project.
+    let project = folder.path().join(format!("{name}-aarch64"));
+    std::fs::rename(copy_example(name, folder.path()), &project).unwrap();
+    applies(server, os, &project);
 }
 
 /// Files alone.
@@ -132,47 +142,22 @@ fn agent_for_aarch64_applies_a_database() {
     example("lemp", "web", "debian-12");
 }
 
-/// People, sshd, the firewall; the lock-out guard puts back what locks everybody out, in the run
-/// and by its timer when the run is gone.
+/// sshd and the firewall: the lock-out guard puts back what locks everybody out, in the run, and
+/// by its timer where the run is gone.
 #[test]
 fn agent_for_aarch64_guards_the_way_in() {
-    let (emulated, _folder) = example("static-site", "web", "debian-12");
-    let lab = &emulated.lab;
-    let timeout = TIMEOUT.to_string();
-    let change = ["--guard-timeout", &timeout, "--set", "base.ssh.port=2222"];
-    let (code, said) = lab.apply(&change);
-    assert_eq!(code, 6, "{said}");
-    assert!(said.contains("put back as it was"), "{said}");
-    assert_eq!(lab.fresh_shell("sshd -T | grep ^port"), "port 22");
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("guard-aarch64");
+    guard::project(&project);
+    let gate = applies("gate", "debian-12", &project);
+    let before = guard::way_in(&gate.lab);
+    let change = ["--set", "base.ssh.port=2222"];
+    guard::puts_back(&gate.lab, &change, "does not answer");
 
-    emulated.starts_by_systemd();
-    assert_eq!(lab.kept_shell("echo here"), "here");
-    let mut command = lab.command(&["apply", &lab.name, "--lab", "--yes", "--output", "json"]);
-    let mut client =
-        command.args(change).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line.contains("\"proof_wanted\"")), "no proof was wanted");
-    // The rest is read by nobody, and does not stop the client.
-    std::thread::spawn(move || lines.for_each(drop));
-    lab.kept_shell(&format!("pkill -KILL -f ^{FOLDER}/qemu"));
+    gate.starts_by_systemd();
+    let mut client = guard::wait_for_proof(&gate.lab, &change);
+    gate.lab.kept_shell(&format!("pkill -KILL -f ^{FOLDER}/qemu"));
     assert_eq!(client.wait().unwrap().code(), Some(6));
-    let end = Instant::now() + Duration::from_secs(TIMEOUT + PATIENCE);
-    while Instant::now() < end && lab.fresh_shell("sshd -T | grep ^port") != "port 22" {
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    assert_eq!(lab.fresh_shell("sshd -T | grep ^port"), "port 22");
-    emulated.is_settled();
-}
-
-impl Emulated {
-    /// Lets systemd start the guard's program by the script: the kernel of this machine cannot
-    /// run the program itself, whose path is what the agent knows.
-    fn starts_by_systemd(&self) {
-        let script = self.script();
-        let folder = "/etc/systemd/system/infra-guard.service.d";
-        self.lab.shell(&format!(
-            "mkdir -p {folder} && printf '[Service]\\nExecStart=\\nExecStart={script} revert\\n' \
-             >{folder}/emulator.conf && systemctl daemon-reload"
-        ));
-    }
+    guard::comes_back(&gate.lab, &before);
+    gate.is_settled();
 }

@@ -37,8 +37,8 @@ fn guards_the_way_in_on_debian_13() {
     guards("debian-13");
 }
 
-fn guards(os: &str) {
-    let folder = &Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("guard-{os}"));
+/// Makes a project of the server `gate` with the role `base`.
+pub(crate) fn project(folder: &Path) {
     // It may be there from an earlier run.
     let _ = fs::remove_dir_all(folder);
     let base = folder.join("roles/base");
@@ -46,6 +46,12 @@ fn guards(os: &str) {
     fs::create_dir_all(&base).unwrap();
     fs::write(folder.join("inventory/gate.yaml"), INVENTORY).unwrap();
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("roles/base"), &base);
+}
+
+fn guards(os: &str) {
+    let folder = &Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("guard-{os}"));
+    let base = folder.join("roles/base");
+    project(folder);
     let gate = LabServer::up("gate", os, folder);
 
     keeps_good_changes(&gate);
@@ -65,7 +71,7 @@ fn guards(os: &str) {
 }
 
 /// What is guarded, as it is.
-fn way_in(gate: &LabServer) -> String {
+pub(crate) fn way_in(gate: &LabServer) -> String {
     gate.fresh_shell(&format!("cat {SSHD} /etc/nftables.conf; nft list ruleset; sshd -T"))
 }
 
@@ -94,7 +100,7 @@ fn keeps_good_changes(gate: &LabServer) {
     is_disarmed(gate);
 }
 
-fn puts_back(gate: &LabServer, change: &[&str], because: &str) {
+pub(crate) fn puts_back(gate: &LabServer, change: &[&str], because: &str) {
     let before = way_in(gate);
     let timeout = TIMEOUT.to_string();
     let began = Instant::now();
@@ -116,18 +122,18 @@ fn puts_back(gate: &LabServer, change: &[&str], because: &str) {
 /// The laptop, the agent, or both and the timer with them, are gone before anybody can prove or
 /// refute anything; the firewall lets nobody in.
 fn puts_back_without_anybody(gate: &LabServer, before: &str) {
-    let mut client = wait_for_proof(gate);
+    let mut client = wait_for_proof(gate, &[]);
     client.kill().unwrap();
     client.wait().unwrap();
     comes_back(gate, before);
 
-    let mut client = wait_for_proof(gate);
+    let mut client = wait_for_proof(gate, &[]);
     kill_agent(gate);
     assert_eq!(client.wait().unwrap().code(), Some(6));
     comes_back(gate, before);
 
     // As a server that is switched off in the meantime: the unit of the next start is what is left.
-    let mut client = wait_for_proof(gate);
+    let mut client = wait_for_proof(gate, &[]);
     gate.kept_shell("systemctl stop infra-guard.timer");
     kill_agent(gate);
     assert_eq!(client.wait().unwrap().code(), Some(6));
@@ -139,12 +145,13 @@ fn puts_back_without_anybody(gate: &LabServer, before: &str) {
     assert_eq!(history.matches("reverted").count(), 6, "{history}");
 }
 
-/// Applies, and returns when the guarded change is live and not yet proved.
-fn wait_for_proof(gate: &LabServer) -> Child {
+/// Applies `change`, and returns when the guarded change is live and not yet proved.
+pub(crate) fn wait_for_proof(gate: &LabServer, change: &[&str]) -> Child {
     assert_eq!(gate.kept_shell("echo here"), "here");
     let timeout = TIMEOUT.to_string();
     let mut command = gate.command(&["apply", "gate", "--lab", "--yes", "--output", "json"]);
-    command.args(["--guard-timeout", &timeout]).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(["--guard-timeout", &timeout]).args(change);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut client = command.spawn().unwrap();
     let mut lines = BufReader::new(client.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("\"proof_wanted\"")), "no proof was wanted");
@@ -158,7 +165,7 @@ fn kill_agent(gate: &LabServer) {
     gate.kept_shell("pkill -KILL -f ^/var/lib/infra/agent/");
 }
 
-fn comes_back(gate: &LabServer, before: &str) {
+pub(crate) fn comes_back(gate: &LabServer, before: &str) {
     let end = Instant::now() + Duration::from_secs(TIMEOUT + 45);
     while Instant::now() < end && way_in(gate) != before {
         std::thread::sleep(Duration::from_millis(500));
