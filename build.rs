@@ -1,8 +1,8 @@
 //! Builds the agent and leaves it, compressed, where `src/transport/agent.rs` embeds it.
 //!
 //! The agent is the binary `infra-agent` of this package without the feature `cli`, static
-//! against musl, in a target folder of its own. A release embeds it for both processors that
-//! Debian servers have; a debug build only for the processor it is built for.
+//! against musl, in a target folder of its own. Every build embeds the agent for both processors
+//! that Debian servers have, so that the tests run the same agents as a release.
 //!
 //! `INFRA_WITHOUT_AGENT=1` leaves it out, for checks in an editor or where only the offline
 //! commands matter; what connects to a server then ends with an error that says so.
@@ -52,6 +52,12 @@ const FOREIGN_ENVIRONMENT: &[&str] = &[
     "TARGET",
 ];
 
+/// The processors that Debian servers have, as `uname -m` says them.
+const PROCESSORS: [&str; 2] = ["x86_64", "aarch64"];
+
+/// A processor, and the target to build its agent with.
+type Wanted = (String, Option<String>);
+
 /// An agent that was built.
 struct Agent {
     /// As `uname -m` on the server says it.
@@ -74,8 +80,7 @@ fn main() -> io::Result<()> {
     if env::var("INFRA_WITHOUT_AGENT").is_ok_and(|value| value == "1") {
         println!("cargo:warning=without an agent (INFRA_WITHOUT_AGENT): cannot reach servers");
     } else {
-        for (arch, target) in targets()? {
-            let binary = build(&out, target.as_deref())?;
+        for (arch, binary) in build(&out, &targets()?)? {
             agents.push(compress(&out, arch, &binary)?);
         }
     }
@@ -83,12 +88,12 @@ fn main() -> io::Result<()> {
 }
 
 /// The processors to build for, each with its target; `None` stands for the build machine's own.
-fn targets() -> io::Result<Vec<(String, Option<String>)>> {
+fn targets() -> io::Result<Vec<Wanted>> {
     let own = variable("CARGO_CFG_TARGET_ARCH")?;
-    let wanted = match variable("PROFILE")?.as_str() {
-        "release" => vec!["x86_64".to_owned(), "aarch64".to_owned()],
-        _ => vec![own.clone()],
-    };
+    let mut wanted = PROCESSORS.map(str::to_owned).to_vec();
+    if !wanted.contains(&own) {
+        wanted.push(own.clone());
+    }
     let mut targets = Vec::new();
     for arch in wanted {
         let target = format!("{arch}-unknown-linux-musl");
@@ -119,17 +124,34 @@ fn is_installed(target: &str) -> io::Result<bool> {
     Ok(output.status.success() && !folder.is_empty() && Path::new(&folder).is_dir())
 }
 
-/// Builds the agent with a cargo of its own and returns the binary.
-fn build(out: &Path, target: Option<&str>) -> io::Result<PathBuf> {
+/// Builds the agents with a cargo of their own and returns each processor's binary.
+fn build(out: &Path, wanted: &[Wanted]) -> io::Result<Vec<(String, PathBuf)>> {
     let profile = if variable("PROFILE")? == "release" { "agent" } else { "agent-dev" };
     // Beside the build folders of this package, `<target>/<profile>/build/infra-<hash>/out`:
     // check, clippy and build have one each, and the agent need not be built for each.
     let target_dir = out.ancestors().nth(3).unwrap_or(out).join("agent");
+    // One call for all targets: what runs on the build machine, such as macros, is built once.
+    let targets: Vec<&str> = wanted.iter().filter_map(|(_, target)| target.as_deref()).collect();
+    if !targets.is_empty() {
+        run_cargo(&target_dir, profile, &targets)?;
+    }
+    if wanted.iter().any(|(_, target)| target.is_none()) {
+        run_cargo(&target_dir, profile, &[])?;
+    }
+    let binary = |(arch, target): &Wanted| {
+        let folder = target.as_ref().map_or(target_dir.clone(), |name| target_dir.join(name));
+        (arch.clone(), folder.join(profile).join("infra-agent"))
+    };
+    Ok(wanted.iter().map(binary).collect())
+}
+
+/// Runs cargo on the agent for `targets`; none stands for the build machine's own.
+fn run_cargo(target_dir: &Path, profile: &str, targets: &[&str]) -> io::Result<()> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet", "--bin", "infra-agent", "--no-default-features"])
         .args(["--profile", profile, "--target-dir"])
-        .arg(&target_dir);
+        .arg(target_dir);
     if Path::new("Cargo.lock").exists() {
         cargo.arg("--locked");
     }
@@ -138,15 +160,14 @@ fn build(out: &Path, target: Option<&str>) -> io::Result<PathBuf> {
             cargo.env_remove(name);
         }
     }
-    let mut folder = target_dir;
-    if let Some(target) = target {
+    let host = variable("HOST")?;
+    for target in targets {
         cargo.args(["--target", target]);
-        folder.push(target);
         let linker = format!("CARGO_TARGET_{}_LINKER", target.replace('-', "_").to_uppercase());
         // The C compiler of the build machine links for nothing else than that machine. Nothing
         // in the agent is written in C, so the linker that comes with Rust is enough.
         let arch = target.split('-').next().unwrap_or_default();
-        let is_native = variable("HOST")?.starts_with(&format!("{arch}-unknown-linux"));
+        let is_native = host.starts_with(&format!("{arch}-unknown-linux"));
         if !is_native && env::var_os(&linker).is_none() {
             cargo.env(linker, "rust-lld");
         }
@@ -155,7 +176,7 @@ fn build(out: &Path, target: Option<&str>) -> io::Result<PathBuf> {
     if !status.success() {
         return Err(io::Error::other(format!("building the agent failed: {status}")));
     }
-    Ok(folder.join(profile).join("infra-agent"))
+    Ok(())
 }
 
 /// Whether a variable of the environment belongs to the build around this one.

@@ -1,5 +1,7 @@
 //! The agents that this build carries; `build.rs` makes them.
 
+use std::io::{self, Read as _};
+
 /// The agent for one processor, as built together with this program.
 #[derive(Debug)]
 pub struct Agent {
@@ -11,13 +13,28 @@ pub struct Agent {
     pub gzip: &'static [u8],
 }
 
+impl Agent {
+    /// The agent of this build for the processor `arch`, as `uname -m` says it.
+    pub fn for_processor(arch: &str) -> Option<&'static Self> {
+        AGENTS.iter().find(|agent| agent.arch == arch)
+    }
+
+    /// The binary itself.
+    ///
+    /// # Errors
+    /// If the embedded bytes are damaged.
+    pub fn binary(&self) -> io::Result<Vec<u8>> {
+        let mut binary = Vec::new();
+        flate2::read::GzDecoder::new(self.gzip).read_to_end(&mut binary)?;
+        Ok(binary)
+    }
+}
+
 /// All agents of this build.
 pub const AGENTS: &[Agent] = &include!(concat!(env!("OUT_DIR"), "/agents.rs"));
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use sha2::{Digest as _, Sha256};
 
     use super::*;
@@ -25,9 +42,7 @@ mod tests {
     #[test]
     fn every_agent_is_what_its_hash_says() {
         for agent in AGENTS {
-            let mut binary = Vec::new();
-            flate2::read::GzDecoder::new(agent.gzip).read_to_end(&mut binary).unwrap();
-            let hash = format!("{:x}", Sha256::digest(&binary));
+            let hash = format!("{:x}", Sha256::digest(agent.binary().unwrap()));
             assert_eq!(hash, agent.sha256);
         }
     }

@@ -161,7 +161,7 @@ impl Start<'_> {
 }
 
 fn agent_for(server: &str, arch: &str) -> Result<&'static Agent> {
-    AGENTS.iter().find(|agent| agent.arch == arch).ok_or_else(|| {
+    Agent::for_processor(arch).ok_or_else(|| {
         let carried: Vec<String> = AGENTS.iter().map(|agent| format!("`{}`", agent.arch)).collect();
         let carried = if carried.is_empty() { "none".to_owned() } else { carried.join(", ") };
         Error::new(

@@ -34,7 +34,7 @@ roles:
 /// How long a guarded change stays without a proof, in seconds, where a test waits for its end. The
 /// client gives up after two thirds of it: what a test does before fits into those on a busy
 /// machine, and the last third is enough for the server to hear of it.
-const TIMEOUT: &str = "15";
+pub(crate) const TIMEOUT: &str = "15";
 
 /// The same where nothing waits for the end of the time.
 const USUAL: &str = "60";
@@ -44,8 +44,8 @@ const SSHD: &str = "/etc/ssh/sshd_config.d/10-infra.conf";
 const PROOF: &str = "a new connection gets in: the guarded changes stay";
 
 /// A server to which the role `base` was applied, with a project of its own.
-struct Gate {
-    server: LabServer,
+pub(crate) struct Gate {
+    pub(crate) server: LabServer,
     project: TempDir,
     /// The guarded files and settings before the test.
     before: String,
@@ -55,9 +55,7 @@ fn gate(os: &str) -> Gate {
     let mut server = saved(&format!("gate {os}"), "gate", &|| first_apply(os));
     let project = project();
     server.use_project(project.path());
-    let before = way_in(&server);
-    assert!(before.contains("PermitRootLogin"), "{before}");
-    Gate { server, project, before }
+    Gate::of(server, project)
 }
 
 /// The first apply changes the way in, and proves it once.
@@ -73,7 +71,7 @@ fn first_apply(os: &str) -> LabServer {
 }
 
 /// A project with one server and a role `base` that a test may change.
-fn project() -> TempDir {
+pub(crate) fn project() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("roles/base");
     fs::create_dir_all(&base).unwrap();
@@ -102,6 +100,13 @@ fn traces(server: &LabServer) -> String {
 }
 
 impl Gate {
+    /// A server to which the project was applied.
+    pub(crate) fn of(server: LabServer, project: TempDir) -> Self {
+        let before = way_in(&server);
+        assert!(before.contains("PermitRootLogin"), "{before}");
+        Self { server, project, before }
+    }
+
     fn role(&self) -> PathBuf {
         self.project.path().join("roles/base/role.yaml")
     }
@@ -114,7 +119,7 @@ impl Gate {
         fs::write(self.role(), drops).unwrap();
     }
 
-    fn mend_the_role(&self) {
+    pub(crate) fn mend_the_role(&self) {
         fs::copy(flus().join("roles/base/role.yaml"), self.role()).unwrap();
     }
 
@@ -127,7 +132,7 @@ impl Gate {
     }
 
     /// An apply with this change finds that nobody gets in, and puts everything back.
-    fn puts_back(&self, seconds: &str, change: &[&str], because: &str) {
+    pub(crate) fn puts_back(&self, seconds: &str, change: &[&str], because: &str) {
         let (code, said) = self.server.apply(&[&["--guard-timeout", seconds], change].concat());
         assert_eq!(code, 6, "{said}");
         let put_back = "the guarded changes are put back: no new connection gets in";
@@ -145,7 +150,7 @@ impl Gate {
 
     /// Applies a firewall that lets nobody in, and returns when the change is live and not yet
     /// proved.
-    fn wait_for_proof(&self, seconds: &str) -> Child {
+    pub(crate) fn wait_for_proof(&self, seconds: &str) -> Child {
         self.lock_out();
         let gate = &self.server;
         assert_eq!(gate.kept_shell("echo here"), "here");
@@ -171,7 +176,7 @@ impl Gate {
     }
 
     /// Waits until the change is put back, nothing is left of the guard, and the history tells so.
-    fn is_put_back(&self) {
+    pub(crate) fn is_put_back(&self) {
         wait_until("the way in as it was", || way_in(&self.server) == self.before);
         wait_until("the end of the guard", || traces(&self.server).is_empty());
         wait_until("the note in the history", || self.reverts() > 0);

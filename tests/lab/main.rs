@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
+mod arm;
 mod canary;
 mod faremis;
 mod fleet;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         from_bare::TESTS,
         fleet::TESTS,
         preview::TESTS,
+        arm::TESTS,
         canary::TESTS,
         faremis::TESTS,
         faremis::data::TESTS,

@@ -3,7 +3,7 @@
 //! Flus are in `from_bare`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -139,11 +139,10 @@ fn php_app(os: &str) {
     example("php-app", "shop", os, &[]);
 }
 
-/// An example is a project of its own, with the roles of this repository where it brings none.
-fn example(name: &str, server: &str, os: &str, more: &[&str]) {
-    assert!(EXAMPLES.contains(&name));
-    let folder = tempfile::tempdir().unwrap();
-    let project = folder.path().join(name);
+/// Copies the example `name` into `folder` and returns its project: it has the roles of this
+/// repository where it brings none.
+pub(crate) fn copy_example(name: &str, folder: &Path) -> PathBuf {
+    let project = folder.join(name);
     std::fs::create_dir(&project).unwrap();
     let copy = |from: &Path| {
         let mut cp = std::process::Command::new("cp");
@@ -158,6 +157,13 @@ fn example(name: &str, server: &str, os: &str, more: &[&str]) {
             copy(&flus().join(part));
         }
     }
+    project
+}
+
+fn example(name: &str, server: &str, os: &str, more: &[&str]) {
+    assert!(EXAMPLES.contains(&name));
+    let folder = tempfile::tempdir().unwrap();
+    let project = copy_example(name, folder.path());
     let bare = LabServer::bare(server, os, &project);
     let _token = crate::support::tokens::take(1);
     comes_true(&bare, &format!("{name} on {os}"), more);

@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("php", "php-cli"),
+    ("qemu-aarch64-static", "qemu-user-static"),
     ("script", "bsdutils"),
     ("sshd", "openssh-server"),
     ("vim", "vim"),
@@ -26,7 +27,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 const MEMORY: u64 = 1_200_000;
 
 /// Tests that run at the same time for each core: most of the time a test waits for its server.
-const TESTS_PER_CORE: usize = 3;
+const TESTS_PER_CORE: usize = 5;
 
 /// Held by this process, so that two runs do not end each other's servers.
 static LOCK: OnceLock<fs::File> = OnceLock::new();
