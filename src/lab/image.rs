@@ -230,7 +230,7 @@ mod tests {
     fn recipe() -> Recipe {
         Recipe {
             release: Release::Debian12,
-            mirror: Mirror::of_this_machine().unwrap(),
+            mirror: Mirror::example(),
             apt_settings: "Acquire::Retries \"3\";\n".to_owned(),
             certificates: Vec::new(),
             period: 1400,

@@ -99,15 +99,4 @@ mod tests {
              GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  ConnectTimeout 10\n"
         );
     }
-
-    #[test]
-    fn makes_a_key_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        make_key(&path, "infra lab").unwrap();
-        let key = public_key(&path).unwrap();
-        assert!(key.starts_with("ssh-ed25519 AAAA") && !key.contains("infra"), "{key}");
-        make_key(&path, "infra lab").unwrap();
-        assert_eq!(public_key(&path).unwrap(), key);
-    }
 }

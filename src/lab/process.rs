@@ -193,10 +193,12 @@ mod tests {
 
     #[test]
     fn ends_the_process_and_sees_it() {
-        let mut child = Command::new("sleep").arg("87.25").stdin(Stdio::null()).spawn().unwrap();
+        // No process of another run of the tests has this argument.
+        let seconds = format!("87.{}", std::process::id());
+        let mut child = Command::new("sleep").arg(&seconds).stdin(Stdio::null()).spawn().unwrap();
         let process = of_child(&child).unwrap();
         // Its arguments are ours until it has become `sleep`.
-        while Process::with_argument("sleep", "87.25").is_none() {
+        while Process::with_argument("sleep", &seconds).is_none() {
             assert!(process.is_running());
         }
         // Other tests may have children of this process at the same time.
@@ -207,6 +209,6 @@ mod tests {
         assert!(!process.is_running());
         assert_eq!(process.only_child(), None);
         process.signal(Signal::KILL).unwrap();
-        assert_eq!(Process::with_argument("sleep", "87.25"), None);
+        assert_eq!(Process::with_argument("sleep", &seconds), None);
     }
 }

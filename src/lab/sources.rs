@@ -162,6 +162,14 @@ fn parse_settings(dump: &str) -> String {
 mod tests {
     use super::*;
 
+    impl Mirror {
+        /// A mirror for tests.
+        pub(in crate::lab) fn example() -> Self {
+            let archive = "http://mirror.example/debian".to_owned();
+            Self { security: format!("{archive}-security"), archive }
+        }
+    }
+
     #[test]
     fn takes_the_mirror_of_this_machine() {
         let text = "Types: deb deb-src\n# old\nURIs: http://mirror.example/debian/\n\

@@ -8,12 +8,18 @@ mod faremis;
 mod fleet;
 mod from_bare;
 mod guard;
+mod host;
 mod lab;
 mod mikado;
 mod owed;
 mod preview;
+mod processes;
 mod rufus;
+mod run;
+mod secrets;
+mod sshd;
 mod support;
+mod transport;
 
 use std::process::ExitCode;
 
@@ -44,5 +50,22 @@ fn main() -> ExitCode {
         rufus::sets::TESTS,
         rufus::settings::TESTS,
         rufus::sites::TESTS,
+        secrets::age::TESTS,
+        secrets::edit::TESTS,
+        secrets::git::TESTS,
+        secrets::kill::TESTS,
+        secrets::others::TESTS,
+        secrets::process::TESTS,
+        secrets::values::TESTS,
+        host::TESTS,
+        transport::TESTS,
+        run::TESTS,
+        run::between::TESTS,
+        run::fleet::TESTS,
+        run::interrupt::TESTS,
+        run::report::TESTS,
+        run::rotation::TESTS,
+        run::saved::TESTS,
+        run::secrets::TESTS,
     ])
 }

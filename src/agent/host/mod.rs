@@ -8,9 +8,6 @@ mod postgres;
 pub(super) mod processes;
 mod units;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

@@ -115,8 +115,14 @@ fn a_second_up_changes_nothing_and_refuses_another_release() {
     let lab = lab();
     lab.up(&["bookworm", "--os", "debian-12"]);
     let before = status(&lab);
+    let keys = || ["key", "key.pub"].map(|name| std::fs::read_to_string(lab.folder().join(name)));
+    let made = keys().map(Result::unwrap);
+    assert!(made[1].starts_with("ssh-ed25519 AAAA"), "{}", made[1]);
     lab.up(&["bookworm"]);
     assert_eq!(status(&lab), before);
+    assert_eq!(keys().map(Result::unwrap), made, "the key of the lab is made once");
+    let known = std::fs::read_to_string(lab.folder().join("known_hosts")).unwrap();
+    assert_eq!(known.split_whitespace().count(), 3, "no comment: {known}");
     let refused = lab.infra(&["lab", "up", "bookworm", "--os", "debian-13"]);
     assert_eq!(refused.status.code(), Some(1));
     assert_eq!(

@@ -199,9 +199,7 @@ impl LabServer {
 
     /// Waits until a shell line succeeds on the server.
     pub(crate) fn wait_for(&self, event: &str, line: &str) {
-        wait_until(event, || {
-            self.infra(&["lab", "ssh", &self.name, line]).status.success()
-        });
+        wait_until(event, || self.infra(&["lab", "ssh", &self.name, line]).status.success());
     }
 
     /// A page, asked from this machine over HTTPS. The certificate is self-signed.
