@@ -88,13 +88,25 @@ impl Server {
         let options = self.mount_options(lab, files);
         let root = files.root();
         let arguments = ["mount", "-t", "overlay", "infra-lab", "-o", &options];
-        let arguments = arguments.iter().map(AsRef::as_ref).chain([root.as_os_str()]);
-        Program::new(arguments).folder(lab.root()).run().map_err(|error| {
-            error
-                .context(format!("cannot mount the files of `{}`", self.name))
-                .hint("name a folder on another file system with `--lab-dir`, such as ext4 or xfs")
-        })?;
-        Ok(())
+        let end = Instant::now() + folder::STILL_IN_USE;
+        loop {
+            let words = arguments.iter().map(AsRef::as_ref).chain([root.as_os_str()]);
+            let output = Program::new(words).folder(lab.root()).output()?;
+            if output.success {
+                return Ok(());
+            }
+            // The kernel lets go of the mounts of a machine a moment after its end, and of those
+            // that another program has copied with the program's end.
+            let is_busy = output.complaint.contains("already mounted");
+            if !is_busy || Instant::now() > end {
+                return Err(Error::failed(format!("cannot mount the files of `{}`", self.name))
+                    .because(program::last_lines(&output.complaint))
+                    .hint(
+                        "name a folder on another file system with `--lab-dir`, such as ext4 or xfs",
+                    ));
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Relative to the lab's folder: the kernel takes 4095 characters, and layers may be many. With

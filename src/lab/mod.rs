@@ -19,6 +19,7 @@ mod release;
 mod requirements;
 mod saves;
 mod server;
+mod settings;
 mod sources;
 mod volume;
 
@@ -134,8 +135,11 @@ impl Lab {
     /// Prepares what servers need outside of their files.
     fn ready(&self) -> Result<Network> {
         login::make_key(&self.folder.key(), "infra lab")?;
+        // Two labs that choose their addresses at once would choose the same ones.
+        let held = settings::hold()?;
         let network = Network::of(&self.folder)?;
-        network.up(&self.folder)?;
+        network.up(&held, &self.folder)?;
+        drop(held);
         for server in Server::all(&self.folder)? {
             server.keep_packages(&self.folder)?;
         }

@@ -8,14 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::folder::{self, Folder};
 use super::program::Program;
 use super::range::{self, Range};
+use super::settings::{self, Held};
 use crate::error::{Context as _, Result};
 
 /// Used where there is no way out whose packets could be smaller.
 const ETHERNET_MTU: u32 = 1500;
-
-/// Where the labs of this machine note that they let packets through an interface. Like the
-/// setting itself it does not outlive a boot.
-const FORWARDING: &str = "/run/infra-lab/forwarding";
 
 /// Beginning of the names of nftables tables.
 const TABLE_PREFIX: &str = "infra-lab-";
@@ -87,7 +84,7 @@ impl Network {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(super) fn up(&self, folder: &Folder) -> Result<()> {
+    pub(super) fn up(&self, held: &Held, folder: &Folder) -> Result<()> {
         let record =
             Record { range: self.range.text(), mtu: self.mtu, uplink: self.uplink.clone() };
         let record = serde_json::to_vec(&record).context(|| "cannot note the network".into())?;
@@ -102,12 +99,9 @@ impl Network {
         Program::new(["ip", "address", "replace", &address, "dev", &bridge]).run()?;
         Program::new(["ip", "link", "set", "dev", &bridge, "up"]).run()?;
         Program::new(["nft", "-f", "-"]).stdin(self.ruleset()).run()?;
-        fs::write(forwarding(&bridge), "1")
+        fs::write(settings::forwarding(&bridge), "1")
             .context(|| format!("cannot forward from `{bridge}`"))?;
-        if let Some(uplink) = &self.uplink {
-            forward_from(uplink)?;
-        }
-        Ok(())
+        settings::change(held, self.uplink.as_deref())
     }
 
     /// Removes what [`Network::up`] made.
@@ -116,6 +110,7 @@ impl Network {
     /// When the kernel refuses.
     pub(super) fn down(folder: &Folder) -> Result<()> {
         let Some(network) = Self::recorded(folder) else { return Ok(()) };
+        let held = settings::hold()?;
         let bridge = network.bridge();
         if interface(&bridge).exists() {
             Program::new(["ip", "link", "delete", "dev", &bridge]).run()?;
@@ -126,7 +121,7 @@ impl Network {
             Program::new(["nft", "delete", "table", "ip", &table]).run()?;
         }
         if !has_table(&tables, |name| name.starts_with(TABLE_PREFIX) && name != table) {
-            stop_forwarding()?;
+            settings::put_back(&held)?;
         }
         fs::remove_file(file(folder)).context(|| "cannot forget the network".into())
     }
@@ -180,36 +175,6 @@ fn uplink(routes: &str) -> Option<String> {
 /// Whether a table that `is_it` accepts is in the output of `nft list tables`.
 fn has_table(tables: &str, is_it: impl Fn(&str) -> bool) -> bool {
     tables.lines().filter_map(|line| line.strip_prefix("table ip ")).any(|name| is_it(name.trim()))
-}
-
-/// The setting that lets packets in from one interface go out of another one.
-fn forwarding(interface_name: &str) -> PathBuf {
-    Path::new("/proc/sys/net/ipv4/conf").join(interface_name).join("forwarding")
-}
-
-/// Lets answers through that come in from `uplink`, and notes it where it was not so before.
-fn forward_from(uplink: &str) -> Result<()> {
-    let path = forwarding(uplink);
-    let cannot = || format!("cannot forward from `{uplink}`");
-    if fs::read_to_string(&path).context(cannot)?.trim() == "1" {
-        return Ok(());
-    }
-    folder::write(Path::new(FORWARDING), format!("{uplink}\n"), 0o644)?;
-    fs::write(&path, "1").context(cannot)
-}
-
-/// Ends what [`forward_from`] began, unless somebody has asked for forwarding in general since.
-fn stop_forwarding() -> Result<()> {
-    let Ok(noted) = fs::read_to_string(FORWARDING) else { return Ok(()) };
-    let uplink = noted.trim();
-    let is_general =
-        fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|value| value.trim() == "1");
-    let path = forwarding(uplink);
-    if !is_general && path.exists() {
-        fs::write(&path, "0").context(|| format!("cannot stop forwarding from `{uplink}`"))?;
-    }
-    let folder = Path::new(FORWARDING).parent().unwrap_or(Path::new("/"));
-    fs::remove_dir_all(folder).context(|| format!("cannot remove `{}`", folder.display()))
 }
 
 /// The machine's `resolv.conf`, for the servers. Where the machine asks a resolver of its own,

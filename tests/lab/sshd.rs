@@ -123,7 +123,17 @@ fn spawn(folder: &Path, size: &str, port: u16) -> Child {
         folder.display()
     );
     Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script])
+        .args([
+            "--mount",
+            "--propagation",
+            "slave",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            &script,
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(fs::File::create(folder.join("sshd.log")).unwrap())
