@@ -34,6 +34,17 @@ const POLL: Duration = Duration::from_millis(50);
 const WITHHELD: &str = "--drop-capability=CAP_BLOCK_SUSPEND,CAP_MAC_ADMIN,CAP_MAC_OVERRIDE,\
                         CAP_SYSLOG,CAP_SYS_MODULE,CAP_SYS_RAWIO,CAP_SYS_TIME,CAP_WAKE_ALARM";
 
+/// Becomes the program in the arguments behind the first, in a view of the mounts that has the files
+/// of no other server than the one at the first. A machine keeps the mounts that were there when it
+/// was started (systemd-nspawn 252 moves its own root over them), so that the files of a server that
+/// has ended would stay in use for as long as another machine runs.
+const ALONE: &str = "\
+own=$1; shift
+grep ' overlay infra-lab ' /proc/self/mountinfo | cut -d ' ' -f 5 | while read -r point; do
+    [ \"$point\" = \"$own\" ] || umount --lazy \"$point\"
+done
+exec \"$@\"";
+
 impl Server {
     /// The machine's process, if it runs.
     pub(super) fn process(&self, lab: &Folder) -> Option<Process> {
@@ -62,10 +73,15 @@ impl Server {
         // setsid: neither Ctrl-C nor a closed terminal may end the machine.
         let setsid =
             program::find("setsid").ok_or_else(|| Error::failed("`setsid` is not installed"))?;
+        let root = files.root();
+        // The table of mounts has real paths.
+        let root = root.canonicalize().unwrap_or(root);
         let ours = cgroup::are_ours();
         let devices = self.devices(&files, ours)?;
         let group = if ours { Some(cgroup::enter(&network.machine(self.number))?) } else { None };
         let child = Command::new(setsid)
+            .args(["unshare", "--mount", "--propagation", "slave", "sh", "-c", ALONE, "sh"])
+            .arg(root)
             .args(self.arguments(&files, network, ours))
             .args(devices)
             .env_clear()

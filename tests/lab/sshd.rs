@@ -117,7 +117,10 @@ fn spawn(folder: &Path, size: &str, port: u16) -> Child {
     );
     fs::write(folder.join("sshd_config"), config).unwrap();
     let script = format!(
-        "mount -t tmpfs -o size={size} tmpfs /var/lib && mkdir -p /run/sshd /boot && \
+        // The files of servers in the lab would stay in use for as long as this sshd runs.
+        "grep ' overlay infra-lab ' /proc/self/mountinfo | cut -d ' ' -f 5 | \
+         xargs --no-run-if-empty umount --lazy; \
+         mount -t tmpfs -o size={size} tmpfs /var/lib && mkdir -p /run/sshd /boot && \
          mount -t tmpfs tmpfs /boot && \
          exec /usr/sbin/sshd -D -e -f {}/sshd_config",
         folder.display()
