@@ -74,6 +74,18 @@ impl Process {
         Self::running(self.pid).is_some_and(|process| process == *self)
     }
 
+    /// The number of the first process of a machine that this process runs: a child that is number
+    /// 1 in a space of its own.
+    pub(super) fn first_inside(&self) -> Option<i32> {
+        let entries = fs::read_dir("/proc").ok()?;
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let mut found = pids.filter(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            is_first_inside(&status, self.pid)
+        });
+        found.next()
+    }
+
     /// Sends `signal`; does nothing when the process has ended.
     ///
     /// # Errors
@@ -130,6 +142,16 @@ fn parse_stat(stat: &str) -> Option<(char, u64)> {
     Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))
 }
 
+/// Whether `/proc/PID/status` is that of a child of `parent` which is number 1 inside.
+fn is_first_inside(status: &str, parent: i32) -> bool {
+    let words = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().split_whitespace().collect::<Vec<_>>()
+    };
+    let inside = words("NSpid:");
+    words("PPid:") == [parent.to_string()] && inside.len() > 1 && inside.last() == Some(&"1")
+}
+
 fn has_argument(pid: i32, owner: u32, program: &str, argument: &str) -> bool {
     let folder = format!("/proc/{pid}");
     let is_ours = fs::metadata(&folder).is_ok_and(|metadata| metadata.uid() == owner);
@@ -162,6 +184,16 @@ mod tests {
         assert_eq!(Process::recorded(&earlier.to_text()), None);
         let before_reboot = Process { boot: "another".to_owned(), ..me };
         assert_eq!(Process::recorded(&before_reboot.to_text()), None);
+    }
+
+    #[test]
+    fn finds_the_first_process_inside() {
+        let status = "Name:\tsystemd\nPid:\t77\nPPid:\t12\nNSpid:\t77\t1\n";
+        assert!(is_first_inside(status, 12));
+        assert!(!is_first_inside(status, 1));
+        assert!(!is_first_inside("PPid:\t12\nNSpid:\t77\t6\n", 12));
+        assert!(!is_first_inside("PPid:\t1\nNSpid:\t1\n", 1));
+        assert!(!is_first_inside("", 1));
     }
 
     #[test]

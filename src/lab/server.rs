@@ -176,6 +176,9 @@ impl Server {
         for (path, content) in self.configuration(network)? {
             folder::write(&upper.join(path), content, 0o644)?;
         }
+        if !self.volumes.is_empty() {
+            folder::write(&upper.join(volume::GENERATOR), volume::GENERATOR_TEXT, 0o755)?;
+        }
         packages::share(&lab.packages(self.release), &packages::folder_of(&upper))?;
         self.complete(lab, &unfinished)
     }

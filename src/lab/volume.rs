@@ -11,6 +11,24 @@ use crate::error::{Context as _, Error, Result};
 /// How large they are. The files are sparse: they take only what is written.
 const BYTES: u64 = 2 << 30;
 
+/// The program in a server that has its volumes mounted when the server starts.
+pub(super) const GENERATOR: &str = "usr/local/lib/systemd/system-generators/lab-volumes";
+
+/// In a container, systemd itself ignores the devices in fstab.
+pub(super) const GENERATOR_TEXT: &str = r#"#!/bin/sh
+[ -e /etc/fstab ] || exit 0
+while read -r device place type options rest; do
+    case $device in /dev/*) ;; *) continue ;; esac
+    [ -b "$device" ] && [ "$type" != swap ] || continue
+    case ",$options," in *,noauto,*) continue ;; esac
+    unit=$(systemd-escape --path --suffix=mount "$place") || continue
+    mkdir -p "$1/local-fs.target.wants"
+    printf '[Unit]\nBefore=local-fs.target\n\n[Mount]\nWhat=%s\nWhere=%s\nType=%s\nOptions=%s\n' \
+        "$device" "$place" "$type" "$options" > "$1/$unit"
+    ln -sf "../$unit" "$1/local-fs.target.wants/$unit"
+done < /etc/fstab
+"#;
+
 /// Makes the file if it is not there, and returns the loop device that stands for it.
 ///
 /// # Errors
