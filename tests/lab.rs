@@ -323,8 +323,9 @@ fn a_killed_save_loses_nothing() {
         child.wait().unwrap();
         lab.run(&["up", "one"]);
         let kept = lab.ssh("one", "cat $(ls -d /root/* | sort -V); ls /etc/keep-* | wc -l");
-        let numbers = (0..=round).map(|number| format!("{number}\n")).collect::<String>();
-        assert_eq!(kept, format!("{numbers}{}\n", round + 1), "round {round}");
+        let mut numbers: Vec<String> = (0..=round).map(|number| number.to_string()).collect();
+        numbers.push((round + 1).to_string());
+        assert_eq!(kept, numbers.join("\n") + "\n", "round {round}");
     }
     // A save is there as a whole, or not at all.
     let saves: Vec<Value> = lab.status().drain(1..).collect();
