@@ -192,7 +192,8 @@ fn copies_of_a_save_are_servers_of_their_own() {
         "one",
         "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy \
          --no-install-recommends postgresql && ssh-keygen -A && chmod 0751 /etc/ssh && \
-         echo '# mine' >> /etc/hosts && touch /root/removed-later",
+         echo '# mine' >> /etc/hosts && touch /root/removed-later && mkdir /srv/folder && \
+         touch /srv/folder/inside",
     ]);
     sql(&lab, "one", "create table t (x int); insert into t values (1)");
 
@@ -221,6 +222,9 @@ fn copies_of_a_save_are_servers_of_their_own() {
         assert_eq!(lab.ssh(name, "stat -c %a /etc/ssh /root /root/.ssh"), "751\n700\n700\n");
         assert_eq!(lab.ssh(name, "tail -n1 /etc/hosts; ls /root"), "# mine\nremoved-later\n");
         assert_eq!(lab.ssh(name, "systemctl is-system-running"), "running\n");
+        // Docker renames a folder when it starts, which may be in a layer then.
+        let rename = "perl -e 'rename \"/srv/folder\", \"/srv/other\" or die $!' && ls /srv/other";
+        assert_eq!(lab.ssh(name, rename), "inside\n");
         sql(&lab, name, &format!("insert into t values ({})", name.len()));
     }
     assert_eq!(names.map(|name| sql(&lab, name, "select sum(x) from t")), ["1\n", "4\n", "6\n"]);

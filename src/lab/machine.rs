@@ -98,6 +98,8 @@ impl Server {
     }
 
     /// Relative to the lab's folder: the kernel takes 4095 characters, and layers may be many.
+    /// `redirect_dir`: folders of the layers can be renamed as on any disk; Docker does so when it
+    /// starts.
     fn mount_options(&self, lab: &Folder, files: &Files) -> String {
         let relative = |path: PathBuf| {
             path.strip_prefix(lab.root()).unwrap_or(&path).to_string_lossy().into_owned()
@@ -106,7 +108,7 @@ impl Server {
             self.layers.iter().map(|layer| relative(lab.layer(layer))).collect();
         lower.push(relative(lab.images().join(&self.image)));
         format!(
-            "lowerdir={},upperdir={},workdir={}",
+            "lowerdir={},upperdir={},workdir={},redirect_dir=on",
             lower.join(":"),
             relative(files.upper()),
             relative(files.work()),
@@ -263,7 +265,7 @@ mod tests {
         assert_eq!(
             server.mount_options(&lab, &Files::of(&lab, "rufus")),
             "lowerdir=layers/0000000b:layers/0000000a:images/debian-12-00000000,\
-             upperdir=servers/rufus/upper,workdir=servers/rufus/work"
+             upperdir=servers/rufus/upper,workdir=servers/rufus/work,redirect_dir=on"
         );
     }
 
