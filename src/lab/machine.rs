@@ -245,8 +245,8 @@ impl Server {
     pub(super) fn end_at_once(&self, lab: &Folder) -> Result<()> {
         let Some(process) = self.process(lab) else { return Ok(()) };
         // With its first process all others of the machine end, and systemd-nspawn tidies up.
-        let first = process.only_child();
-        first.as_ref().unwrap_or(&process).signal(Signal::KILL)
+        let first = process.first_inside().and_then(Process::running);
+        first.filter(|_| process.is_running()).as_ref().unwrap_or(&process).signal(Signal::KILL)
     }
 
     /// Waits for the machine to end, and ends it the hard way after a while.

@@ -52,20 +52,6 @@ impl Process {
         pids.into_iter().find_map(Self::running)
     }
 
-    /// The process that this one has started; `None` where there is none, or more than one.
-    pub(super) fn only_child(&self) -> Option<Self> {
-        let is_child = |pid: &i32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            parse_parent(&stat) == Some(self.pid)
-        };
-        let entries = fs::read_dir("/proc").ok()?;
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let mut children = pids.filter(is_child);
-        let child = children.next().and_then(Self::running);
-        // Its parent may have ended, and the number may be that of another process by now.
-        child.filter(|_| children.next().is_none() && self.is_running())
-    }
-
     /// One line for a file.
     pub(super) fn to_text(&self) -> String {
         format!("{} {} {}\n", self.pid, self.started, self.boot)
@@ -86,6 +72,18 @@ impl Process {
     /// Whether it still runs.
     pub(super) fn is_running(&self) -> bool {
         Self::running(self.pid).is_some_and(|process| process == *self)
+    }
+
+    /// The number of the first process of a machine that this process runs: a child that is number
+    /// 1 in a space of its own.
+    pub(super) fn first_inside(&self) -> Option<i32> {
+        let entries = fs::read_dir("/proc").ok()?;
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let mut found = pids.filter(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            is_first_inside(&status, self.pid)
+        });
+        found.next()
     }
 
     /// Sends `signal`; does nothing when the process has ended.
@@ -144,9 +142,14 @@ fn parse_stat(stat: &str) -> Option<(char, u64)> {
     Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))
 }
 
-/// The parent's number from `/proc/PID/stat`.
-fn parse_parent(stat: &str) -> Option<i32> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+/// Whether `/proc/PID/status` is that of a child of `parent` which is number 1 inside.
+fn is_first_inside(status: &str, parent: i32) -> bool {
+    let words = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().split_whitespace().collect::<Vec<_>>()
+    };
+    let inside = words("NSpid:");
+    words("PPid:") == [parent.to_string()] && inside.len() > 1 && inside.last() == Some(&"1")
 }
 
 fn has_argument(pid: i32, owner: u32, program: &str, argument: &str) -> bool {
@@ -169,7 +172,6 @@ mod tests {
     fn reads_stat_whatever_the_program_is_called() {
         let stat = "77 (a) (b c) S 1 77 77 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 2 3";
         assert_eq!(parse_stat(stat), Some(('S', 4711)));
-        assert_eq!(parse_parent(stat), Some(1));
         assert_eq!(parse_stat("77 (a"), None);
         assert_eq!(parse_stat(""), None);
     }
@@ -182,6 +184,16 @@ mod tests {
         assert_eq!(Process::recorded(&earlier.to_text()), None);
         let before_reboot = Process { boot: "another".to_owned(), ..me };
         assert_eq!(Process::recorded(&before_reboot.to_text()), None);
+    }
+
+    #[test]
+    fn finds_the_first_process_inside() {
+        let status = "Name:\tsystemd\nPid:\t77\nPPid:\t12\nNSpid:\t77\t1\n";
+        assert!(is_first_inside(status, 12));
+        assert!(!is_first_inside(status, 1));
+        assert!(!is_first_inside("PPid:\t12\nNSpid:\t77\t6\n", 12));
+        assert!(!is_first_inside("PPid:\t1\nNSpid:\t1\n", 1));
+        assert!(!is_first_inside("", 1));
     }
 
     #[test]
@@ -201,13 +213,9 @@ mod tests {
         while Process::with_argument("sleep", &seconds).is_none() {
             assert!(process.is_running());
         }
-        // Other tests may have children of this process at the same time.
-        let me = Process::running(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(me.only_child().is_none_or(|only| only == process));
         process.signal(Signal::TERM).unwrap();
         child.wait().unwrap();
         assert!(!process.is_running());
-        assert_eq!(process.only_child(), None);
         process.signal(Signal::KILL).unwrap();
         assert_eq!(Process::with_argument("sleep", &seconds), None);
     }

@@ -177,7 +177,7 @@ impl Server {
             folder::write(&upper.join(path), content, 0o644)?;
         }
         if !self.volumes.is_empty() {
-            volume::mount_at_boot(&upper)?;
+            folder::write(&upper.join(volume::GENERATOR), volume::GENERATOR_TEXT, 0o755)?;
         }
         packages::share(&lab.packages(self.release), &packages::folder_of(&upper))?;
         self.complete(lab, &unfinished)

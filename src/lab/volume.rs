@@ -3,45 +3,31 @@
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::folder;
 use super::program::Program;
 use crate::error::{Context as _, Error, Result};
 
 /// How large they are. The files are sparse: they take only what is written.
 const BYTES: u64 = 2 << 30;
 
-/// The unit that mounts at boot what `/etc/fstab` says: in a container systemd itself leaves block
-/// devices out (`systemd-fstab-generator`, where `/sys` is read-only).
-const UNIT: &str = "\
-[Unit]
-Description=Block devices of this server of the lab
-DefaultDependencies=no
-Conflicts=umount.target
-Before=local-fs.target umount.target
-ConditionPathExists=/etc/fstab
+/// The program in a server that has its volumes mounted when the server starts.
+pub(super) const GENERATOR: &str = "usr/local/lib/systemd/system-generators/lab-volumes";
 
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=-/bin/mount --all
-";
-
-/// Writes the unit that mounts the devices of a server at boot into its files.
-///
-/// # Errors
-/// When the unit cannot be written.
-pub(super) fn mount_at_boot(server_files: &Path) -> Result<()> {
-    let units = server_files.join("etc/systemd/system");
-    folder::write(&units.join("lab-volumes.service"), UNIT, 0o644)?;
-    let wanted = units.join("local-fs.target.wants");
-    folder::create(&wanted)?;
-    let link = wanted.join("lab-volumes.service");
-    symlink("../lab-volumes.service", &link)
-        .context(|| format!("cannot make the link `{}`", link.display()))
-}
+/// In a container, systemd itself ignores the devices in fstab.
+pub(super) const GENERATOR_TEXT: &str = r#"#!/bin/sh
+[ -e /etc/fstab ] || exit 0
+while read -r device place type options rest; do
+    case $device in /dev/*) ;; *) continue ;; esac
+    [ -b "$device" ] && [ "$type" != swap ] || continue
+    case ",$options," in *,noauto,*) continue ;; esac
+    unit=$(systemd-escape --path --suffix=mount "$place") || continue
+    mkdir -p "$1/local-fs.target.wants"
+    printf '[Unit]\nBefore=local-fs.target\n\n[Mount]\nWhat=%s\nWhere=%s\nType=%s\nOptions=%s\n' \
+        "$device" "$place" "$type" "$options" > "$1/$unit"
+    ln -sf "../$unit" "$1/local-fs.target.wants/$unit"
+done < /etc/fstab
+"#;
 
 /// Makes the file if it is not there, and returns the loop device that stands for it.
 ///

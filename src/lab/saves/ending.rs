@@ -1,33 +1,38 @@
 //! The clean end of a machine whose files are to be kept.
 
 use std::fs;
-use std::time::Duration;
-
-use rustix::process::Signal;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::lab::cgroup;
 use crate::lab::folder::{self, Folder};
 use crate::lab::machine::has_ended;
 use crate::lab::network::Network;
+use crate::lab::program::Program;
 use crate::lab::server::{Files, Server};
+
+/// How long to wait for the end until the machine is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Sends what systemd takes for `systemctl halt`: SIGRTMIN+3.
+const HALT: &str = "kill -37 \"$1\"";
 
 /// How long the services of a machine may take to stop; systemd itself waits 90 seconds for each.
 const CLEAN_TIMEOUT: Duration = Duration::from_mins(2);
 
 impl Server {
-    /// Asks the machine to shut down, once: systemd-nspawn takes a second request for an order to
-    /// end the machine at once.
+    /// Asks the machine to shut down. It may be asked again, by this save or by the next one.
     ///
     /// # Errors
     /// When the machine is not ours to end.
     pub(super) fn ask_to_end(&self, lab: &Folder) -> Result<()> {
         let Some(process) = self.process(lab) else { return Ok(()) };
-        if self.is_ending(lab) {
-            return Ok(());
-        }
-        process.signal(Signal::TERM)?;
-        process.write(&Files::of(lab, &self.name).ending())
+        // Noted first: the machine may shut down long after a save that was killed.
+        process.write(&Files::of(lab, &self.name).ending())?;
+        // Not to systemd-nspawn, which takes a second request for an order to end at once.
+        let Some(pid) = process.first_inside() else { return Ok(()) };
+        Program::new(["sh", "-c", HALT, "sh", &pid.to_string()]).output()?;
+        Ok(())
     }
 
     /// Whether the machine that runs was asked to shut down.
@@ -51,18 +56,19 @@ impl Server {
     /// # Errors
     /// When the machine does not end.
     pub(super) fn end_cleanly(&self, lab: &Folder, network: &Network) -> Result<()> {
-        self.ask_to_end(lab)?;
-        let files = Files::of(lab, &self.name);
-        if let Some(process) = self.process(lab)
-            && !has_ended(&process, CLEAN_TIMEOUT)
-        {
-            let log = files.log().display().to_string();
-            return Err(does_not_end(&self.name, process.pid(), &log));
+        let started = Instant::now();
+        while let Some(process) = self.process(lab) {
+            // A machine that has just begun to start may not have heard it.
+            self.ask_to_end(lab)?;
+            if !has_ended(&process, ASK_AGAIN) && started.elapsed() > CLEAN_TIMEOUT {
+                let log = Files::of(lab, &self.name).log().display().to_string();
+                return Err(does_not_end(&self.name, process.pid(), &log));
+            }
         }
         if cgroup::are_ours() {
             cgroup::remove(&network.machine(self.number))?;
         }
-        folder::unmount_ended(&files.root())
+        folder::unmount_ended(&Files::of(lab, &self.name).root())
     }
 }
 

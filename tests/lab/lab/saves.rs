@@ -31,7 +31,9 @@ const OWN: [&str; 7] = [
 const PREPARE: &str = "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy \
                        --no-install-recommends postgresql && ssh-keygen -A && \
                        chmod 0751 /etc/ssh && echo '# mine' >> /etc/hosts && \
-                       touch /root/removed-later";
+                       touch /root/removed-later && mkdir /srv/folder && \
+                       touch /srv/folder/inside /srv/folder/same && \
+                       ln -f /srv/folder/inside /srv/folder/same";
 
 fn sql(lab: &TestLab, server: &str, line: &str) -> String {
     ssh(lab, server, &format!("cd / && runuser -u postgres -- psql -qAtc '{line}'"))
@@ -69,6 +71,13 @@ fn copies_are_servers_of_their_own() {
         assert_eq!(ssh(&lab, name, "stat -c %a /etc/ssh /root /root/.ssh"), "751\n700\n700\n");
         assert_eq!(ssh(&lab, name, "tail -n1 /etc/hosts; ls /root"), "# mine\nremoved-later\n");
         assert_eq!(ssh(&lab, name, "systemctl is-system-running"), "running\n");
+        // Docker renames a folder when it starts, which may be in a layer then.
+        let rename = "perl -e 'rename \"/srv/folder\", \"/srv/other\" or die $!' && ls /srv/other";
+        assert_eq!(ssh(&lab, name, rename), "inside\nsame\n");
+        // git gives a clone the objects of its origin under a second name.
+        let link = "cd /srv/other && echo x >> inside && stat -c %h,%s same && ln same third && \
+                    [ same -ef third ] && [ same -ef inside ] && stat -c %h third";
+        assert_eq!(ssh(&lab, name, link), "2,2\n3\n");
         sql(&lab, name, &format!("insert into t values ({})", name.len()));
     }
     let sums = names.map(|name| sql(&lab, name, "select sum(x) from t"));
