@@ -149,7 +149,7 @@ fn the_agent_for_aarch64_guards_the_way_in() {
     gate.puts_back(guard::TIMEOUT, &["--set", "base.ssh.port=2222"], "does not answer");
     starts_by_systemd(&gate.server, agent);
     let mut client = gate.wait_for_proof(guard::TIMEOUT);
-    gate.server.kept_shell(&format!("pkill -KILL -f ^{FOLDER}/qemu"));
+    gate.server.shell(&format!("pkill -KILL -f ^{FOLDER}/qemu"));
     assert_eq!(client.wait().unwrap().code(), Some(6));
     gate.is_put_back();
     gate.mend_the_role();

@@ -153,7 +153,7 @@ impl Gate {
     pub(crate) fn wait_for_proof(&self, seconds: &str) -> Child {
         self.lock_out();
         let gate = &self.server;
-        assert_eq!(gate.kept_shell("echo here"), "here");
+        assert_eq!(gate.shell("echo here"), "here");
         let mut command = gate.command(&["apply", "gate", "--lab", "--yes", "--output", "json"]);
         command.args(["--guard-timeout", seconds]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut client = command.spawn().unwrap();
@@ -167,11 +167,11 @@ impl Gate {
 
     /// The change is not put back yet.
     fn has_record(&self) {
-        assert_eq!(self.server.kept_shell(&format!("stat -c %a {RECORD}")), "600");
+        assert_eq!(self.server.shell(&format!("stat -c %a {RECORD}")), "600");
     }
 
     fn kill_agent(&self) {
-        self.server.kept_shell("pkill -KILL -f ^/var/lib/infra/agent/");
+        self.server.shell("pkill -KILL -f ^/var/lib/infra/agent/");
         self.has_record();
     }
 
@@ -255,11 +255,11 @@ fn the_timer_puts_a_change_back_when_the_agent_is_dead(os: &str) {
 fn the_next_boot_puts_a_change_back_when_the_timer_is_gone(os: &str) {
     let gate = gate(os);
     let mut client = gate.wait_for_proof(TIMEOUT);
-    gate.server.kept_shell("systemctl stop infra-guard.timer");
+    gate.server.shell("systemctl stop infra-guard.timer");
     gate.kill_agent();
     assert_eq!(client.wait().unwrap().code(), Some(6));
     gate.has_record();
-    gate.server.kept_shell(
+    gate.server.shell(
         "systemctl daemon-reload && systemctl start infra-guard-boot && nft -f /etc/nftables.conf",
     );
     gate.is_put_back();

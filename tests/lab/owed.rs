@@ -53,7 +53,7 @@ fn cut() -> (LabServer, TempDir) {
 
 /// Starts an apply and returns when the slow program runs.
 fn until_slow(server: &LabServer) -> Child {
-    assert_eq!(server.kept_shell("echo here"), "here");
+    assert_eq!(server.shell("echo here"), "here");
     let mut command = server.command(&["apply", "cut", "--lab", "--yes", "--output", "json"]);
     let mut client = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(client.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -67,7 +67,7 @@ fn until_slow(server: &LabServer) -> Child {
 
 /// When sshd started, or read its files last, in microseconds.
 fn since(server: &LabServer) -> u64 {
-    server.kept_shell("systemctl show -P StateChangeTimestampMonotonic ssh").parse().unwrap()
+    server.shell("systemctl show -P StateChangeTimestampMonotonic ssh").parse().unwrap()
 }
 
 /// A run is killed between the switch of a file and its reload: the plan of the next run names the
@@ -76,11 +76,11 @@ fn the_next_run_reloads_what_a_killed_run_did_not() {
     let (server, _project) = cut();
     let before = since(&server);
     let mut client = until_slow(&server);
-    server.kept_shell("pkill -KILL -f ^/var/lib/infra/agent/");
+    server.shell("pkill -KILL -f ^/var/lib/infra/agent/");
     assert_eq!(client.wait().unwrap().code(), Some(4), "the connection is lost");
-    let switched = server.kept_shell("cat /etc/ssh/sshd_config.d/20-demo.conf");
+    let switched = server.shell("cat /etc/ssh/sshd_config.d/20-demo.conf");
     assert_eq!((switched.as_str(), since(&server)), ("MaxAuthTries 4", before));
-    server.kept_shell(GO);
+    server.shell(GO);
 
     let plan = server.plan(&[]);
     assert!(plan.contains("the last run, by "), "{plan}");
@@ -103,7 +103,7 @@ fn the_second_interrupt_stops_a_program_half_way() {
     let mut notes = BufReader::new(client.stderr.take().unwrap()).lines().map(Result::unwrap);
     let first = "stopping after the resource in hand; once more to stop it half-way";
     assert!(notes.any(|note| note == first), "the first Ctrl-C was not noticed");
-    assert_eq!(server.kept_shell(&format!("{RUNS} && echo runs")), "runs");
+    assert_eq!(server.shell(&format!("{RUNS} && echo runs")), "runs");
     assert!(client.try_wait().unwrap().is_none(), "the first Ctrl-C waits for the resource");
     kill_process(pid, Signal::INT).unwrap();
     assert!(notes.any(|note| note == "stopping what is in hand"), "nor the second");
@@ -112,7 +112,7 @@ fn the_second_interrupt_stops_a_program_half_way() {
     assert_eq!(client.wait().unwrap().code(), Some(130));
     server.wait_for("the end of the program", &format!("! {RUNS}"));
     server.wait_for("the end of the agent", "! pgrep -f ^/var/lib/infra/agent/");
-    server.kept_shell(GO);
+    server.shell(GO);
     server.converge(&[]);
 }
 
@@ -131,7 +131,7 @@ fn a_run_waits_for_the_lock_and_plans_anew() {
         let open = "test \"$(ls -l /proc/[0-9]*/fd | grep -c ' /var/lib/infra/lock$')\" = 2";
         server.wait_for("a second run at the lock", open);
         assert!(!second.is_finished(), "the second run does not wait");
-        server.kept_shell(GO);
+        server.shell(GO);
         second.join().unwrap()
     });
     assert_eq!(code, 0, "{said}");

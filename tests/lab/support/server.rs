@@ -1,5 +1,6 @@
 //! A server in a lab of its own, for tests of the whole.
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +42,11 @@ impl TestLab {
     /// The folder of the lab.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The socket of connections that stay open, a name for each server.
+    fn control(&self) -> String {
+        format!("{}/%n", self.folder.display())
     }
 
     /// Brings up servers; `arguments` are those of `infra lab up`.
@@ -86,6 +92,11 @@ impl TestLab {
 impl Drop for TestLab {
     fn drop(&mut self) {
         // A test that fails has its own failure to show.
+        let sockets = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for socket in sockets.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket())) {
+            let mut ssh = Command::new("ssh");
+            let _ = ssh.arg("-S").arg(socket.path()).args(["-O", "exit", "server"]).output();
+        }
         if !self.is_kept {
             machine::end(&self.folder);
         }
@@ -167,39 +178,38 @@ impl LabServer {
         text(&self.infra(&[&["diff", &self.name, "--lab"], more].concat()).stdout)
     }
 
-    /// Runs a shell line on the server and returns what it prints.
+    /// Runs a shell line on the server and returns what it prints, over a connection that stays open
+    /// for the next line: a login of its own costs a tenth of a second of a core.
     pub(crate) fn shell(&self, line: &str) -> String {
-        let output = self.infra(&["lab", "ssh", &self.name, line]);
-        text(&output.stdout).trim_end().to_owned()
+        text(&self.ssh("ControlMaster=auto", line).stdout).trim_end().to_owned()
     }
 
     /// The same over a connection of its own; empty if none gets in within seconds.
     pub(crate) fn fresh_shell(&self, line: &str) -> String {
-        self.ssh("ControlPath=none", line)
+        text(&self.ssh("ControlPath=none", line).stdout).trim_end().to_owned()
     }
 
-    /// The same over a connection that the first call leaves open: nothing that happens to new ones
-    /// matters to it.
-    pub(crate) fn kept_shell(&self, line: &str) -> String {
-        self.ssh(&format!("ControlPath={}/kept", self.lab.folder().display()), line)
-    }
-
-    fn ssh(&self, control: &str, line: &str) -> String {
-        let output = Command::new("ssh")
+    fn ssh(&self, control: &str, line: &str) -> Output {
+        Command::new("ssh")
             .arg("-F")
             .arg(self.lab.folder().join("ssh_config"))
-            .args(["-o", control, "-o", "ControlMaster=auto", "-o", "ControlPersist=180"])
-            .args(["-o", "ConnectTimeout=3", "-o", "BatchMode=yes", "--", &self.name, line])
+            .args(["-o", control, "-o", &format!("ControlPath={}", self.lab.control())])
+            .args(["-o", "ControlPersist=600", "-o", "ConnectTimeout=3", "-o", "BatchMode=yes"])
+            .args(["--", &self.name, line])
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output()
-            .unwrap();
-        text(&output.stdout).trim_end().to_owned()
+            .unwrap()
     }
 
-    /// Waits until a shell line succeeds on the server.
+    /// Waits until a shell line succeeds on the server, which itself looks again and again.
     pub(crate) fn wait_for(&self, event: &str, line: &str) {
-        wait_until(event, || self.infra(&["lab", "ssh", &self.name, line]).status.success());
+        let seconds = DEADLINE.as_secs();
+        let wait = "for tenth in $(seq \"$1\"); do eval \"$2\" && exit; sleep 0.1; done; exit 1";
+        let quoted = line.replace('\'', "'\\''");
+        let line = format!("sh -c '{wait}' sh {} '{quoted}' >/dev/null", seconds * 10);
+        let waited = self.ssh("ControlMaster=auto", &line);
+        assert!(waited.status.success(), "still waiting for {event} after {DEADLINE:?}");
     }
 
     /// A page, asked from this machine over HTTPS. The certificate is self-signed.
@@ -217,10 +227,12 @@ impl LabServer {
 /// Waits for what has to happen, for as long as a busy machine may need.
 pub(crate) fn wait_until(event: &str, mut has_happened: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
+    // How often is looked, not how long is waited. A look may cost a login.
+    let mut pause = Duration::from_millis(2);
     while !has_happened() {
         assert!(Instant::now() < end, "still waiting for {event} after {DEADLINE:?}");
-        // How often is looked, not how long is waited.
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(Duration::from_millis(500));
     }
 }
 
