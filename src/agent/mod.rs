@@ -277,7 +277,9 @@ fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Vec<String> {
                 || *outcome == Outcome::Ok
         };
         let only_waits = waits(shown) && waits(found) || came_up.contains(&resource.id);
-        shown != found && !resource.spec.verifies() && !only_waits
+        // "Change or ok" was shown, because a service was still starting.
+        let was_open = matches!(shown, Outcome::Unknown { .. }) && **found == Outcome::Ok;
+        shown != found && !resource.spec.verifies() && !only_waits && !was_open
     });
     let resources = resources.map(|(resource, (shown, found))| {
         let (then, now) = (shown.expectation(), found.expectation());
@@ -317,8 +319,10 @@ mod tests {
 
     /// The plan of one service, of which this would change.
     fn plan(change: Option<FieldChange>) -> Plan {
-        let outcome =
-            change.map_or(Outcome::Ok, |field| Outcome::Changed(Change::Update(vec![field])));
+        plan_of(change.map_or(Outcome::Ok, |field| Outcome::Changed(Change::Update(vec![field]))))
+    }
+
+    fn plan_of(outcome: Outcome) -> Plan {
         Plan {
             outcomes: vec![outcome],
             due: BTreeMap::new(),
@@ -365,6 +369,12 @@ mod tests {
         assert_eq!(
             differences(&manifest, &enabled, &plan(None)),
             ["`service:jobs` was to be changed, and is as it should be now"]
+        );
+        let open = plan_of(Outcome::Unknown { after: manifest.resources[0].id.clone() });
+        assert_eq!(differences(&manifest, &open, &plan(None)), Vec::<String>::new());
+        assert_eq!(
+            differences(&manifest, &open, &running),
+            ["`service:jobs` was to be known later, and is to be changed now"]
         );
     }
 

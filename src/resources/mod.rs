@@ -50,6 +50,7 @@ mod systemd_unit;
 mod timezone;
 mod user;
 mod volume;
+mod workers;
 
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};

@@ -5,6 +5,7 @@ use super::probe::Unit;
 use super::query::Command;
 use super::state::{Change, STARTING};
 use super::system::{System, run_checked};
+use super::workers::Workers;
 use crate::error::{Error, Result};
 
 /// The types of units that have a file of their own.
@@ -122,8 +123,12 @@ pub(super) fn restart(system: &mut dyn System, unit: &str) -> Result<()> {
 /// Makes a running unit read its configuration anew; one that cannot is restarted. Starts one
 /// that does not run.
 pub(super) fn reload(system: &mut dyn System, unit: &str) -> Result<()> {
+    let workers = Workers::of(system, unit)?;
     act(system, "reload-or-restart", unit)?;
-    wait_until_active(system, "reload", unit)
+    wait_until_active(system, "reload", unit)?;
+    let Some(workers) = workers else { return Ok(()) };
+    let replaced = workers.are_replaced(system, unit);
+    replaced.map_err(|error| with_journal(system, unit, error))
 }
 
 /// systemd refuses to start what has failed several times in a row, whatever has been repaired

@@ -125,7 +125,7 @@ mod tests {
     fn says_that_nobody_listens() {
         // A port of the system's own that nothing uses.
         let port = 1;
-        let timeout = Duration::from_secs(60);
+        let timeout = Duration::from_mins(1);
         let error = dial("127.0.0.1", port, timeout, io::empty(), io::sink()).unwrap_err();
         assert_eq!(
             error.to_string(),

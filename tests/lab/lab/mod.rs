@@ -104,7 +104,7 @@ fn servers_see_each_other_and_only_their_own_processes() {
     let names: Vec<_> = status.iter().map(|server| server["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["bookworm", "trixie"]);
     let address = status[1]["address"].as_str().unwrap();
-    let hello = format!("curl -sS telnet://{address}:22 </dev/null | head -c 8");
+    let hello = format!("bash -c 'head -c 8 </dev/tcp/{address}/22'");
     assert_eq!(ssh(&lab, "bookworm", &hello), "SSH-2.0-");
     lab.succeed(&["lab", "ssh", "trixie", "systemctl", "stop", "dbus.socket", "dbus.service"]);
     assert_eq!(ssh(&lab, "bookworm", "systemctl is-active dbus.service"), "active\n");

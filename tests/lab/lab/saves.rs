@@ -173,8 +173,9 @@ fn a_killed_save_loses_nothing() {
         child.wait().unwrap();
         lab.up(&["one"]);
         let kept = ssh(&lab, "one", "cat $(ls -d /root/* | sort -V); ls /etc/keep-* | wc -l");
-        let numbers = (0..=round).map(|number| format!("{number}\n")).collect::<String>();
-        assert_eq!(kept, format!("{numbers}{}\n", round + 1), "round {round}");
+        let lines: Vec<String> = (0..=round).map(|number| number.to_string()).collect();
+        let numbers = lines.join("\n");
+        assert_eq!(kept, format!("{numbers}\n{}\n", round + 1), "round {round}");
     }
     // A save is there as a whole, or not at all.
     let saves = status(&lab).split_off(1);

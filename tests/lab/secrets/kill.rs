@@ -128,7 +128,9 @@ fn kill_at(project: &Project, moment: Moment, pace: &Pace) {
     } else {
         wait_until("the folder in memory to be wiped", || folders_of(process).is_empty());
         // The editor lives on, and writes once more.
-        STAGES.iter().for_each(|_| stages.go_on());
+        for _ in STAGES {
+            stages.go_on();
+        }
         stages.wait_for("ended");
         assert!(folders_of(process).is_empty(), "{moment:?}");
     }

@@ -109,12 +109,12 @@ pub(crate) fn copies(names: &[&str], os: &str) -> TestLab {
 /// A copy of the server `name` that the first caller for `key` makes. Its project is that of Flus.
 pub(crate) fn saved(key: &str, name: &str, make: &dyn Fn() -> LabServer) -> LabServer {
     let saved = once(&SAVED, key, || {
-        let made = || {
+        let make_and_save = || {
             let server = make();
             save(&server.lab, &[name]);
             server.lab.keep()
         };
-        catch_unwind(AssertUnwindSafe(made)).map_err(|panic| said(panic.as_ref()))
+        catch_unwind(AssertUnwindSafe(make_and_save)).map_err(|panic| said(panic.as_ref()))
     });
     match saved {
         Ok(lab) => LabServer::in_lab(name, copies_from(&lab, &[name])),

@@ -204,10 +204,11 @@ impl LabServer {
 
     /// Waits until a shell line succeeds on the server, which itself looks again and again.
     pub(crate) fn wait_for(&self, event: &str, line: &str) {
-        let seconds = DEADLINE.as_secs();
-        let wait = "for tenth in $(seq \"$1\"); do eval \"$2\" && exit; sleep 0.1; done; exit 1";
-        let quoted = line.replace('\'', "'\\''");
-        let line = format!("sh -c '{wait}' sh {} '{quoted}' >/dev/null", seconds * 10);
+        let tenths = DEADLINE.as_secs() * 10;
+        let line = format!(
+            "for tenth in $(seq {tenths}); do ({line}) >/dev/null 2>&1 && exit; sleep 0.1; done; \
+             exit 1"
+        );
         let waited = self.ssh("ControlMaster=auto", &line);
         assert!(waited.status.success(), "still waiting for {event} after {DEADLINE:?}");
     }
