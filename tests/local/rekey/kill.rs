@@ -90,7 +90,11 @@ impl Gate {
                 Err(error) => assert_eq!(error, Errno::NXIO),
             }
             assert!(process.try_wait().unwrap().is_none(), "the process has ended");
-            assert!(start.elapsed() < Duration::from_mins(3), "nobody opens {:?}", self.path);
+            assert!(
+                start.elapsed() < Duration::from_mins(3),
+                "nobody opens {}",
+                self.path.display()
+            );
             // How often is looked, not how long is waited.
             std::thread::sleep(Duration::from_millis(1));
         }
