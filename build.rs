@@ -2,7 +2,7 @@
 //!
 //! The agent is the binary `infra-agent` of this package without the feature `cli`, static
 //! against musl, in a target folder of its own. Every build embeds the agent for both processors
-//! that Debian servers have, so that the tests run the same agents as a release.
+//! that Debian servers have, where their targets are installed, so that the tests run the same agents as a release.
 //!
 //! `INFRA_WITHOUT_AGENT=1` leaves it out, for checks in an editor or where only the offline
 //! commands matter; what connects to a server then ends with an error that says so.

@@ -9,6 +9,10 @@ use super::folder::{self, Folder};
 use super::program::Program;
 use crate::error::{Context as _, Result};
 
+/// Preferred to the exchange that outlives quantum computers, which costs two processors a tenth of
+/// a second: no packet of a lab leaves the machine.
+const KEX: &str = "^curve25519-sha256";
+
 /// Makes an ed25519 key pair at `path` and `path.pub`, where there is none.
 ///
 /// # Errors
@@ -71,7 +75,8 @@ fn config(lab: &Folder, logins: &[Login]) -> String {
     let _ = writeln!(
         text,
         "Host *\n  User root\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n  \
-         GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  ConnectTimeout 10",
+         GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  ConnectTimeout 10\n  \
+         KexAlgorithms {KEX}",
         lab.key().display(),
         lab.known_hosts().display(),
     );
@@ -96,7 +101,8 @@ mod tests {
              Host rufus\n  HostName 10.200.4.2\n\
              Host *\n  User root\n  IdentityFile /var/lib/infra-lab/key\n  IdentitiesOnly yes\n  \
              UserKnownHostsFile /var/lib/infra-lab/known_hosts\n  \
-             GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  ConnectTimeout 10\n"
+             GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  ConnectTimeout 10\n  \
+             KexAlgorithms ^curve25519-sha256\n"
         );
     }
 }

@@ -23,7 +23,7 @@ const BOOT_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long systemd in a machine may take to start all units, after ssh answers.
 const UNITS_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a machine may take to shut down. Its files are thrown away, so it is not worth more.
+/// How long a machine that was killed may take to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a machine that starts or ends is looked at.
@@ -34,14 +34,14 @@ const POLL: Duration = Duration::from_millis(50);
 const WITHHELD: &str = "--drop-capability=CAP_BLOCK_SUSPEND,CAP_MAC_ADMIN,CAP_MAC_OVERRIDE,\
                         CAP_SYSLOG,CAP_SYS_MODULE,CAP_SYS_RAWIO,CAP_SYS_TIME,CAP_WAKE_ALARM";
 
-/// Becomes the program in the arguments behind the first, in a view of the mounts that has the files
-/// of no other server than the one at the first. A machine keeps the mounts that were there when it
+/// Becomes the program in the arguments behind the first one, in a view of the mounts without the
+/// files of other servers; the first argument is the root of this server. A machine keeps the mounts that were there when it
 /// was started (systemd-nspawn 252 moves its own root over them), so that the files of a server that
 /// has ended would stay in use for as long as another machine runs.
 const ALONE: &str = "\
 own=$1; shift
 grep ' overlay infra-lab ' /proc/self/mountinfo | cut -d ' ' -f 5 | while read -r point; do
-    [ \"$point\" = \"$own\" ] || umount --lazy \"$point\"
+    case $own/ in \"${point%/}\"/*) ;; *) umount --lazy \"$point\" ;; esac
 done
 exec \"$@\"";
 
@@ -201,9 +201,16 @@ impl Server {
                 .because(program::last_lines(&String::from_utf8_lossy(&log)))
                 .hint(format!("its console is in `{}`", files.log().display()))
         };
-        while !(self.port_answers()
-            && self.ssh(lab, &["true"], BOOT_TIMEOUT).is_ok_and(|o| o.success))
-        {
+        let running = ["systemctl", "is-system-running", "--wait"];
+        let state = loop {
+            // Empty where ssh is not let in, or systemd does not answer yet.
+            if self.port_answers()
+                && let Ok(state) = self.ssh(lab, &running, BOOT_TIMEOUT)
+                && !["", "initializing", "offline", "starting", "unknown"]
+                    .contains(&state.stdout.trim())
+            {
+                break state;
+            }
             if self.process(lab).is_none() {
                 return Err(failed("its machine ended"));
             }
@@ -211,8 +218,7 @@ impl Server {
                 return Err(failed("ssh does not let us in"));
             }
             std::thread::sleep(POLL);
-        }
-        let state = self.ssh(lab, &["systemctl", "is-system-running", "--wait"], UNITS_TIMEOUT)?;
+        };
         if state.stdout.trim() != "running" {
             let units = ["systemctl", "--failed", "--plain", "--no-legend"];
             let units = self.ssh(lab, &units, UNITS_TIMEOUT)?.stdout;
@@ -238,15 +244,14 @@ impl Server {
         Program::new(arguments.iter().chain(command)).timeout(timeout).output()
     }
 
-    /// Ends the machine at once: nothing of its files is kept.
+    /// Ends the machine at once: its files are thrown away.
     ///
     /// # Errors
     /// When it is not ours to end.
     pub(super) fn end_at_once(&self, lab: &Folder) -> Result<()> {
         let Some(process) = self.process(lab) else { return Ok(()) };
         // With its first process all others of the machine end, and systemd-nspawn tidies up.
-        let first = process.first_inside().and_then(Process::running);
-        first.filter(|_| process.is_running()).as_ref().unwrap_or(&process).signal(Signal::KILL)
+        process.first_inside().as_ref().unwrap_or(&process).signal(Signal::KILL)
     }
 
     /// Waits for the machine to end, and ends it the hard way after a while.

@@ -2,8 +2,9 @@
 //!
 //! A server is an overlay over the image of its release, run by systemd-nspawn on a bridge. A
 //! server that was saved is an overlay over its saved layers and the image.
-//! Everything is in one folder, except the bridge, a table of nftables and the note of it in
-//! `/run/infra-lab`; `down` removes all of that. Each machine is ended by its own process.
+//! Everything is in one folder, except the bridge, a table of nftables, two settings of the kernel
+//! with notes of them in `/run/infra-lab`, and a lock file; `down` of the last server puts all but
+//! the lock file back. Each machine is ended by its own process.
 
 mod cgroup;
 mod folder;

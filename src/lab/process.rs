@@ -38,7 +38,7 @@ impl Process {
         Self::running(recorded.pid).filter(|process| *process == recorded)
     }
 
-    /// The process of this user whose first argument ends with `program` and that was given
+    /// The process of this user that is `program`, or is about to become `program`, and was given
     /// `argument` literally.
     pub(super) fn with_argument(program: &str, argument: &str) -> Option<Self> {
         let me = rustix::process::geteuid().as_raw();
@@ -74,16 +74,18 @@ impl Process {
         Self::running(self.pid).is_some_and(|process| process == *self)
     }
 
-    /// The number of the first process of a machine that this process runs: a child that is number
-    /// 1 in a space of its own.
-    pub(super) fn first_inside(&self) -> Option<i32> {
-        let entries = fs::read_dir("/proc").ok()?;
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let mut found = pids.filter(|pid| {
+    /// The first process of a machine that this process runs: a child that is number 1 in a space
+    /// of its own.
+    pub(super) fn first_inside(&self) -> Option<Self> {
+        let is_first = |pid: i32| {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             is_first_inside(&status, self.pid)
-        });
-        found.next()
+        };
+        let entries = fs::read_dir("/proc").ok()?;
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        // Asked again when the start is known: the number may be another process by then.
+        pids.filter(|pid| is_first(*pid))
+            .find_map(|pid| Self::running(pid).filter(|_| is_first(pid)))
     }
 
     /// Sends `signal`; does nothing when the process has ended.
@@ -156,9 +158,14 @@ fn has_argument(pid: i32, owner: u32, program: &str, argument: &str) -> bool {
     let folder = format!("/proc/{pid}");
     let is_ours = fs::metadata(&folder).is_ok_and(|metadata| metadata.uid() == owner);
     let Ok(line) = fs::read(format!("{folder}/cmdline")) else { return false };
+    // A lab in a container or in a server of a lab may have a folder of the same name.
+    let space = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    let is_beside_us = space("self").is_some_and(|own| space(&pid.to_string()) == Some(own));
     let mut words = line.split(|byte| *byte == 0);
     is_ours
-        && words.next().is_some_and(|first| first.ends_with(program.as_bytes()))
+        && is_beside_us
+        // First, or behind the programs that become it.
+        && words.any(|word| word.ends_with(program.as_bytes()))
         && words.any(|word| word == argument.as_bytes())
 }
 
@@ -184,6 +191,29 @@ mod tests {
         assert_eq!(Process::recorded(&earlier.to_text()), None);
         let before_reboot = Process { boot: "another".to_owned(), ..me };
         assert_eq!(Process::recorded(&before_reboot.to_text()), None);
+    }
+
+    #[test]
+    fn a_program_is_known_before_it_is_started() {
+        let argument = format!("86.{}", std::process::id());
+        let script = "read go; exec \"$@\"";
+        let words = ["-c", script, "sh", "sleep", &argument];
+        let mut command = Command::new("sh");
+        let mut child = command.args(words).stdin(Stdio::piped()).spawn().unwrap();
+        let process = of_child(&child).unwrap();
+        let find = || Process::with_argument("sleep", &argument);
+        while find().is_none() {
+            assert!(process.is_running());
+        }
+        assert_eq!(find(), Some(process.clone()));
+        drop(child.stdin.take());
+        let name = || fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
+        while name() != "sleep\n" {
+            assert!(process.is_running());
+        }
+        assert_eq!(find(), Some(process));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

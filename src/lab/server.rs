@@ -90,7 +90,7 @@ impl Files {
         self.folder.join("host_key")
     }
 
-    /// Only one machine can have been given this.
+    /// No other machine beside this process can have been given this.
     pub(super) fn directory_argument(&self) -> String {
         format!("--directory={}", self.root().display())
     }
@@ -150,7 +150,10 @@ impl Server {
     pub(super) fn all(lab: &Folder) -> Result<Vec<Self>> {
         let mut servers = Vec::new();
         for name in folder::names(&lab.servers())? {
-            servers.extend(Self::find(lab, &name)?);
+            // One that is not put together yet.
+            if !name.starts_with('.') {
+                servers.extend(Self::find(lab, &name)?);
+            }
         }
         Ok(servers)
     }
@@ -310,6 +313,17 @@ mod tests {
             "number": 7, "address": "10.200.4.7"}"#;
         let server: Server = serde_json::from_str(record).unwrap();
         assert_eq!(server, Server::example("rufus"));
+    }
+
+    #[test]
+    fn a_server_that_is_not_put_together_is_none() {
+        let temporary = tempfile::tempdir().unwrap();
+        let lab = Folder::new(&temporary.path().join("lab")).unwrap();
+        let server = Server::example("rufus");
+        server.note(&Files::of(&lab, ".rufus")).unwrap();
+        assert_eq!(Server::all(&lab), Ok(vec![]));
+        server.note(&Files::of(&lab, "rufus")).unwrap();
+        assert_eq!(Server::all(&lab), Ok(vec![server]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Settings of this machine that its labs need: changed by the first lab, put back by the last.
 
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 const NOTES: &str = "/run/infra-lab";
 
 /// Held while a lab looks at what other labs have set up, and changes it.
-const LOCK: &str = "/run/lock/infra-lab";
+const LOCK: &str = "/run/infra-lab.lock";
 
 /// How long to wait for another lab, which holds the lock for a moment only.
 const LOCK_WAIT: Duration = Duration::from_mins(2);
@@ -44,8 +45,13 @@ fn hold_at(path: &Path, wait: Duration) -> Result<Held> {
     if let Some(folder) = path.parent() {
         folder::create(folder)?;
     }
-    let file =
-        File::options().create(true).truncate(false).write(true).open(path).context(cannot)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .context(cannot)?;
     let end = Instant::now() + wait;
     loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

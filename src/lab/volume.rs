@@ -4,7 +4,9 @@
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use super::folder;
 use super::program::Program;
 use crate::error::{Context as _, Error, Result};
 
@@ -17,8 +19,10 @@ pub(super) const GENERATOR: &str = "usr/local/lib/systemd/system-generators/lab-
 /// In a container, systemd itself ignores the devices in fstab.
 pub(super) const GENERATOR_TEXT: &str = r#"#!/bin/sh
 [ -e /etc/fstab ] || exit 0
-while read -r device place type options rest; do
+while read -r device place type options rest || [ -n "$device" ]; do
     case $device in /dev/*) ;; *) continue ;; esac
+    # systemd-escape does not know the escapes of fstab.
+    case $place in *\\*) continue ;; esac
     [ -b "$device" ] && [ "$type" != swap ] || continue
     case ",$options," in *,noauto,*) continue ;; esac
     unit=$(systemd-escape --path --suffix=mount "$place") || continue
@@ -48,18 +52,29 @@ pub(super) fn attach(file: &Path) -> Result<PathBuf> {
     Err(Error::failed(format!("`losetup` gave no device for `{}`", file.display())))
 }
 
-/// Lets go of the loop devices that stand for the file, and of no others.
+/// Lets go of the loop devices that stand for the file, and of no others, and waits until they are
+/// free: the kernel keeps a device for as long as somebody uses it, and does not say so.
 ///
 /// # Errors
-/// When one is in use.
+/// When one stays in use.
 pub(super) fn detach(file: &Path) -> Result<()> {
     if !file.exists() {
         return Ok(());
     }
-    for device in devices(file)? {
-        losetup(&["--detach"], &device)?;
+    let end = Instant::now() + folder::STILL_IN_USE;
+    loop {
+        let devices = devices(file)?;
+        let Some(first) = devices.first() else { return Ok(()) };
+        if Instant::now() > end {
+            return Err(Error::failed(format!("cannot let go of `{}`", first.display()))
+                .because(format!("a program still uses it for `{}`", file.display())));
+        }
+        for device in &devices {
+            // The next look says whether that was enough.
+            let _ = losetup(&["--detach"], device);
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(())
 }
 
 /// The loop devices that stand for a file, as the kernel says.

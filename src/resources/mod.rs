@@ -5,7 +5,7 @@
 //! showing the difference and checking again after applying is done once for all, by the agent.
 //!
 //! To add a kind: write its file, add a `mod` line and a registry line below (both sorted), and
-//! put cases into `tests/resources/<kind>/`.
+//! put cases into `tests/local/resources/<kind>/`.
 
 pub mod content;
 pub mod fields;

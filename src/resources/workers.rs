@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 
 use super::{Probe, System};
 
-/// How the main process of nginx is called, up to the path of the program; and a worker that takes
-/// requests. One that only ends those it has is called otherwise (`src/os/unix/ngx_process_cycle.c`
-/// of nginx 1.22).
+/// The titles of nginx's main process, up to the path of the program, and of a worker that takes
+/// requests. A worker that only finishes its requests has another title
+/// (`src/os/unix/ngx_process_cycle.c` of nginx 1.22).
 const MAIN: &[u8] = b"nginx: master process";
 const WORKER: &[u8] = b"nginx: worker process";
 
@@ -17,7 +17,7 @@ const WORKER: &[u8] = b"nginx: worker process";
 /// new configuration, such as an address that another program has.
 const WAIT_MILLISECONDS: u32 = 30_000;
 
-/// How often is looked.
+/// The time between two looks at the workers.
 const LOOK_MILLISECONDS: u32 = 10;
 
 /// The workers of nginx at one moment.
@@ -26,7 +26,7 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Those of the unit; `None` where the unit is not nginx, or does not run.
+    /// The workers of the unit; `None` where the unit is not nginx, or does not run.
     ///
     /// # Errors
     /// When the system does not answer.

@@ -151,7 +151,7 @@ fn the_agent_for_aarch64_guards_the_way_in() {
     let mut client = gate.wait_for_proof(guard::TIMEOUT);
     gate.server.shell(&format!("pkill -KILL -f ^{FOLDER}/qemu"));
     assert_eq!(client.wait().unwrap().code(), Some(6));
-    gate.is_put_back();
+    gate.is_put_back(2);
     gate.mend_the_role();
     let Gate { server, .. } = gate;
     Emulated { server, agent }.is_settled();

@@ -51,9 +51,7 @@ pub(super) fn stat(path: &str, accounts: &Accounts) -> Result<Option<Stat>> {
 pub(super) fn read(path: &str) -> Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
+        Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(Error::failed(format!("cannot read `{path}`")).because(error)),
     };
     let size = file.metadata().context(|| format!("cannot read `{path}`"))?;
@@ -64,11 +62,22 @@ pub(super) fn read(path: &str) -> Result<Option<Vec<u8>>> {
         return Err(Error::failed(format!("`{path}` has {} bytes", size.len()))
             .because(format!("infra reads files of at most {LARGEST_READ_BYTES} bytes")));
     }
+    content(file).context(|| format!("cannot read `{path}`"))
+}
+
+/// The bytes of an open file; `None` where the file is of a process that has ended since.
+fn content(file: File) -> std::io::Result<Option<Vec<u8>>> {
     let mut content = Vec::new();
-    file.take(LARGEST_READ_BYTES)
-        .read_to_end(&mut content)
-        .context(|| format!("cannot read `{path}`"))?;
-    Ok(Some(content))
+    match file.take(LARGEST_READ_BYTES).read_to_end(&mut content) {
+        Ok(_) => Ok(Some(content)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// Where a symlink points.
@@ -364,4 +373,18 @@ fn is_trusted(folder: &OwnedFd, name: &str) -> rustix::io::Result<bool> {
     let sticky = raw.st_uid == 0 && raw.st_mode & 0o1000 != 0;
     let of_root = existing(folder, name)?.is_some_and(|link| link.st_uid == 0);
     Ok(closed || sticky && of_root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_process_that_has_ended_is_gone() {
+        let mut child = std::process::Command::new("sleep").arg("infinity").spawn().unwrap();
+        let file = File::open(format!("/proc/{}/cmdline", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(content(file).unwrap(), None);
+    }
 }

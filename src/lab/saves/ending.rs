@@ -14,7 +14,8 @@ use crate::lab::server::{Files, Server};
 /// How long to wait for the end until the machine is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// Sends what systemd takes for `systemctl halt`: SIGRTMIN+3.
+/// Sends what systemd takes for `systemctl halt`: SIGRTMIN+3, which no safe call of this program can
+/// send.
 const HALT: &str = "kill -37 \"$1\"";
 
 /// How long the services of a machine may take to stop; systemd itself waits 90 seconds for each.
@@ -30,8 +31,8 @@ impl Server {
         // Noted first: the machine may shut down long after a save that was killed.
         process.write(&Files::of(lab, &self.name).ending())?;
         // Not to systemd-nspawn, which takes a second request for an order to end at once.
-        let Some(pid) = process.first_inside() else { return Ok(()) };
-        Program::new(["sh", "-c", HALT, "sh", &pid.to_string()]).output()?;
+        let Some(first) = process.first_inside() else { return Ok(()) };
+        Program::new(["sh", "-c", HALT, "sh", &first.pid().to_string()]).output()?;
         Ok(())
     }
 
@@ -75,7 +76,7 @@ impl Server {
 fn does_not_end(name: &str, pid: i32, log: &str) -> Error {
     Error::failed(format!("`{name}` does not shut down"))
         .because(format!("process {pid} is still there after {} seconds", CLEAN_TIMEOUT.as_secs()))
-        .hint(format!("its console is in `{log}`"))
+        .hint(format!("its console is in `{log}`; run `infra lab up {name}` when it has ended"))
 }
 
 #[cfg(test)]
@@ -88,7 +89,8 @@ mod tests {
             does_not_end("rufus", 4711, "/lab/servers/rufus/log").to_string(),
             "`rufus` does not shut down\n\
              caused by: process 4711 is still there after 120 seconds\n\
-             hint: its console is in `/lab/servers/rufus/log`"
+             hint: its console is in `/lab/servers/rufus/log`; run `infra lab up rufus` when it \
+             has ended"
         );
     }
 }

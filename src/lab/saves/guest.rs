@@ -123,14 +123,20 @@ impl Guest {
     }
 
     /// The folder `path` as a path of this machine, while `use_it` runs; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the folder cannot be opened, or `use_it` fails.
     pub(super) fn with_folder<T>(
         &self,
         path: &str,
         use_it: impl FnOnce(&Path) -> Result<T>,
     ) -> Result<Option<T>> {
         match open_in(&self.root, path, OFlags::DIRECTORY) {
-            Ok(folder) => use_it(&name_of(&folder)).map(Some),
-            Err(_) => Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            opened => {
+                let folder = opened.context(|| format!("cannot read `/{path}` of the server"))?;
+                use_it(&name_of(&folder)).map(Some)
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Saved servers: their files at one moment, from which copies come up within seconds.
 //!
-//! What a server wrote becomes a layer at a save: a folder that never changes again, over which
-//! the server and all copies write into folders of their own. Nothing is copied but volumes.
+//! At a save the folder that a server wrote becomes a layer: a folder that never changes again. The
+//! server and all copies write into folders of their own over it. Only volumes are copied.
 
 mod ending;
 mod guest;
@@ -27,7 +27,7 @@ pub struct SaveStatus {
     pub save: String,
     /// The servers in it, sorted by name.
     pub servers: Vec<String>,
-    /// What they run, oldest first, each once.
+    /// The releases that they run, oldest first, each once.
     pub os: Vec<Release>,
     /// Whether the images that they stand on are there, so that copies can be made.
     pub usable: bool,
@@ -38,8 +38,9 @@ impl Lab {
     /// what they wrote, and starts those again that were up. `notice` is told what is being done.
     ///
     /// # Errors
-    /// When a server does not shut down or its files cannot be kept. Nothing is saved then, and
-    /// what was up is up again.
+    /// When a server does not shut down or its files cannot be kept: nothing is saved then, and the
+    /// servers that did shut down are started again. When a server does not start again: the save
+    /// is there.
     pub fn save(&self, save: &str, names: &[String], notice: &dyn Fn(&str)) -> Result<()> {
         requirements::check()?;
         Save::check_free(&self.folder, save)?;
@@ -162,7 +163,8 @@ impl Lab {
         self.let_in(lock, &booted, notice)
     }
 
-    /// Removes the saves called `names`; their layers go when nothing stands on them any more.
+    /// Removes the saves called `names`; a layer is removed when no server and no save stands
+    /// on it.
     ///
     /// # Errors
     /// When a name is unknown (nothing is done then), or something cannot be removed.
@@ -223,7 +225,7 @@ impl Lab {
 fn with(first: Option<Error>, later: Error) -> Error {
     match first {
         None => later,
-        Some(first) => first.because(later.message),
+        Some(first) => later.causes.into_iter().fold(first.because(later.message), Error::because),
     }
 }
 
@@ -338,9 +340,10 @@ mod tests {
     #[test]
     fn the_first_failure_is_told_with_the_others() {
         let first = with(None, Error::failed("`a` does not shut down").hint("look"));
+        let later = Error::failed("`b` did not come up").because("no disk");
         assert_eq!(
-            with(Some(first), Error::failed("`b` did not come up")).to_string(),
-            "`a` does not shut down\ncaused by: `b` did not come up\nhint: look"
+            with(Some(first), later).to_string(),
+            "`a` does not shut down\ncaused by: `b` did not come up\ncaused by: no disk\nhint: look"
         );
     }
 

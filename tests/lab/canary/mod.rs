@@ -284,7 +284,13 @@ fn finds_what_is_planted(client: &Client, planted: &Canary) {
     client.shell(&format!("echo {value} | base64 | logger"));
     client.shell(&format!("printf '%s' {value} | od -An -tx1 | tr -d ' \\n' > /etc/planted"));
     fs::write(client.root.path().join("home/planted"), value.to_uppercase()).unwrap();
+    // A process with the value among its arguments for as long as the search takes.
+    let mut shows = Command::new("sh");
+    shows.args(["-c", "read -r word", "sh", value]).stdin(Stdio::piped());
+    let mut shows = shows.spawn().unwrap();
     let mut found = client.leaks(&needles);
+    drop(shows.stdin.take());
+    shows.wait().unwrap();
     found.sort();
     let places: Vec<&str> =
         found.iter().map(|leak| leak.rsplit('/').next().unwrap_or_default()).collect();

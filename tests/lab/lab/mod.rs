@@ -89,9 +89,16 @@ fn a_server_works_and_cannot_change_this_machine(os: &str) {
     let ruleset = "nft add table inet probe && nft list tables";
     assert_eq!(server.shell(ruleset), "table inet probe", "its own, and not this machine's");
     // The kernel is shared: a command that acts on all of it is refused.
-    for command in ["date -s now", "swapon /dev/null", "echo 1 > /proc/sys/vm/swappiness"] {
+    let swap = "head -c 1M /dev/zero >/root/s; chmod 600 /root/s; mkswap -q /root/s; \
+                swapon /root/s";
+    for (command, refusal) in [
+        ("date -s now", "Operation not permitted"),
+        (swap, "Operation not permitted"),
+        ("echo 1 > /proc/sys/vm/swappiness", "Read-only file system"),
+    ] {
         let output = server.infra(&["lab", "ssh", "plain", command]);
-        assert!(!output.status.success(), "{command}");
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(refusal), "{command}: {said}");
     }
 }
 

@@ -41,6 +41,7 @@ fn containers(mikado: &LabServer) -> BTreeMap<String, String> {
         assert!(rest.ends_with(" running"), "{line}");
         (service.to_owned(), rest.to_owned())
     };
+    assert!(!listing.is_empty(), "there is no container");
     listing.lines().map(pair).collect()
 }
 

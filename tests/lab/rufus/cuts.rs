@@ -257,7 +257,7 @@ impl Cutting<'_> {
         };
         if let Some(folder) = folder {
             // A small file system of its own, so that it can be filled.
-            self.shell(&format!(
+            self.rufus.run(&format!(
                 "mkdir -p /run/small && mount -t tmpfs -o size=12m tmpfs /run/small && \
                  cp -a {folder}/. /run/small/ && mount --bind /run/small {folder}"
             ));
@@ -303,10 +303,12 @@ impl Cutting<'_> {
                 let _ = kill_process(Pid::from_child(client), Signal::INT);
             }
             Cut::FillState => {
-                self.shell("dd if=/dev/zero of=/var/lib/infra/filler bs=512 2>/dev/null");
+                self.shell(
+                    "dd if=/dev/zero of=/var/lib/infra/filler bs=512 count=40000 2>/dev/null",
+                );
             }
             Cut::FillConfiguration => {
-                self.shell("dd if=/dev/zero of=/etc/nginx/filler bs=512 2>/dev/null");
+                self.shell("dd if=/dev/zero of=/etc/nginx/filler bs=512 count=40000 2>/dev/null");
             }
             Cut::FreezeAgent => {
                 self.shell("pkill -STOP -f ^/var/lib/infra/agent/");
@@ -409,6 +411,7 @@ impl Cutting<'_> {
              done",
         );
         assert_eq!(stale, "");
+        assert_eq!(self.rufus.login("echo in"), "in");
         let opened = self.shell("nft list ruleset | grep -c 8443");
         assert_eq!(opened == "0", !other, "the firewall opens 8443 {opened} times");
         let connections = self.shell(&sql("show max_connections"));

@@ -77,11 +77,15 @@ fn a_removed_site_leaves_its_data_and_nothing_that_serves_it(os: &str) {
     assert_eq!(rufus.shell("systemctl is-active demo-flus-fr-jobs"), "active");
 }
 
+/// Packages with files that roles overwrite or remove.
+const PACKAGES: &str = "nginx-common logrotate $(dpkg-query -W -f '${Package} ' 'php8.?-fpm')";
+
 /// The roles had overwritten some files of packages and removed others.
 fn packaged_files_are_back_when_their_roles_are_gone(os: &str) {
     let mut rufus = copy("rufus", os);
-    let packaged = rufus.shell("cd / && dpkg -V nginx-common php8.?-fpm | grep -v ' c '");
-    assert_eq!(packaged, "", "only configuration differs from the packages");
+    let differs = format!("cd / && dpkg -V {PACKAGES} 2>&1 | grep -v ' c '; echo verified");
+    let packaged = rufus.shell(&differs);
+    assert_eq!(packaged, "verified", "only configuration differs from the packages");
     let project = tempfile::tempdir().unwrap();
     write(project.path(), "inventory/rufus.yaml", "roles: { small: {} }\n");
     write(
@@ -97,13 +101,15 @@ fn packaged_files_are_back_when_their_roles_are_gone(os: &str) {
         )),
         "{said}"
     );
-    assert_eq!(rufus.shell("cd / && dpkg -V nginx-common php8.?-fpm logrotate"), "");
+    let verify = format!("cd / && dpkg -V {PACKAGES} 2>&1; echo verified");
+    assert_eq!(rufus.shell(&verify), "verified");
     assert_eq!(
         rufus.shell("readlink /etc/nginx/sites-enabled/default"),
         "/etc/nginx/sites-available/default"
     );
     let running = rufus.shell("systemctl is-active nginx ssh systemd-journald");
     assert_eq!(running, "inactive\nactive\nactive");
+    assert_eq!(rufus.login("echo in"), "in");
     // The data of the services is all there.
     let data = rufus.shell("ls /var/lib/postgresql/*/main/PG_VERSION /srv/flus.fr/shared/data");
     assert!(data.contains("PG_VERSION") && data.contains("db.sqlite"), "{data}");

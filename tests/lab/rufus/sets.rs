@@ -138,6 +138,7 @@ fn refuses(rufus: &LabServer, mistake: &Mistake) {
     assert!(answers.len() > AFTERWARDS, "{answers:?}");
     let failed: Vec<_> = answers.iter().filter(|answer| !answer.contains("flus.fr v1")).collect();
     assert!(failed.is_empty(), "of {} requests: {failed:?}", answers.len());
+    assert_eq!(rufus.login("echo in"), "in");
     for page in ["flus.fr", "demo.flus.fr", "websub.flus.io"] {
         assert!(rufus.page(page, "/about").contains(&format!("{page} v1")), "{page}");
     }

@@ -20,6 +20,9 @@ const SAVE: &str = "base";
 /// The test that makes all three servers of a release at once.
 const MAKER: &str = "from_bare::one_command_converges_three_servers_on_";
 
+/// How many lines of a report a test shows that could not begin.
+const MOST_LINES: usize = 20;
+
 /// How the servers of Flus came up from bare.
 #[derive(Clone)]
 pub(crate) struct Made {
@@ -31,37 +34,44 @@ pub(crate) struct Made {
     lab: Option<PathBuf>,
 }
 
-/// A place for what is made once, known by a key as soon as the making begins.
-type Once<T> = Mutex<BTreeMap<String, Arc<OnceLock<T>>>>;
+/// A place for what is made once, known by a key as soon as the making begins; or why it could not
+/// be made.
+type Once<T> = Mutex<BTreeMap<String, Arc<OnceLock<Result<T, String>>>>>;
 
 static MADE: Once<Made> = Mutex::new(BTreeMap::new());
-static SAVED: Once<Result<PathBuf, String>> = Mutex::new(BTreeMap::new());
+static SAVED: Once<PathBuf> = Mutex::new(BTreeMap::new());
 
-/// What `make` returns to the first who asks for `key`; all others wait for it.
-fn once<T: Clone>(all: &Once<T>, key: &str, make: impl FnOnce() -> T) -> T {
+/// The result of `make`, run for the first who asks for `key`; all others wait for it.
+fn once<T: Clone>(all: &Once<T>, key: &str, make: impl FnOnce() -> T) -> Result<T, String> {
     let cell = {
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(key.to_owned()).or_default())
     };
+    // A panic would leave the cell empty, and all who wait would make it again.
+    let make = || catch_unwind(AssertUnwindSafe(make)).map_err(|panic| said(panic.as_ref()));
     cell.get_or_init(make).clone()
 }
 
 /// The servers `names` of Flus, brought up bare and applied with one command, and saved.
 pub(crate) fn made(names: &[&str], os: &str) -> Made {
-    once(&MADE, &format!("{} {os}", names.join(" ")), || make(names, os))
+    let made = once(&MADE, &format!("{} {os}", names.join(" ")), || make(names, os));
+    made.unwrap_or_else(|why| Made { applied: (-1, why), complaints: BTreeMap::new(), lab: None })
 }
 
 fn make(names: &[&str], os: &str) -> Made {
     let _token = tokens::take(names.len());
     let lab = TestLab::new(flus());
-    let applied = lab.say(&[&["lab", "up"], names, &["--os", os]].concat());
+    // All servers need no names, as the user does it.
+    let is_all = names == NAMES;
+    let (up, targets): (&[&str], &[&str]) = if is_all { (&[], &["all"]) } else { (names, names) };
+    let applied = lab.say(&[&["lab", "up"], up, &["--os", os]].concat());
     let mut made = Made { applied, complaints: BTreeMap::new(), lab: None };
     if made.applied.0 != 0 {
         return made;
     }
     let json = ["--lab", "--output", "json"];
-    let planned = lab.infra(&[&["diff"], names, &json].concat());
-    let done = lab.infra(&[&["apply"], names, &json, &["--yes"]].concat());
+    let planned = lab.infra(&[&["diff"], targets, &json].concat());
+    let done = lab.infra(&[&["apply"], targets, &json, &["--yes"]].concat());
     made.applied = (done.status.code().unwrap_or(-1), text(&done.stdout) + &text(&done.stderr));
     if made.applied.0 != 0 {
         return made;
@@ -72,6 +82,15 @@ fn make(names: &[&str], os: &str) -> Made {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(compare)) {
             made.complaints.insert((*name).to_owned(), said(panic.as_ref()));
         }
+    }
+    if planned.status.code() != Some(2) {
+        let complaint = format!("{:?}: {}", planned.status, text(&planned.stderr));
+        made.complaints.insert("diff of bare servers".to_owned(), complaint);
+    }
+    // Before the save, and so before a boot that starts what the apply should have started.
+    let (code, left) = lab.say(&[&["diff"], targets, &["--lab"]].concat());
+    if code != 0 {
+        made.complaints.insert("diff after the first apply".to_owned(), left);
     }
     save(&lab, names);
     made.lab = Some(lab.keep());
@@ -98,23 +117,28 @@ pub(crate) fn copy(name: &str, os: &str) -> LabServer {
 /// Copies of servers of Flus, in one lab.
 pub(crate) fn copies(names: &[&str], os: &str) -> TestLab {
     let all = machine::is_selected(&format!("{MAKER}{}", os.replace('-', "_")));
-    let made = made(if all { &NAMES } else { names }, os);
-    let (code, report) = &made.applied;
-    match made.lab {
+    let mut found = made(if all { &NAMES } else { names }, os);
+    if found.lab.is_none() && all {
+        // The failure of another server says nothing of these.
+        found = made(names, os);
+    }
+    let (code, report) = &found.applied;
+    match found.lab {
         Some(lab) => copies_from(&lab, names),
-        None => panic!("{names:?} could not be made, exit code {code}:\n{report}"),
+        None => {
+            let lines: Vec<&str> = report.lines().rev().take(MOST_LINES).collect();
+            let end = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+            panic!("{names:?} could not be made, exit code {code}, which ends with:\n{end}")
+        }
     }
 }
 
 /// A copy of the server `name` that the first caller for `key` makes. Its project is that of Flus.
 pub(crate) fn saved(key: &str, name: &str, make: &dyn Fn() -> LabServer) -> LabServer {
     let saved = once(&SAVED, key, || {
-        let make_and_save = || {
-            let server = make();
-            save(&server.lab, &[name]);
-            server.lab.keep()
-        };
-        catch_unwind(AssertUnwindSafe(make_and_save)).map_err(|panic| said(panic.as_ref()))
+        let server = make();
+        save(&server.lab, &[name]);
+        server.lab.keep()
     });
     match saved {
         Ok(lab) => LabServer::in_lab(name, copies_from(&lab, &[name])),

@@ -69,7 +69,8 @@ pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     let mut tests: Vec<Test> = modules.concat();
     tests.sort_by_key(|test| std::cmp::Reverse(test.seconds));
-    if !arguments.list {
+    let is_idle = !machine::note_selection(&tests, &arguments) || arguments.list;
+    if !is_idle {
         if let Err(lacks) = machine::prepare() {
             say(&format!("error: the tests of the lab cannot run on this machine\n{lacks}"));
             return ExitCode::from(101);
@@ -77,10 +78,12 @@ pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
         arguments.test_threads = arguments.test_threads.or(Some(machine::workers()));
         name_what_fails();
     }
-    machine::note_selection(&tests, &arguments);
     let times = Times::default();
     let trials = tests.into_iter().map(|test| trial(test, &times)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
+    if is_idle {
+        return conclusion.exit_code();
+    }
     machine::end_all();
     let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
     times.sort_unstable();
@@ -119,6 +122,6 @@ fn name_what_fails() {
 }
 
 #[expect(clippy::print_stderr, reason = "what a harness says beside the results")]
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     eprintln!("{text}");
 }

@@ -10,6 +10,7 @@ use libtest_mimic::Arguments;
 use rustix::fs::{FlockOperation, flock};
 
 use super::Test;
+use super::harness::say;
 
 /// Programs that the tests run, with their Debian packages.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -94,25 +95,41 @@ const SHARED: &str = "shared";
 fn lock() -> std::io::Result<()> {
     fs::create_dir_all(labs())?;
     let file = fs::File::create(labs().join("lock"))?;
-    flock(&file, FlockOperation::LockExclusive)?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        say("waiting for another run of these tests to end");
+        flock(&file, FlockOperation::LockExclusive)?;
+    }
     let _ = LOCK.set(file);
     Ok(())
 }
 
 /// Ends the servers of a lab and removes its folder.
 pub(crate) fn end(folder: &Path) {
+    if !folder.exists() {
+        return;
+    }
     let mut infra = Command::new(cargo_bin("infra"));
-    let _ = infra.args(["lab", "down", "--all", "--lab-dir"]).arg(folder).current_dir("/").output();
-    // What is still in use stays for the next run.
-    let _ = fs::remove_dir_all(folder);
+    infra.args(["lab", "down", "--all", "--lab-dir"]).arg(folder).current_dir("/");
+    match infra.output() {
+        Ok(output) if output.status.success() => {
+            let _ = fs::remove_dir_all(folder);
+        }
+        // The records stay: with them the next run ends what still runs.
+        Ok(output) => {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            say(&format!("`{}` could not be ended:\n{complaint}", folder.display()));
+        }
+        Err(error) => say(&format!("cannot run infra: {error}")),
+    }
 }
 
 /// Makes a lab in a new folder that uses the images and packages of all labs.
 pub(crate) fn new_lab(folder: &Path) {
-    static IMAGES: OnceLock<()> = OnceLock::new();
+    static IMAGES: OnceLock<Result<(), String>> = OnceLock::new();
     let shared = labs().join(SHARED);
-    IMAGES.get_or_init(|| build_images(&shared));
-    end(folder);
+    if let Err(why) = IMAGES.get_or_init(|| build_images(&shared)) {
+        panic!("there are no images:\n{why}");
+    }
     fs::create_dir_all(folder).unwrap();
     fs::create_dir_all(shared.join("apt")).unwrap();
     for part in ["images", "apt"] {
@@ -122,28 +139,41 @@ pub(crate) fn new_lab(folder: &Path) {
 
 /// Builds the images that are missing, before any lab looks at them: each lab removes what it takes
 /// for half built.
-fn build_images(shared: &Path) {
+fn build_images(shared: &Path) -> Result<(), String> {
+    let lab = |arguments: &[&str]| {
+        let mut infra = Command::new(cargo_bin("infra"));
+        infra.arg("lab").args(arguments).arg("--lab-dir").arg(shared).current_dir("/");
+        let output = infra.output().map_err(|error| error.to_string())?;
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(complaint) }
+    };
+    // A killed run may have left a server.
+    lab(&["down"])?;
     for os in ["debian-12", "debian-13"] {
-        let mut infra = Command::new(cargo_bin("infra"));
-        infra.args(["lab", "up", "image", "--os", os, "--lab-dir"]).arg(shared).current_dir("/");
-        let output = infra.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let mut infra = Command::new(cargo_bin("infra"));
-        infra.args(["lab", "down", "image", "--lab-dir"]).arg(shared).current_dir("/");
-        assert!(infra.output().unwrap().status.success());
+        lab(&["up", "image", "--os", os])?;
+        lab(&["down", "image"])?;
     }
+    Ok(())
 }
 
-/// Remembers which tests run.
-pub(crate) fn note_selection(tests: &[Test], arguments: &Arguments) {
+/// Remembers which tests run; returns whether there are any.
+pub(crate) fn note_selection(tests: &[Test], arguments: &Arguments) -> bool {
     let is_selected = |test: &&Test| {
         let name = test.name.split_once("::").map_or(test.name, |(_, name)| name);
         let is_meant = |word: &String| {
             if arguments.exact { name == word } else { name.contains(word.as_str()) }
         };
-        arguments.filter.as_ref().is_none_or(is_meant) && !arguments.skip.iter().any(is_meant)
+        let is_wanted = if arguments.ignored {
+            test.is_ignored
+        } else {
+            arguments.include_ignored || !test.is_ignored
+        };
+        is_wanted
+            && arguments.filter.as_ref().is_none_or(is_meant)
+            && !arguments.skip.iter().any(is_meant)
     };
     let _ = SELECTED.set(tests.iter().filter(is_selected).map(|test| test.name).collect());
+    SELECTED.get().is_some_and(|names| !names.is_empty())
 }
 
 /// Whether a test whose name ends with `name` runs as well.

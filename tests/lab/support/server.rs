@@ -14,6 +14,9 @@ use super::{machine, tokens};
 /// How long something may take that has to happen, on a machine that is busy with other things.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(3);
 
+/// How long a login may take, in seconds.
+const LOGIN_SECONDS: u64 = 120;
+
 /// A lab with servers, which ends with the test.
 pub(crate) struct TestLab {
     folder: PathBuf,
@@ -27,8 +30,14 @@ impl TestLab {
     /// An empty lab for `project`.
     pub(crate) fn new(project: &Path) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = machine::labs().join(number.to_string());
+        let folder = loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let folder = machine::labs().join(number.to_string());
+            // A lab that could not be ended keeps its number.
+            if !folder.exists() {
+                break folder;
+            }
+        };
         machine::new_lab(&folder);
         Self { folder, is_kept: false, project: project.to_path_buf() }
     }
@@ -60,6 +69,8 @@ impl TestLab {
         let mut command = Command::new(cargo_bin("infra"));
         command.args(arguments).current_dir(&self.project).stdin(Stdio::null());
         command.env("INFRA_LAB_DIR", &self.folder).env("NO_COLOR", "1");
+        // The sockets of connections end with the lab.
+        command.env("XDG_RUNTIME_DIR", &self.folder);
         command
     }
 
@@ -175,27 +186,49 @@ impl LabServer {
 
     /// What `diff` says on standard output.
     pub(crate) fn plan(&self, more: &[&str]) -> String {
-        text(&self.infra(&[&["diff", &self.name, "--lab"], more].concat()).stdout)
+        let output = self.infra(&[&["diff", &self.name, "--lab"], more].concat());
+        let code = output.status.code();
+        let has_planned = !matches!(code, None | Some(1 | 4));
+        assert!(has_planned, "{code:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
     }
 
     /// Runs a shell line on the server and returns what it prints, over a connection that stays open
     /// for the next line: a login of its own costs a tenth of a second of a core.
     pub(crate) fn shell(&self, line: &str) -> String {
-        text(&self.ssh("ControlMaster=auto", line).stdout).trim_end().to_owned()
+        self.inside(&self.ssh("ControlMaster=auto", LOGIN_SECONDS, line), line)
     }
 
-    /// The same over a connection of its own; empty if none gets in within seconds.
-    pub(crate) fn fresh_shell(&self, line: &str) -> String {
-        text(&self.ssh("ControlPath=none", line).stdout).trim_end().to_owned()
+    /// The same for a line that has to succeed.
+    pub(crate) fn run(&self, line: &str) -> String {
+        let output = self.ssh("ControlMaster=auto", LOGIN_SECONDS, line);
+        assert!(output.status.success(), "`{line}` on `{}`: {}", self.name, output.status);
+        self.inside(&output, line)
     }
 
-    fn ssh(&self, control: &str, line: &str) -> Output {
+    /// The same with a login of its own, which has to get in.
+    pub(crate) fn login(&self, line: &str) -> String {
+        self.inside(&self.ssh("ControlPath=none", LOGIN_SECONDS, line), line)
+    }
+
+    /// The same; empty if the login does not get in within seconds.
+    pub(crate) fn try_login(&self, line: &str) -> String {
+        text(&self.ssh("ControlPath=none", 5, line).stdout).trim_end().to_owned()
+    }
+
+    /// The output of a connection that got in: ssh ends with 255 where it does not.
+    fn inside(&self, output: &Output, line: &str) -> String {
+        assert_ne!(output.status.code(), Some(255), "no login to `{}` for `{line}`", self.name);
+        text(&output.stdout).trim_end().to_owned()
+    }
+
+    fn ssh(&self, control: &str, seconds: u64, line: &str) -> Output {
         Command::new("ssh")
             .arg("-F")
             .arg(self.lab.folder().join("ssh_config"))
             .args(["-o", control, "-o", &format!("ControlPath={}", self.lab.control())])
-            .args(["-o", "ControlPersist=600", "-o", "ConnectTimeout=3", "-o", "BatchMode=yes"])
-            .args(["--", &self.name, line])
+            .args(["-o", "ControlPersist=600", "-o", "BatchMode=yes"])
+            .args(["-o", &format!("ConnectTimeout={seconds}"), "--", &self.name, line])
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output()
@@ -204,19 +237,19 @@ impl LabServer {
 
     /// Waits until a shell line succeeds on the server, which itself looks again and again.
     pub(crate) fn wait_for(&self, event: &str, line: &str) {
-        let tenths = DEADLINE.as_secs() * 10;
+        let seconds = DEADLINE.as_secs();
         let line = format!(
-            "for tenth in $(seq {tenths}); do ({line}) >/dev/null 2>&1 && exit; sleep 0.1; done; \
-             exit 1"
+            "end=$(($(date +%s) + {seconds})); while [ $(date +%s) -lt $end ]; do \
+             ({line}) >/dev/null 2>&1 && exit; sleep 0.1; done; exit 1"
         );
-        let waited = self.ssh("ControlMaster=auto", &line);
+        let waited = self.ssh("ControlMaster=auto", LOGIN_SECONDS, &line);
         assert!(waited.status.success(), "still waiting for {event} after {DEADLINE:?}");
     }
 
     /// A page, asked from this machine over HTTPS. The certificate is self-signed.
     pub(crate) fn page(&self, name: &str, path: &str) -> String {
         let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--insecure", "--max-time", "20", "--resolve"])
+            .args(["--silent", "--show-error", "--insecure", "--max-time", "180", "--resolve"])
             .arg(format!("{name}:443:{}", self.address))
             .arg(format!("https://{name}{path}"))
             .output()

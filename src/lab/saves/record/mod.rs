@@ -59,7 +59,7 @@ impl Saved {
         })
     }
 
-    /// Whether everything that the server stood on is still there.
+    /// Whether the image that the server stood on is still there.
     pub(super) fn is_whole(&self, lab: &Folder) -> bool {
         let image = lab.images().join(&self.image);
         fingerprint(&image).is_ok_and(|fingerprint| fingerprint == self.fingerprint)
