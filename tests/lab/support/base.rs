@@ -123,14 +123,12 @@ pub(crate) fn copies(names: &[&str], os: &str) -> TestLab {
         found = made(names, os);
     }
     let (code, report) = &found.applied;
-    match found.lab {
-        Some(lab) => copies_from(&lab, names),
-        None => {
-            let lines: Vec<&str> = report.lines().rev().take(MOST_LINES).collect();
-            let end = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
-            panic!("{names:?} could not be made, exit code {code}, which ends with:\n{end}")
-        }
+    if let Some(lab) = found.lab {
+        return copies_from(&lab, names);
     }
+    let lines: Vec<&str> = report.lines().rev().take(MOST_LINES).collect();
+    let end = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+    panic!("{names:?} could not be made, exit code {code}, which ends with:\n{end}")
 }
 
 /// A copy of the server `name` that the first caller for `key` makes. Its project is that of Flus.
