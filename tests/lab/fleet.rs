@@ -12,10 +12,10 @@ crate::tests! {
 
 const ALL: [&str; 4] = ["apply", "all", "--lab", "--yes"];
 
-/// What Mikado refuses.
+/// A setting that Mikado refuses.
 const MISTAKE: [&str; 2] = ["--set", "mailu.bind=[0.0.0.0, nonsense]"];
 
-/// What all can do.
+/// A setting that all servers take.
 const CHANGE: [&str; 2] = ["--set", "base.timezone=Europe/Berlin"];
 
 fn a_run_over_three_servers_ends_with_how_each_stands(os: &str) {

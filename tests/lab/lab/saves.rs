@@ -16,7 +16,7 @@ crate::tests! {
     the_end_of_the_lab_takes_saves_with_it = 15,
 }
 
-/// What is asked of servers that must not give one answer.
+/// Questions to which no two servers may give one answer.
 const OWN: [&str; 7] = [
     "cat /etc/machine-id",
     "cat /etc/ssh/ssh_host_ed25519_key.pub",
@@ -27,7 +27,7 @@ const OWN: [&str; 7] = [
     "grep 127.0.1.1 /etc/hosts",
 ];
 
-/// What a role may have done to the files in which a copy differs.
+/// Changes that a role may have made to files in which a copy differs.
 const PREPARE: &str = "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy \
                        --no-install-recommends postgresql && ssh-keygen -A && \
                        chmod 0751 /etc/ssh && echo '# mine' >> /etc/hosts && \
@@ -151,7 +151,7 @@ fn a_save_whose_image_is_gone_is_refused() {
     assert_eq!(ssh(&lab, "one", "cat /root/1"), "1\n");
 }
 
-/// What a save says, in this order, until the server is up again.
+/// The stages of a save, as it tells them in this order until the server is up again.
 const STAGES: [&str; 4] = ["shutting down", "saved as", "starting", "up, debian-12"];
 
 /// A save that is killed loses nothing, whenever that is, and the server comes up again.

@@ -42,7 +42,7 @@ pub(in crate::lab) struct Saved {
 }
 
 impl Saved {
-    /// What a save keeps of `server`.
+    /// The record of `server` in a save.
     ///
     /// # Errors
     /// When its image cannot be read.
