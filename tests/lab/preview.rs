@@ -20,7 +20,7 @@ const EXAMPLES: [&str; 5] = ["first-role", "lemp", "php-app", "rsync-sites", "st
 /// What a plan may leave open, in percent of its resources.
 const MOST_UNKNOWN: usize = 3;
 
-/// What a report in JSON says of the resources and services of one server.
+/// The resources and services of one server in a report in JSON.
 struct Told {
     outcomes: BTreeMap<String, String>,
     /// What changes in each resource, as its fields are told.

@@ -1,4 +1,4 @@
-//! What the user is told about mistakes, word for word.
+//! Messages about mistakes, word for word.
 //!
 //! A case is a folder in `tests/local/diagnostics/`: a project (`inventory/`, `roles/` …), the
 //! arguments in `args.txt` (`check all` if there is none) and what `infra` says in `stderr.txt`.

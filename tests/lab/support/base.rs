@@ -103,7 +103,7 @@ fn save(lab: &TestLab, names: &[&str]) {
     lab.succeed(&["lab", "down"]);
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()

@@ -91,7 +91,7 @@ impl TestLab {
         said
     }
 
-    /// What `infra lab status` knows of a server.
+    /// The object of a server in `infra lab status`.
     pub(crate) fn status(&self, name: &str) -> Value {
         let output = self.infra(&["lab", "status", "--output", "json"]);
         let listing = text(&output.stdout);
@@ -184,7 +184,7 @@ impl LabServer {
         assert_eq!(code, 0, "{plan}");
     }
 
-    /// What `diff` says on standard output.
+    /// The plan that `diff` prints on standard output.
     pub(crate) fn plan(&self, more: &[&str]) -> String {
         let output = self.infra(&[&["diff", &self.name, "--lab"], more].concat());
         let code = output.status.code();

@@ -8,7 +8,7 @@ use super::machine::cores;
 struct Tokens {
     /// Those that nobody holds; none are made before the first is wanted.
     free: Option<usize>,
-    /// Who waits, in the order of asking.
+    /// The tickets of those who wait, in the order of asking.
     queue: VecDeque<u64>,
     next: u64,
 }
