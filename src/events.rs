@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::manifest::ResourceId;
-use crate::resources::{Change, Facts};
+use crate::resources::{Change, Facts, FieldChange};
 
 /// One thing that happened on a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,6 +151,34 @@ impl Outcome {
             Self::Skipped { .. } => "to be skipped",
             Self::Failed(_) => "not to be checked",
         }
+    }
+
+    /// Whether the resource is as this plan says, by a newer look at it: apart from services that
+    /// have come up by themselves or only have to be waited for.
+    pub fn still_holds(&self, found: &Self) -> bool {
+        let found = found.without(FieldChange::only_waits);
+        self.without(FieldChange::only_waits) == found
+            || self.without(FieldChange::only_starts) == found
+            // "Change or ok" was shown, because a service was still starting.
+            || matches!(self, Self::Unknown { .. }) && found == Self::Ok
+    }
+
+    /// Whether somebody else has started the service since the plan.
+    pub fn came_up(&self, found: &Self) -> bool {
+        let starts = |outcome: &Self| outcome.without(FieldChange::only_starts) != *outcome;
+        starts(self) && !starts(found) && self.still_holds(found)
+    }
+
+    /// Whether the service has ended since the plan, and systemd is about to start it again.
+    pub fn fell(&self, found: &Self) -> bool {
+        !self.still_holds(found) && self.still_holds(&found.without(FieldChange::only_restarts))
+    }
+
+    /// The outcome without some of the fields that would change.
+    fn without(&self, leave_out: fn(&FieldChange) -> bool) -> Self {
+        let Self::Changed(Change::Update(fields)) = self else { return self.clone() };
+        let rest: Vec<_> = fields.iter().filter(|field| !leave_out(field)).cloned().collect();
+        if rest.is_empty() { Self::Ok } else { Self::Changed(Change::Update(rest)) }
     }
 }
 

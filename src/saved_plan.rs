@@ -193,11 +193,14 @@ impl Seen {
         let changed: Vec<_> = ids
             .into_iter()
             .filter(|id| {
-                let is_same = match (self.outcomes.get(*id), now.outcomes.get(*id)) {
-                    (Some(then), Some(now)) => then == now || waits(&then.0) && waits(&now.0),
-                    (then, now) => then == now,
-                };
-                (!is_same && !verifies(id)) || self.due.get(*id) != now.due.get(*id)
+                let (then, found) = (self.outcomes.get(*id), now.outcomes.get(*id));
+                let outcomes = then.zip(found).map(|((then, _), (found, _))| (then, found));
+                let still_holds =
+                    outcomes.is_some_and(|(then, found)| then != found && then.still_holds(found));
+                let is_same = then == found || still_holds;
+                let came_up = outcomes.is_some_and(|(then, found)| then.came_up(found));
+                let is_due = self.due.get(*id) != now.due.get(*id) && !came_up;
+                (!is_same && !verifies(id)) || is_due
             })
             .collect();
         // After another run each of them is its doing.
@@ -224,15 +227,6 @@ impl Seen {
     }
 }
 
-/// Whether there is nothing to do but to wait, if that.
-fn waits(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Ok => true,
-        Outcome::Changed(change) => change.only_waits(),
-        _ => false,
-    }
-}
-
 /// What tells this build from others: its version and its agents.
 fn build() -> String {
     let mut hash = Sha256::new();
@@ -249,7 +243,8 @@ mod tests {
     use crate::error::Kind;
     use crate::events::Memory;
     use crate::manifest::{Expect, Resource};
-    use crate::resources::{Change, Spec};
+    use crate::resources::state::FAILING;
+    use crate::resources::{Change, FieldChange, Spec};
 
     fn plan() -> SavedPlan {
         let mut seen = Seen::default();
@@ -318,6 +313,37 @@ mod tests {
                  hint: apply it with that build, or make it again with this one",
                 build()
             )
+        );
+    }
+
+    #[test]
+    fn a_service_that_came_up_since_is_no_difference() {
+        let seen = |current: Option<&str>, due: Option<ServiceAction>| {
+            let mut seen = Seen::default();
+            let id = ResourceId::new("service", "jobs");
+            let field = |current: &str| FieldChange {
+                field: "running".to_owned(),
+                current: Some(current.into()),
+                desired: true.into(),
+            };
+            let outcome = current.map_or(Outcome::Ok, |current| {
+                Outcome::Changed(Change::Update(vec![field(current)]))
+            });
+            let mark = current.map(|_| Mark::Drift);
+            seen.due.extend(due.map(|action| (id.clone(), action)));
+            seen.add(&Event::Checked { id, outcome, mark });
+            seen
+        };
+        let manifest = plan().servers.remove(0).manifest;
+        let due = Some(ServiceAction::Reload);
+        assert_eq!(seen(Some(FAILING), None).differences(&seen(None, due), &manifest), [""; 0]);
+        assert_eq!(
+            seen(None, None).differences(&seen(Some(FAILING), None), &manifest),
+            ["`service:jobs` was as it should be, and is to be changed now"]
+        );
+        assert_eq!(
+            seen(None, None).differences(&seen(None, due), &manifest),
+            ["`service:jobs` was as it should be, and is to be reloaded now"]
         );
     }
 

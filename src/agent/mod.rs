@@ -1,6 +1,7 @@
 //! The part that runs on a server: it receives a manifest, checks, applies and reports.
 
 mod apply;
+mod differences;
 mod emitter;
 mod guard;
 pub mod host;
@@ -12,19 +13,19 @@ mod requests;
 pub mod state;
 mod undo;
 
-use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
-use crate::events::{Event, Outcome, RunEnd, RunRecord, ServiceAction};
-use crate::manifest::{Manifest, ResourceId};
+use crate::events::{Event, RunEnd, RunRecord};
+use crate::manifest::Manifest;
 use crate::resources::{Attributes, Probe, System};
 use crate::secret::Scrubber;
 use crate::wire::{self, Request, RunOptions};
 
+use differences::differences;
 use emitter::Emitter;
 pub use emitter::Sink;
 use guard::Guard;
@@ -35,8 +36,11 @@ use removal::Removal;
 use requests::Requests;
 use state::State;
 
-/// How many differences between two plans are told.
-const MOST_DIFFERENCES: usize = 5;
+/// How long systemd may take to start a service again that ended behind the plan.
+const SETTLE_MILLISECONDS: u32 = 10_000;
+
+/// The time between two looks at a server that may settle.
+const LOOK_MILLISECONDS: u32 = 200;
 
 /// Puts back a change of the way in that nobody proved: what a timer asks for, or the server when
 /// it boots.
@@ -170,14 +174,7 @@ fn apply(
     }
     host.forget();
     let (manifest, removal) = Removal::plan(declared, &state, options, host)?;
-    let foreseen = shown.foreseen.clone();
-    let found = Plan::make(&manifest, host, &state, &removal, foreseen, |_, _, _| {});
-    let differences = differences(&manifest, shown, &found);
-    if !differences.is_empty() {
-        let error = Error::failed("the server changed since the plan was made");
-        let error = differences.iter().fold(error, Error::because);
-        return Err(error.hint("nothing was changed: look at the new plan and apply again"));
-    }
+    is_as_shown(&manifest, shown, host, &state, &removal)?;
     let before = reboot::reason(host)?;
     begin(options, host, &mut state)?;
     let run = apply::Run::new(&manifest, &removal, host, &mut state, emitter);
@@ -186,6 +183,37 @@ fn apply(
         emitter.emit(Event::Remembered(state.memory(host)?));
     }
     Ok(())
+}
+
+/// Looks whether the server is still as it was when the plan was made.
+///
+/// # Errors
+/// When it is not, with what differs.
+fn is_as_shown(
+    manifest: &Manifest,
+    shown: &Plan,
+    host: &mut Host,
+    state: &State,
+    removal: &Removal,
+) -> Result<()> {
+    let mut waited = 0;
+    loop {
+        let found =
+            Plan::make(manifest, host, state, removal, shown.foreseen.clone(), |_, _, _| {});
+        let differences = differences(manifest, shown, &found);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let may_settle = differences.iter().all(|difference| difference.may_settle);
+        if !may_settle || waited >= SETTLE_MILLISECONDS || host.interrupted() {
+            let error = Error::failed("the server changed since the plan was made");
+            let phrases = differences.into_iter().map(|difference| difference.phrase);
+            let error = phrases.fold(error, Error::because);
+            return Err(error.hint("nothing was changed: look at the new plan and apply again"));
+        }
+        host.sleep_milliseconds(LOOK_MILLISECONDS);
+        waited += LOOK_MILLISECONDS;
+    }
 }
 
 /// Notes in the host's history that a run begins, and who does it.
@@ -216,15 +244,6 @@ fn finish(mut run: apply::Run<'_>) -> Result<()> {
         Ok(()) => run.end(),
     };
     result.and(run.note_end(end, now()))
-}
-
-/// What a plan expects of a service whose configuration may change.
-fn due(action: Option<&ServiceAction>) -> &'static str {
-    match action {
-        Some(ServiceAction::Reload) => "to be reloaded",
-        Some(ServiceAction::Restart) => "to be restarted",
-        None => "to be left alone",
-    }
 }
 
 /// What others are told of who holds the lock.
@@ -259,124 +278,9 @@ pub fn apply_manifest(
     finish(apply::Run::new(&manifest, &removal, system, &mut state, &emitter))
 }
 
-/// In what the server differs from the plan that was shown: phrases, none if it does not.
-fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Vec<String> {
-    if shown.serial != found.serial {
-        return vec!["another run was there in between".to_owned()];
-    }
-    let outcomes = || manifest.resources.iter().zip(shown.outcomes.iter().zip(&found.outcomes));
-    let came_up = outcomes().filter(|(_, (shown, found))| {
-        **found == Outcome::Ok && matches!(shown, Outcome::Changed(change) if change.only_starts())
-    });
-    let came_up: BTreeSet<&ResourceId> = came_up.map(|(resource, _)| &resource.id).collect();
-    let resources = outcomes().filter(|(resource, (shown, found))| {
-        // A verification may well answer otherwise the second time: it is no part of the plan.
-        // Nor is what only has to be waited for.
-        let waits = |outcome: &Outcome| {
-            matches!(outcome, Outcome::Changed(change) if change.only_waits())
-                || *outcome == Outcome::Ok
-        };
-        let only_waits = waits(shown) && waits(found) || came_up.contains(&resource.id);
-        // "Change or ok" was shown, because a service was still starting.
-        let was_open = matches!(shown, Outcome::Unknown { .. }) && **found == Outcome::Ok;
-        shown != found && !resource.spec.verifies() && !only_waits && !was_open
-    });
-    let resources = resources.map(|(resource, (shown, found))| {
-        let (then, now) = (shown.expectation(), found.expectation());
-        if then == now {
-            format!("`{}` is not as it was", resource.id)
-        } else {
-            format!("`{}` was {then}, and is {now} now", resource.id)
-        }
-    });
-    let services: BTreeSet<&ResourceId> = shown.due.keys().chain(found.due.keys()).collect();
-    let services = services.into_iter().filter(|id| shown.due.get(id) != found.due.get(id));
-    // What systemd has started has read its files, or is told to in the run.
-    let services = services.filter(|id| !came_up.contains(id));
-    let services = services.map(|id| {
-        let (then, now) = (due(shown.due.get(id)), due(found.due.get(id)));
-        format!("`{id}` was {then}, and is {now} now")
-    });
-    let packages = (shown.also_removed != found.also_removed)
-        .then(|| "apt would remove other packages beside what goes".to_owned());
-    let mut phrases: Vec<String> = resources.chain(services).chain(packages).collect();
-    if let Some(more) = phrases.len().checked_sub(MOST_DIFFERENCES).filter(|more| *more > 0) {
-        phrases.truncate(MOST_DIFFERENCES);
-        phrases.push(format!("{more} more are not as they were"));
-    }
-    phrases
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use crate::manifest::Resource;
-    use crate::resources::package::Foreseen;
-    use crate::resources::{Change, FieldChange, Spec};
-
     use super::*;
-
-    /// The plan of one service, of which this would change.
-    fn plan(change: Option<FieldChange>) -> Plan {
-        plan_of(change.map_or(Outcome::Ok, |field| Outcome::Changed(Change::Update(vec![field]))))
-    }
-
-    fn plan_of(outcome: Outcome) -> Plan {
-        Plan {
-            outcomes: vec![outcome],
-            due: BTreeMap::new(),
-            foreseen: Foreseen::default(),
-            also_removed: Vec::new(),
-            released: Vec::new(),
-            serial: 1,
-        }
-    }
-
-    #[test]
-    fn a_service_that_comes_up_by_itself_is_no_difference() {
-        let name = serde_json::json!({"name": "jobs", "running": true, "enabled": true});
-        let spec = Spec::deserialize_kind("service", name).unwrap().unwrap();
-        let resource = Resource {
-            id: spec.id(),
-            role: "app".to_owned(),
-            place: String::new(),
-            spec,
-            requires: Vec::new(),
-            reload: Vec::new(),
-            restart: Vec::new(),
-            guard: None,
-            secrets: Vec::new(),
-            is_untraceable: false,
-        };
-        let manifest = Manifest {
-            server: "rufus".to_owned(),
-            expect: crate::manifest::Expect::default(),
-            resources: vec![resource],
-            secrets: BTreeMap::new(),
-        };
-        let field = |name: &str| FieldChange {
-            field: name.to_owned(),
-            current: Some("failing again and again".into()),
-            desired: true.into(),
-        };
-        let (running, enabled) = (plan(Some(field("running"))), plan(Some(field("enabled"))));
-        assert_eq!(differences(&manifest, &running, &plan(None)), Vec::<String>::new());
-        assert_eq!(
-            differences(&manifest, &plan(None), &running),
-            ["`service:jobs` was as it should be, and is to be changed now"]
-        );
-        assert_eq!(
-            differences(&manifest, &enabled, &plan(None)),
-            ["`service:jobs` was to be changed, and is as it should be now"]
-        );
-        let open = plan_of(Outcome::Unknown { after: manifest.resources[0].id.clone() });
-        assert_eq!(differences(&manifest, &open, &plan(None)), Vec::<String>::new());
-        assert_eq!(
-            differences(&manifest, &open, &running),
-            ["`service:jobs` was to be known later, and is to be changed now"]
-        );
-    }
 
     #[test]
     fn the_holder_of_the_lock_has_a_time() {

@@ -36,13 +36,14 @@ pub(super) struct Output {
 }
 
 impl Program {
-    /// `arguments` begins with the program's name; it may run for ten seconds.
+    /// `arguments` begins with the program's name; it may run for a minute, which is much longer than
+    /// any of them needs on a busy machine.
     pub(super) fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         Self {
             arguments: arguments.into_iter().map(|word| word.as_ref().to_owned()).collect(),
             stdin: Vec::new(),
             folder: None,
-            timeout: Duration::from_secs(10),
+            timeout: Duration::from_mins(1),
         }
     }
 

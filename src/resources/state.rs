@@ -64,6 +64,9 @@ pub const DIFFERS: &str = "differs";
 /// for.
 pub const STARTING: &str = "starting";
 
+/// What a current value says of a service that ended and that systemd starts again after a while.
+pub const FAILING: &str = "failing again and again";
+
 /// What a current value says of something that was made from files which say something else by now:
 /// whoever changed those files changed it.
 pub const OUTDATED: &str = "running with another configuration";
@@ -72,6 +75,17 @@ impl FieldChange {
     /// Whether it comes about by itself.
     pub fn only_waits(&self) -> bool {
         self.current.as_ref().is_some_and(|value| *value == Value::from(STARTING))
+    }
+
+    /// Whether it makes something run: systemd may do so by itself, where what failed is started
+    /// again.
+    pub fn only_starts(&self) -> bool {
+        self.field == "running" && self.desired == true.into()
+    }
+
+    /// Whether systemd is about to start again what has to run.
+    pub fn only_restarts(&self) -> bool {
+        self.current.as_ref().is_some_and(|value| *value == Value::from(FAILING))
     }
 }
 
@@ -159,14 +173,6 @@ impl Change {
     /// Whether it comes about by itself, soon.
     pub fn only_waits(&self) -> bool {
         matches!(self, Self::Update(changes) if changes.iter().all(FieldChange::only_waits))
-    }
-
-    /// Whether it only makes something run: systemd may do so by itself, where what failed is
-    /// started again.
-    pub fn only_starts(&self) -> bool {
-        let starts =
-            |change: &FieldChange| change.field == "running" && change.desired == true.into();
-        matches!(self, Self::Update(changes) if changes.iter().all(starts))
     }
 
     /// Whether the resource has to be made from nothing.

@@ -3,7 +3,7 @@
 
 use super::probe::Unit;
 use super::query::Command;
-use super::state::{Change, STARTING};
+use super::state::{Change, FAILING, STARTING};
 use super::system::{System, run_checked};
 use super::workers::Workers;
 use crate::error::{Error, Result};
@@ -65,7 +65,7 @@ pub(super) fn starts(change: &Change) -> bool {
 pub(super) fn running(unit: &Unit, wanted: bool) -> &'static str {
     match unit.active_state.as_str() {
         "failed" if wanted => "failed",
-        "activating" if unit.sub_state == "auto-restart" && wanted => "failing again and again",
+        "activating" if unit.sub_state == "auto-restart" && wanted => FAILING,
         "activating" if wanted => STARTING,
         // A stop that is asked for has to end what is only starting as well.
         "active" | "reloading" | "activating" => "yes",
@@ -255,7 +255,7 @@ mod tests {
             ..Unit::default()
         };
         assert_eq!(running(&unit("active", "exited"), true), "yes");
-        assert_eq!(running(&unit("activating", "auto-restart"), true), "failing again and again");
+        assert_eq!(running(&unit("activating", "auto-restart"), true), FAILING);
         assert_eq!(running(&unit("activating", "start-pre"), true), "starting");
         assert_eq!(running(&unit("failed", "failed"), true), "failed");
         assert_eq!(running(&unit("failed", "failed"), false), "no");

@@ -28,6 +28,9 @@ const MOST_NOISE_BYTES: usize = 64 * 1024;
 /// How long the server may take to start a shell, or to say nothing after an upload.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long the reason of an early end may be on its way.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// How much is sent at once; each part has its own time limit.
 const CHUNK_BYTES: usize = 32 * 1024;
 
@@ -118,7 +121,7 @@ impl Start<'_> {
                 read = self.stdout.read_buf(&mut self.out) => if read.unwrap_or(0) == 0 {
                     // The reason may still be on its way.
                     let rest = self.stderr.read_to_end(&mut self.err);
-                    let _ = timeout(Duration::from_secs(2), rest).await;
+                    let _ = timeout(LAST_WORDS, rest).await;
                     return Ok(Said::End);
                 },
                 read = self.stderr.read_buf(&mut self.err), if is_err_open => {

@@ -56,7 +56,7 @@ impl Emulated {
         emulated.put(&format!("{FOLDER}/qemu"), &emulator);
         emulated.put(&format!("{FOLDER}/agent"), &binary);
         emulated.put(&self::script(agent), script.as_bytes());
-        emulated.server.shell(&format!("mkdir {FOLDER}/traces"));
+        emulated.server.run(&format!("mkdir {FOLDER}/traces"));
         emulated
     }
 

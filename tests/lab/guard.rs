@@ -257,11 +257,11 @@ fn the_timer_puts_a_change_back_when_the_agent_is_dead(os: &str) {
 fn the_next_boot_puts_a_change_back_when_the_timer_is_gone(os: &str) {
     let gate = gate(os);
     let mut client = gate.wait_for_proof(TIMEOUT);
-    gate.server.shell("systemctl stop infra-guard.timer");
+    gate.server.run("systemctl stop infra-guard.timer");
     gate.kill_agent();
     assert_eq!(client.wait().unwrap().code(), Some(6));
     gate.has_record();
-    gate.server.shell(
+    gate.server.run(
         "systemctl daemon-reload && systemctl start infra-guard-boot && nft -f /etc/nftables.conf",
     );
     gate.is_put_back(1);

@@ -76,11 +76,11 @@ fn the_next_run_reloads_what_a_killed_run_did_not() {
     let (server, _project) = cut();
     let before = since(&server);
     let mut client = until_slow(&server);
-    server.shell("pkill -KILL -f ^/var/lib/infra/agent/");
+    server.run("pkill -KILL -f ^/var/lib/infra/agent/");
     assert_eq!(client.wait().unwrap().code(), Some(4), "the connection is lost");
     let switched = server.shell("cat /etc/ssh/sshd_config.d/20-demo.conf");
     assert_eq!((switched.as_str(), since(&server)), ("MaxAuthTries 4", before));
-    server.shell(GO);
+    server.run(GO);
 
     let plan = server.plan(&[]);
     assert!(plan.contains("the last run, by "), "{plan}");
@@ -112,7 +112,7 @@ fn the_second_interrupt_stops_a_program_half_way() {
     assert_eq!(client.wait().unwrap().code(), Some(130));
     server.wait_for("the end of the program", &format!("! {RUNS}"));
     server.wait_for("the end of the agent", "! pgrep -f ^/var/lib/infra/agent/");
-    server.shell(GO);
+    server.run(GO);
     server.converge(&[]);
 }
 
@@ -131,7 +131,7 @@ fn a_run_waits_for_the_lock_and_plans_anew() {
         let open = "test \"$(ls -l /proc/[0-9]*/fd | grep -c ' /var/lib/infra/lock$')\" = 2";
         server.wait_for("a second run at the lock", open);
         assert!(!second.is_finished(), "the second run does not wait");
-        server.shell(GO);
+        server.run(GO);
         second.join().unwrap()
     });
     assert_eq!(code, 0, "{said}");

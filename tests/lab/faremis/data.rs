@@ -21,7 +21,7 @@ fn data_moves_onto_a_new_volume() {
 
     // Moves that were cut leave half a copy, and a whole one that was not switched to.
     faremis.converge(&["--only", "volume:/mnt/data,package:e2fsprogs"]);
-    faremis.shell(
+    faremis.run(
         "mkdir -p /mnt/data/postgresql.incoming /mnt/data/postgresql && \
          echo half > /mnt/data/postgresql.incoming/PG_VERSION && \
          touch /mnt/data/postgresql/copied-by-infra /mnt/data/postgresql/stale",

@@ -27,7 +27,7 @@ fn a_device_that_is_not_empty_is_left_as_it_is(os: &str) {
             "something that is no file system",
         ),
     ] {
-        faremis.shell(&write.replace("DEVICE", DEVICE));
+        faremis.run(&write.replace("DEVICE", DEVICE));
         let sum = format!("head -c 4M {DEVICE} | sha256sum");
         let before = faremis.shell(&sum);
         let (code, said) =
@@ -37,7 +37,7 @@ fn a_device_that_is_not_empty_is_left_as_it_is(os: &str) {
         let (code, said) = faremis.apply(&["--only", "volume:/mnt/data"]);
         assert_eq!(code, 3, "{said}");
         assert_eq!(faremis.shell(&sum), before);
-        faremis.shell(&format!("dd if=/dev/zero of={DEVICE} bs=1M count=4 conv=notrunc"));
+        faremis.run(&format!("dd if=/dev/zero of={DEVICE} bs=1M count=4 conv=notrunc"));
     }
 }
 
@@ -49,7 +49,7 @@ fn the_file_system_is_made_once(os: &str) {
     assert_eq!(before.len(), 36);
     assert_eq!(sql(&faremis, "create table kept (row int); insert into kept values (7)"), "");
     // As a new server that gets the old volume.
-    faremis.shell(
+    faremis.run(
         "systemctl stop 'app-flus-fr-*' 'postgresql@*' postgresql && umount /mnt/data && \
          sed -i '/mnt.data/d' /etc/fstab && systemctl daemon-reload",
     );

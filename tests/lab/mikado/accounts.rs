@@ -31,7 +31,7 @@ fn keys(mikado: &LabServer) -> String {
 
 /// Somebody changes every password in Mailu.
 fn change_passwords_by_hand(mikado: &LabServer) {
-    mikado.shell(
+    mikado.run(
         "sed -i 's/\"password\": \"[^\"]*\"/\"password\": \"$2y$byhand\"/g' /mailu/data/main.json",
     );
 }

@@ -35,7 +35,7 @@ fn a_container_that_does_not_do_its_work_is_restarted(os: &str) {
     let mikado = mikado(os);
     let before = containers(&mikado);
     let id = before["front"].split(' ').next().unwrap();
-    mikado.shell(&format!("kill $(docker top {id} -o pid,cmd | awk '/httpd/ {{ print $1 }}')"));
+    mikado.run(&format!("kill $(docker top {id} -o pid,cmd | awk '/httpd/ {{ print $1 }}')"));
     mikado.wait_for("an unhealthy container", "docker ps | grep -q '(unhealthy)'");
     let plan = mikado.plan(&[]);
     assert!(plan.contains("front: unhealthy → running"), "{plan}");
@@ -49,7 +49,7 @@ fn a_container_that_does_not_do_its_work_is_restarted(os: &str) {
 /// `diff` says that Docker is stopped, with a hint; an apply starts it and finds all well.
 fn a_stopped_docker_is_named_and_started_again(os: &str) {
     let mikado = mikado(os);
-    mikado.shell("systemctl stop docker.socket docker.service");
+    mikado.run("systemctl stop docker.socket docker.service");
     let (code, said) = mikado.lab.say(&["diff", "mikado", "--lab"]);
     assert_eq!(code, 3, "{said}");
     let complaint = format!("! {COMPOSE}  failed: the Docker daemon does not answer");

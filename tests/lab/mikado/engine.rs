@@ -25,7 +25,7 @@ fn docker_changes_to_its_own_packages_and_back() {
     let mikado = mikado("debian-13");
     let key = mikado.shell(include_str!("archive.sh"));
     assert!(key.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"), "{key}");
-    mikado.shell("docker volume create precious");
+    mikado.run("docker volume create precious");
     let key = format!("docker.archive_key={}", serde_json::to_string(&key).unwrap());
     let more = ["docker.packages_of=docker", "docker.archive=file:/srv/archive", &key];
     let more = more.map(|value| ["--set", value]).concat();
@@ -33,12 +33,12 @@ fn docker_changes_to_its_own_packages_and_back() {
     let before = containers(&mikado);
     let preference = "/etc/apt/preferences.d/none";
     let none = "Package: docker-ce\\nPin: release *\\nPin-Priority: -1\\n";
-    mikado.shell(&format!("printf '{none}' > {preference}"));
+    mikado.run(&format!("printf '{none}' > {preference}"));
     let (code, said) = mikado.apply(&more);
     assert_eq!(code, 3, "{said}");
     assert_eq!(containers(&mikado), before);
     assert!(said.contains("docker-ce"), "{said}");
-    mikado.shell(&format!("rm {preference}"));
+    mikado.run(&format!("rm {preference}"));
     let plan = mikado.plan(&more);
     assert!(
         plan.contains("~ service:docker  change\n"),
@@ -58,7 +58,7 @@ fn docker_changes_to_its_own_packages_and_back() {
 /// Without the roles the engine and its networks are removed; volumes and mail stay and are named.
 fn without_their_roles_the_engine_is_removed_and_mail_stays(os: &str) {
     let mut mikado = mikado(os);
-    mikado.shell("docker volume create precious; echo mail > /mailu/mail/one");
+    mikado.run("docker volume create precious; echo mail > /mailu/mail/one");
     let project = tempfile::tempdir().unwrap();
     let inventory = project.path().join("inventory");
     fs::create_dir(&inventory).unwrap();
@@ -72,13 +72,13 @@ fn without_their_roles_the_engine_is_removed_and_mail_stays(os: &str) {
     let volume = "`docker_engine:host` goes and leaves the volume `precious`";
     assert!(said.contains(volume), "{said}");
     // Nobody can be asked, and the volume is named all the same.
-    mikado.shell("systemctl stop docker.socket docker.service");
+    mikado.run("systemctl stop docker.socket docker.service");
     let (_, said) = mikado.lab.say(&["diff", "mikado", "--lab"]);
     assert!(said.contains(volume), "{said}");
-    mikado.shell("systemctl start docker.socket docker.service");
+    mikado.run("systemctl start docker.socket docker.service");
     mikado.wait_for("the containers of Mailu", AT_WORK);
     // The program of the mailboxes has written this file when Docker was stopped.
-    mikado.shell("rm -f /mailu/mail/ended");
+    mikado.run("rm -f /mailu/mail/ended");
     mikado.converge(&[]);
     // Nothing was killed in the middle of its work.
     assert_eq!(mikado.shell("cat /mailu/mail/ended"), "in peace");

@@ -275,7 +275,7 @@ impl Cutting<'_> {
             self.network("up");
         }
         if let Some(folder) = folder {
-            self.shell(&format!("rm -f {folder}/filler"));
+            self.rufus.run(&format!("rm -f {folder}/filler"));
             self.agent_ends();
             self.shell(&format!(
                 "umount {folder} && rm -rf {folder}.full && mv {folder} {folder}.full && \

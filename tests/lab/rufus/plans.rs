@@ -16,12 +16,12 @@ fn a_saved_plan_is_applied_once_and_only_where_nothing_has_changed(os: &str) {
     let plan = rufus.infra(&["diff", "rufus", "--lab", "--set", set, "--out", file]);
     assert_eq!(plan.status.code(), Some(2), "{}", text(&plan.stderr));
     let apply = || rufus.lab.say(&["apply", "--plan", file, "--lab", "--yes"]);
-    rufus.shell("chmod 0600 /etc/nginx/nginx.conf");
+    rufus.run("chmod 0600 /etc/nginx/nginx.conf");
     let (code, said) = apply();
     assert_eq!(code, 3, "{said}");
     let cause = "caused by: `file:/etc/nginx/nginx.conf` is not as it was\n";
     assert!(said.contains(cause), "{said}");
-    rufus.shell("chmod 0644 /etc/nginx/nginx.conf");
+    rufus.run("chmod 0644 /etc/nginx/nginx.conf");
     let (code, said) = apply();
     assert_eq!(code, 0, "{said}");
     assert_eq!(lines(&said, "  changed"), ["rufus  file:/etc/nginx/nginx.conf  changed"], "{said}");

@@ -16,7 +16,7 @@ const CONF: &str = "/etc/nginx/nginx.conf";
 /// The edit is shown as drift, with the inventory changed as well or not, and put right.
 fn a_hand_edit_is_told_from_a_change_of_the_inventory(os: &str) {
     let rufus = copy("rufus", os);
-    rufus.shell(&format!("sed -i 's/worker_connections .*/worker_connections 7;/' {CONF}"));
+    rufus.run(&format!("sed -i 's/worker_connections .*/worker_connections 7;/' {CONF}"));
     let plan = rufus.infra(&["diff", "rufus", "--lab"]);
     let said = text(&plan.stdout);
     assert_eq!(plan.status.code(), Some(2), "{said}");

@@ -24,7 +24,7 @@ fn an_older_commit_brings_back_old_files_removes_new_ones_and_keeps_data(os: &st
     is_at(&rufus, "v1");
     rufus.converge(&[]);
     is_at(&rufus, "v2");
-    rufus.shell("sqlite3 /srv/flus.fr/shared/data/db.sqlite \"INSERT INTO items VALUES ('mine')\"");
+    rufus.run("sqlite3 /srv/flus.fr/shared/data/db.sqlite \"INSERT INTO items VALUES ('mine')\"");
 
     refuses_old_code_where_nothing_rolls_back(&rufus);
     // The work tree does not matter, and is left as it is.

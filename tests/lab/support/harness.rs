@@ -62,6 +62,12 @@ thread_local! {
     static CURRENT: RefCell<&'static str> = const { RefCell::new("") };
 }
 
+/// How many characters of the two ends of a failure are told again when all tests have ended.
+const TOLD_AGAIN: usize = 400;
+
+/// The failures so far: the name of the test and the text.
+static FAILURES: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
+
 type Times = Arc<Mutex<Vec<(Duration, &'static str)>>>;
 
 /// Runs the tests that the command line selects.
@@ -93,6 +99,10 @@ pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
     for (time, name) in times.iter().rev().take(NAMED) {
         say(&format!("{:7.1}  {name}", time.as_secs_f64()));
     }
+    // What a failure says may be long, and is far above by now.
+    for (name, text) in FAILURES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        say(&format!("failed: {name}\n{}", ends(text)));
+    }
     conclusion.exit_code()
 }
 
@@ -118,7 +128,20 @@ fn name_what_fails() {
         let name = CURRENT.with_borrow(|name| *name);
         // At once: the results come only when all tests have ended.
         say(&format!("---- {name}\n{panic}"));
+        let mut failures = FAILURES.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.push((name, panic.to_string()));
     }));
+}
+
+/// The first and the last characters of a long text.
+fn ends(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= 2 * TOLD_AGAIN {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(TOLD_AGAIN).collect();
+    let tail: String = text.chars().skip(count - TOLD_AGAIN).collect();
+    format!("{head} […] {tail}")
 }
 
 #[expect(clippy::print_stderr, reason = "what a harness says beside the results")]
