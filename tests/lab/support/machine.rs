@@ -9,14 +9,15 @@ use assert_cmd::cargo::cargo_bin;
 use libtest_mimic::Arguments;
 use rustix::fs::{FlockOperation, flock};
 
-use super::Test;
 use super::harness::say;
+use super::{Test, disk};
 
 /// Programs that the tests run, with their Debian packages.
 const PROGRAMS: &[(&str, &str)] = &[
     ("age", "age"),
     ("curl", "curl"),
     ("ip", "iproute2"),
+    ("mkfs.ext4", "e2fsprogs"),
     ("php", "php-cli"),
     ("qemu-aarch64-static", "qemu-user-static"),
     ("script", "bsdutils"),
@@ -36,9 +37,14 @@ static LOCK: OnceLock<fs::File> = OnceLock::new();
 /// The names of the tests that run.
 static SELECTED: OnceLock<Vec<&'static str>> = OnceLock::new();
 
-/// Where the labs of the tests are, each in a folder with a short name: sockets of ssh lie below.
-pub(crate) fn labs() -> PathBuf {
+/// Where everything of the labs of the tests is.
+pub(super) fn labs() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("labs")
+}
+
+/// The folder of a lab, which has a short name: sockets of ssh lie below.
+pub(super) fn lab(number: usize) -> PathBuf {
+    disk::folder().join(number.to_string())
 }
 
 pub(super) fn cores() -> usize {
@@ -76,14 +82,22 @@ pub(crate) fn prepare() -> Result<(), String> {
         return Err(lacks.join("\n"));
     }
     lock().map_err(|error| format!("cannot use `{}`: {error}", labs().display()))?;
-    end_all();
+    disk::open()?;
+    end_labs();
     Ok(())
 }
 
-/// Ends the servers of all labs; images and packages stay for the next run.
+/// Ends all at the end of a run.
 pub(crate) fn end_all() {
-    for entry in fs::read_dir(labs()).into_iter().flatten().flatten() {
-        if entry.path().is_dir() && entry.file_name() != SHARED {
+    end_labs();
+    disk::close();
+}
+
+/// Ends the servers of all labs; images and packages stay for the next run.
+fn end_labs() {
+    for entry in fs::read_dir(disk::folder()).into_iter().flatten().flatten() {
+        let is_lab = entry.file_name().to_str().is_some_and(|name| name.parse::<usize>().is_ok());
+        if is_lab {
             end(&entry.path());
         }
     }
@@ -126,7 +140,7 @@ pub(crate) fn end(folder: &Path) {
 /// Makes a lab in a new folder that uses the images and packages of all labs.
 pub(crate) fn new_lab(folder: &Path) {
     static IMAGES: OnceLock<Result<(), String>> = OnceLock::new();
-    let shared = labs().join(SHARED);
+    let shared = disk::folder().join(SHARED);
     if let Err(why) = IMAGES.get_or_init(|| build_images(&shared)) {
         panic!("there are no images:\n{why}");
     }

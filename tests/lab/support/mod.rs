@@ -1,6 +1,7 @@
 //! Servers in labs, and the harness that runs the tests on them.
 
 mod base;
+mod disk;
 mod harness;
 mod machine;
 #[path = "../../support/search.rs"]

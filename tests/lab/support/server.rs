@@ -32,7 +32,7 @@ impl TestLab {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let folder = loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let folder = machine::labs().join(number.to_string());
+            let folder = machine::lab(number);
             // A lab that could not be ended keeps its number.
             if !folder.exists() {
                 break folder;
