@@ -165,11 +165,14 @@ impl Outcome {
 
     /// Whether somebody else has started the service since the plan.
     pub fn came_up(&self, found: &Self) -> bool {
-        let starts = |outcome: &Self| outcome.without(FieldChange::only_starts) != *outcome;
+        let starts = |outcome: &Self| {
+            let outcome = outcome.without(FieldChange::only_waits);
+            outcome.without(FieldChange::only_starts) != outcome
+        };
         starts(self) && !starts(found) && self.still_holds(found)
     }
 
-    /// Whether the service has ended since the plan, and systemd is about to start it again.
+    /// Whether the service does not run, unlike at the plan, and systemd is about to start it again.
     pub fn fell(&self, found: &Self) -> bool {
         !self.still_holds(found) && self.still_holds(&found.without(FieldChange::only_restarts))
     }

@@ -24,6 +24,11 @@ pub(super) fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Ve
     if shown.serial != found.serial {
         return vec![firm("another run was there in between".to_owned())];
     }
+    if ids_of(&shown.released) != ids_of(&found.released)
+        || shown.outcomes.len() != found.outcomes.len()
+    {
+        return vec![firm("other resources than then are no longer declared".to_owned())];
+    }
     let outcomes = || {
         let resources = manifest.resources.iter().zip(shown.outcomes.iter().zip(&found.outcomes));
         // A verification may well answer otherwise the second time: it is no part of the plan.
@@ -62,7 +67,11 @@ pub(super) fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Ve
     all
 }
 
-/// What a plan expects of a service whose configuration may change.
+fn ids_of(released: &[(ResourceId, String)]) -> Vec<&ResourceId> {
+    released.iter().map(|(id, _)| id).collect()
+}
+
+/// The action that a plan expects of a service whose configuration may change.
 fn due(action: Option<&ServiceAction>) -> &'static str {
     match action {
         Some(ServiceAction::Reload) => "to be reloaded",
@@ -162,6 +171,12 @@ mod tests {
         for found in [OK, &[RISING]] {
             assert_eq!(told(&open(), &plan(found)), [], "{found:?}");
         }
+        // systemd starts it with its new files, which the plan had left to the start.
+        let mut due = plan(&[RISING]);
+        due.due.insert(manifest().resources[0].id.clone(), ServiceAction::Reload);
+        assert_eq!(told(&plan(&[FALLEN]), &due), []);
+        let phrase = "`service:jobs` was to be left alone, and is to be reloaded now";
+        assert_eq!(told(&plan(OK), &due), [(phrase.to_owned(), false)]);
         let phrase = "`service:jobs` was to be changed, and is as it should be now";
         assert_eq!(told(&plan(&[OFF]), &plan(OK)), [(phrase.to_owned(), false)]);
         let phrase = "`service:jobs` is not as it was";
@@ -182,5 +197,16 @@ mod tests {
         assert_eq!(told(&open(), &plan(&[FALLEN])), [(phrase.to_owned(), true)]);
         let phrase = "`service:jobs` is not as it was";
         assert_eq!(told(&plan(&[OFF]), &plan(&[FALLEN, OFF])), [(phrase.to_owned(), true)]);
+    }
+
+    #[test]
+    fn other_resources_that_are_no_longer_declared_are_a_difference() {
+        let mut found = plan(OK);
+        found.released.push((ResourceId::new("directory", "/srv/a"), "it holds data".to_owned()));
+        let phrase = "other resources than then are no longer declared";
+        assert_eq!(told(&plan(OK), &found), [(phrase.to_owned(), false)]);
+        found = plan(OK);
+        found.outcomes.push(Outcome::Changed(Change::Remove));
+        assert_eq!(told(&plan(OK), &found), [(phrase.to_owned(), false)]);
     }
 }

@@ -16,7 +16,7 @@ mod undo;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, RunEnd, RunRecord};
@@ -37,7 +37,10 @@ use requests::Requests;
 use state::State;
 
 /// How long systemd may take to start a service again that ended behind the plan.
-const SETTLE_MILLISECONDS: u32 = 10_000;
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// How long a service has to run that has ended behind the plan.
+const PROOF: Duration = Duration::from_secs(1);
 
 /// The time between two looks at a server that may settle.
 const LOOK_MILLISECONDS: u32 = 200;
@@ -196,23 +199,36 @@ fn is_as_shown(
     state: &State,
     removal: &Removal,
 ) -> Result<()> {
-    let mut waited = 0;
+    let end = Instant::now() + SETTLING;
+    // Since when a service that had ended is back, for a while.
+    let (mut has_fallen, mut back) = (false, None);
     loop {
         let found =
             Plan::make(manifest, host, state, removal, shown.foreseen.clone(), |_, _, _| {});
         let differences = differences(manifest, shown, &found);
-        if differences.is_empty() {
+        has_fallen |= differences.iter().any(|difference| difference.may_settle);
+        if differences.is_empty() && !has_fallen {
             return Ok(());
         }
-        let may_settle = differences.iter().all(|difference| difference.may_settle);
-        if !may_settle || waited >= SETTLE_MILLISECONDS || host.interrupted() {
+        if !differences.is_empty() || found.waits() {
+            back = None;
+        } else if back.get_or_insert_with(Instant::now).elapsed() >= PROOF {
+            return Ok(());
+        }
+        if host.interrupted() {
+            let error = Error::new(Kind::Interrupted, "stopped before anything was changed");
+            return Err(error.hint("apply again to go on"));
+        }
+        if !has_fallen || Instant::now() > end {
             let error = Error::failed("the server changed since the plan was made");
-            let phrases = differences.into_iter().map(|difference| difference.phrase);
-            let error = phrases.fold(error, Error::because);
+            let error = if differences.is_empty() {
+                error.because("a service ended, and has not come back in 10 seconds")
+            } else {
+                differences.into_iter().map(|one| one.phrase).fold(error, Error::because)
+            };
             return Err(error.hint("nothing was changed: look at the new plan and apply again"));
         }
         host.sleep_milliseconds(LOOK_MILLISECONDS);
-        waited += LOOK_MILLISECONDS;
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::events::{Mark, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::package::{self, Foreseen, Package};
-use crate::resources::{Change, Current, Prediction, Probe, Spec, Value};
+use crate::resources::{Change, Current, FieldChange, Prediction, Probe, Spec, Value};
 
 use super::removal::Removal;
 use super::state::State;
@@ -87,6 +87,14 @@ impl Plan {
         let released = removal.released.clone();
         let also_removed = package::also_removed(packages(manifest), probe);
         Self { outcomes, due, foreseen, also_removed, released, serial: state.serial() }
+    }
+
+    /// Whether a unit is just being started.
+    pub fn waits(&self) -> bool {
+        self.outcomes.iter().any(|outcome| match outcome {
+            Outcome::Changed(Change::Update(fields)) => fields.iter().any(FieldChange::only_waits),
+            _ => false,
+        })
     }
 
     /// Whether an apply would do anything.

@@ -64,7 +64,7 @@ pub const DIFFERS: &str = "differs";
 /// for.
 pub const STARTING: &str = "starting";
 
-/// What a current value says of a service that ended and that systemd starts again after a while.
+/// The current value of a service that ended and that systemd starts again after a while.
 pub const FAILING: &str = "failing again and again";
 
 /// What a current value says of something that was made from files which say something else by now:
@@ -74,7 +74,7 @@ pub const OUTDATED: &str = "running with another configuration";
 impl FieldChange {
     /// Whether it comes about by itself.
     pub fn only_waits(&self) -> bool {
-        self.current.as_ref().is_some_and(|value| *value == Value::from(STARTING))
+        self.field == "running" && self.is_now(STARTING)
     }
 
     /// Whether it makes something run: systemd may do so by itself, where what failed is started
@@ -85,7 +85,11 @@ impl FieldChange {
 
     /// Whether systemd is about to start again what has to run.
     pub fn only_restarts(&self) -> bool {
-        self.current.as_ref().is_some_and(|value| *value == Value::from(FAILING))
+        self.field == "running" && self.is_now(FAILING)
+    }
+
+    fn is_now(&self, text: &str) -> bool {
+        self.current.as_ref().is_some_and(|value| *value == Value::from(text))
     }
 }
 
@@ -168,11 +172,6 @@ impl Change {
             }),
             Self::Remove => {}
         }
-    }
-
-    /// Whether it comes about by itself, soon.
-    pub fn only_waits(&self) -> bool {
-        matches!(self, Self::Update(changes) if changes.iter().all(FieldChange::only_waits))
     }
 
     /// Whether the resource has to be made from nothing.

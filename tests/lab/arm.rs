@@ -119,7 +119,7 @@ fn starts_by_systemd(server: &LabServer, agent: &Agent) {
 /// Previews, applies and previews the project again, all by the agent for aarch64.
 fn applies(name: &str, project: &Path) -> Emulated {
     let emulated = Emulated::up(name, project);
-    let _token = tokens::take(1);
+    let _token = tokens::take();
     comes_true(&emulated.server, &format!("{name} by the agent for aarch64"), &[]);
     emulated.is_settled();
     emulated

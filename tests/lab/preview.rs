@@ -165,7 +165,7 @@ fn example(name: &str, server: &str, os: &str, more: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let project = copy_example(name, folder.path());
     let bare = LabServer::bare(server, os, &project);
-    let _token = crate::support::tokens::take(1);
+    let _token = crate::support::tokens::take();
     comes_true(&bare, &format!("{name} on {os}"), more);
 }
 

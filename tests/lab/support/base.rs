@@ -60,7 +60,7 @@ pub(crate) fn made(names: &[&str], os: &str) -> Made {
 
 fn make(names: &[&str], os: &str) -> Made {
     // One for all three: towards the end they wait for each other and for containers.
-    let _token = tokens::take(1);
+    let _token = tokens::take();
     let lab = TestLab::new(flus());
     // All servers need no names, as the user does it.
     let is_all = names == NAMES;

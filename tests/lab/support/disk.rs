@@ -36,16 +36,11 @@ fn file() -> PathBuf {
 /// # Errors
 /// The text says why there is none.
 pub(super) fn open() -> Result<(), String> {
-    if is_mounted() {
-        return Ok(());
-    }
     let told = |error: std::io::Error| format!("cannot make `{}`: {error}", file().display());
     fs::create_dir_all(folder()).map_err(told)?;
-    if file().exists() && mount().is_ok() {
-        return Ok(());
-    }
     let space = rustix::fs::statvfs(machine::labs()).map_err(|error| told(error.into()))?;
-    let size = space.f_bavail * space.f_frsize / 100 * SHARE;
+    let in_use = fs::metadata(file()).map_or(0, |metadata| metadata.blocks() * 512);
+    let size = (space.f_bavail * space.f_frsize + in_use) / 100 * SHARE;
     if size < LEAST {
         return Err(format!(
             "`{}` has too little space: {} GiB for the tests, which need {}",
@@ -54,21 +49,36 @@ pub(super) fn open() -> Result<(), String> {
             LEAST >> 30
         ));
     }
+    if is_mounted() {
+        return Ok(());
+    }
+    if is_sound() {
+        return mount();
+    }
+    // There may be none.
+    let _ = fs::remove_file(file());
     fs::File::create(file()).and_then(|file| file.set_len(size)).map_err(told)?;
-    run(Command::new("mkfs.ext4").args(["-q", "-F", "-E", "nodiscard"]).arg(file()))?;
+    run(command("mkfs.ext4").args(["-q", "-F", "-E", "nodiscard"]).arg(file()))?;
     mount()
+}
+
+/// Whether there is a file system, as it should be or made so now.
+fn is_sound() -> bool {
+    let check = command("e2fsck").arg("-p").arg(file()).output();
+    // 0 and 1: nothing is left to repair (`man e2fsck`).
+    check.is_ok_and(|output| matches!(output.status.code(), Some(0 | 1)))
 }
 
 fn mount() -> Result<(), String> {
     let options = "loop,noatime,discard,noinit_itable";
-    run(Command::new("mount").args(["-o", options]).arg(file()).arg(folder()))
+    run(command("mount").args(["-o", options]).arg(file()).arg(folder()))
 }
 
 /// Unmounts the file system.
 pub(super) fn close() {
     let end = Instant::now() + STILL_IN_USE;
     // The kernel lets go of the mounts of a machine a moment after its end.
-    while let Err(why) = run(Command::new("umount").arg(folder())) {
+    while let Err(why) = run(command("umount").arg(folder())) {
         if Instant::now() > end {
             say(&format!("the labs are still in use: {why}"));
             return;
@@ -80,6 +90,13 @@ pub(super) fn close() {
 fn is_mounted() -> bool {
     let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
     device(&folder()).is_some_and(|there| Some(there) != device(&machine::labs()))
+}
+
+/// A program that is found without the folders of a login of root, too.
+fn command(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

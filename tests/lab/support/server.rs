@@ -60,7 +60,7 @@ impl TestLab {
 
     /// Brings up servers; `arguments` are those of `infra lab up`.
     pub(crate) fn up(&self, arguments: &[&str]) {
-        let _token = tokens::take(1);
+        let _token = tokens::take();
         self.succeed(&[&["lab", "up"], arguments].concat());
     }
 
@@ -167,7 +167,7 @@ impl LabServer {
 
     /// Applies to a server that lacks most of it: a token is taken for the time.
     pub(crate) fn install(&self, more: &[&str]) -> (i32, String) {
-        let _token = tokens::take(1);
+        let _token = tokens::take();
         self.apply(more)
     }
 

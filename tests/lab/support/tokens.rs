@@ -1,4 +1,5 @@
-//! Tokens for what keeps a core busy: booting a server, or installing one.
+//! Tokens for what keeps a core busy: booting a server, or installing one. There is one more for every
+//! two cores, since each of them also waits for disks and timers now and then.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,25 +21,26 @@ fn lock() -> MutexGuard<'static, Tokens> {
     TOKENS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One or more tokens, given back when dropped.
-pub(crate) struct Token {
-    count: usize,
+/// A token, given back when dropped.
+pub(crate) struct Token(());
+
+fn all() -> usize {
+    cores() + cores().div_ceil(2)
 }
 
-/// Waits for `count` tokens, or for all that there are: one for each core.
-pub(crate) fn take(count: usize) -> Token {
-    let count = count.min(cores());
+/// Waits for a token.
+pub(crate) fn take() -> Token {
     let mut tokens = lock();
     let ticket = tokens.next;
     tokens.next += 1;
     tokens.queue.push_back(ticket);
     loop {
-        let free = *tokens.free.get_or_insert_with(cores);
-        if tokens.queue.front() == Some(&ticket) && free >= count {
+        let free = *tokens.free.get_or_insert_with(all);
+        if tokens.queue.front() == Some(&ticket) && free > 0 {
             tokens.queue.pop_front();
-            tokens.free = Some(free - count);
+            tokens.free = Some(free - 1);
             CHANGED.notify_all();
-            return Token { count };
+            return Token(());
         }
         tokens = CHANGED.wait(tokens).unwrap_or_else(PoisonError::into_inner);
     }
@@ -48,7 +50,7 @@ impl Drop for Token {
     fn drop(&mut self) {
         let mut tokens = lock();
         let free = tokens.free.unwrap_or_default();
-        tokens.free = Some(free + self.count);
+        tokens.free = Some(free + 1);
         CHANGED.notify_all();
     }
 }
