@@ -103,6 +103,8 @@ impl Server {
     pub(super) fn mount(&self, lab: &Folder, files: &Files) -> Result<()> {
         let options = self.mount_options(lab, files);
         let root = files.root();
+        // The mark that another volatile mount was there, for those to whom a loss of power matters.
+        folder::remove(&files.work().join("work/incompat"))?;
         let arguments = ["mount", "-t", "overlay", "infra-lab", "-o", &options];
         let end = Instant::now() + folder::STILL_IN_USE;
         loop {
@@ -125,7 +127,9 @@ impl Server {
         }
     }
 
-    /// Relative to the lab's folder: the kernel takes 4095 characters, and layers may be many. With
+    /// Relative to the lab's folder: the kernel takes 4095 characters, and layers may be many.
+    /// Volatile: nothing that the server does waits for the disk, and the end of a mount does not
+    /// wait for all that anybody has written there. With
     /// an index two names of one file in a layer stay two names of one file when it is written, as
     /// git expects of its objects; with redirects a folder of a layer can be renamed, as Docker does
     /// when it starts (<https://docs.kernel.org/filesystems/overlayfs.html>).
@@ -137,7 +141,7 @@ impl Server {
             self.layers.iter().map(|layer| relative(lab.layer(layer))).collect();
         lower.push(relative(lab.images().join(&self.image)));
         format!(
-            "index=on,redirect_dir=on,lowerdir={},upperdir={},workdir={}",
+            "volatile,index=on,redirect_dir=on,lowerdir={},upperdir={},workdir={}",
             lower.join(":"),
             relative(files.upper()),
             relative(files.work()),
@@ -300,7 +304,7 @@ mod tests {
         server.layers = vec!["0000000b".to_owned(), "0000000a".to_owned()];
         assert_eq!(
             server.mount_options(&lab, &Files::of(&lab, "rufus")),
-            "index=on,redirect_dir=on,lowerdir=layers/0000000b:layers/0000000a:images/debian-12-00000000,\
+            "volatile,index=on,redirect_dir=on,lowerdir=layers/0000000b:layers/0000000a:images/debian-12-00000000,\
              upperdir=servers/rufus/upper,workdir=servers/rufus/work"
         );
     }

@@ -54,6 +54,7 @@ impl Server {
         let (upper, work) = (files.upper(), files.work());
         if !layer.exists() && upper.exists() {
             folder::create(&lab.layers())?;
+            sync(&upper)?;
             fs::rename(&upper, &layer).context(|| format!("cannot name `{}`", layer.display()))?;
         }
         if upper.exists() {
@@ -66,6 +67,16 @@ impl Server {
         copy_attributes(&layer, &unfinished)?;
         fs::rename(&unfinished, &upper).context(|| format!("cannot name `{}`", upper.display()))
     }
+}
+
+/// Waits until everything in the file system of `folder` is on its disk: no server waited for that.
+///
+/// # Errors
+/// When the disk cannot take it.
+fn sync(folder: &Path) -> Result<()> {
+    let cannot = || format!("cannot write `{}` to its disk", folder.display());
+    let file = fs::File::open(folder).context(cannot)?;
+    rustix::fs::syncfs(file).context(cannot)
 }
 
 /// Gives `folder` the owner and mode of `model`: the upper folder decides what `/` is like.
