@@ -35,13 +35,22 @@ const WITHHELD: &str = "--drop-capability=CAP_BLOCK_SUSPEND,CAP_MAC_ADMIN,CAP_MA
                         CAP_SYSLOG,CAP_SYS_MODULE,CAP_SYS_RAWIO,CAP_SYS_TIME,CAP_WAKE_ALARM";
 
 /// Becomes the program in the arguments behind the first one, in a view of the mounts without the
-/// files of other servers; the first argument is the root of this server. A machine keeps the mounts that were there when it
-/// was started (systemd-nspawn 252 moves its own root over them), so that the files of a server that
-/// has ended would stay in use for as long as another machine runs.
+/// files of other servers; the first argument is the root of this server. A machine keeps the mounts
+/// that were there when it was started (systemd-nspawn 252 moves its own root over them), so that the
+/// files of a server that has ended would stay in use for as long as another machine runs. A server
+/// in the making gets its name at the end, so that a mount may be elsewhere a moment later.
 const ALONE: &str = "\
 own=$1; shift
-grep ' overlay infra-lab ' /proc/self/mountinfo | cut -d ' ' -f 5 | while read -r point; do
-    case $own/ in \"${point%/}\"/*) ;; *) umount --lazy \"$point\" ;; esac
+others() {
+    grep ' overlay infra-lab ' /proc/self/mountinfo | cut -d ' ' -f 5 | while read -r point; do
+        case $own/ in \"${point%/}\"/*) ;; *) echo \"$point\" ;; esac
+    done
+}
+tries=0
+while found=$(others); [ -n \"$found\" ]; do
+    echo \"$found\" | while read -r point; do umount --lazy \"$point\"; done
+    tries=$((tries + 1))
+    [ $tries -lt 100 ] || { echo 'the files of other servers stay mounted here' >&2; exit 1; }
 done
 exec \"$@\"";
 
@@ -336,5 +345,34 @@ mod tests {
                 "--boot",
             ]
         );
+    }
+
+    /// Every mount of another server goes, also the one whose folder is renamed meanwhile.
+    #[test]
+    fn a_machine_sees_no_files_of_other_servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str| {
+            use std::os::unix::fs::PermissionsExt as _;
+            let path = folder.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\ncd '{}'\n{text}\n", folder.path().display()))
+                .unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let line = |point: &str| format!("1 2 0:3 / {point} rw - overlay infra-lab rw");
+        let mounts = ["/lab/own/root", "/lab/a.new/root", "/lab/b/root"].map(line).join("\n");
+        fs::write(folder.path().join("mounts"), mounts + "\n").unwrap();
+        script("grep", "exec cat mounts");
+        script(
+            "umount",
+            "case $2 in /lab/a.new/*) sed -i s/a.new/a/ mounts; exit 32 ;; esac\nsed -i \"\\\\, $2 ,d\" mounts",
+        );
+        let output = Command::new("/bin/sh")
+            .args(["-c", ALONE, "sh", "/lab/own/root", "echo", "started"])
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "started\n");
+        let left = fs::read_to_string(folder.path().join("mounts")).unwrap();
+        assert_eq!(left, line("/lab/own/root") + "\n");
     }
 }

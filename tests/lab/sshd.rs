@@ -118,8 +118,9 @@ fn spawn(folder: &Path, size: &str, port: u16) -> Child {
     fs::write(folder.join("sshd_config"), config).unwrap();
     let script = format!(
         // The files of servers in the lab would stay in use for as long as this sshd runs.
-        "grep ' overlay infra-lab ' /proc/self/mountinfo | cut -d ' ' -f 5 | \
-         xargs --no-run-if-empty umount --lazy; \
+        // One of them may get another name in between.
+        "others() {{ grep ' overlay infra-lab ' /proc/self/mountinfo | cut -d ' ' -f 5; }}; \
+         while [ -n \"$(others)\" ]; do others | xargs --no-run-if-empty umount --lazy; done; \
          mount -t tmpfs -o size={size} tmpfs /var/lib && mkdir -p /run/sshd /boot && \
          mount -t tmpfs tmpfs /boot && \
          exec /usr/sbin/sshd -D -e -f {}/sshd_config",
