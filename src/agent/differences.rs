@@ -59,10 +59,11 @@ pub(super) fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Ve
     let packages = (shown.also_removed != found.also_removed)
         .then(|| firm("apt would remove other packages beside what goes".to_owned()));
     let mut all: Vec<Difference> = resources.chain(services).chain(packages).collect();
-    if let Some(more) = all.len().checked_sub(MOST_DIFFERENCES).filter(|more| *more > 0) {
-        let may_settle = all.iter().all(|difference| difference.may_settle);
-        all.truncate(MOST_DIFFERENCES);
-        all.push(Difference { phrase: format!("{more} more are not as they were"), may_settle });
+    let rest = all.split_off(all.len().min(MOST_DIFFERENCES));
+    if !rest.is_empty() {
+        let may_settle = rest.iter().any(|difference| difference.may_settle);
+        let phrase = format!("{} more are not as they were", rest.len());
+        all.push(Difference { phrase, may_settle });
     }
     all
 }

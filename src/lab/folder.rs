@@ -229,7 +229,7 @@ pub(super) fn unmount_ended(path: &Path) -> Result<()> {
 }
 
 /// How long something in a folder may be in use after the server in it has ended.
-pub(super) const STILL_IN_USE: Duration = Duration::from_mins(2);
+pub(super) const STILL_IN_USE: Duration = Duration::from_secs(20);
 
 /// Removes `path` and everything below it. What is mounted there is unmounted first: it may be
 /// the machine's own `/dev`, which a build that was killed has left behind.

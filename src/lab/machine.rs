@@ -138,10 +138,9 @@ impl Server {
 
     /// Relative to the lab's folder: the kernel takes 4095 characters, and layers may be many.
     /// Volatile: nothing that the server does waits for the disk, and the end of a mount does not
-    /// wait for all that anybody has written there. With
-    /// an index two names of one file in a layer stay two names of one file when it is written, as
-    /// git expects of its objects; with redirects a folder of a layer can be renamed, as Docker does
-    /// when it starts (<https://docs.kernel.org/filesystems/overlayfs.html>).
+    /// wait for all that anybody has written there. With an index two names of one file in a layer
+    /// stay two names of one file when it is written, as git expects of its objects; with redirects a
+    /// folder of a layer can be renamed, as Docker does when it starts (<https://docs.kernel.org/filesystems/overlayfs.html>).
     fn mount_options(&self, lab: &Folder, files: &Files) -> String {
         let relative = |path: PathBuf| {
             path.strip_prefix(lab.root()).unwrap_or(&path).to_string_lossy().into_owned()

@@ -36,14 +36,13 @@ pub(super) struct Output {
 }
 
 impl Program {
-    /// `arguments` begins with the program's name; it may run for a minute, which is much longer than
-    /// any of them needs on a busy machine.
+    /// `arguments` begins with the program's name; it may run for ten seconds.
     pub(super) fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         Self {
             arguments: arguments.into_iter().map(|word| word.as_ref().to_owned()).collect(),
             stdin: Vec::new(),
             folder: None,
-            timeout: Duration::from_mins(1),
+            timeout: Duration::from_secs(10),
         }
     }
 

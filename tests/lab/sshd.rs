@@ -120,7 +120,7 @@ fn spawn(folder: &Path, size: &str, port: u16) -> Child {
         // The files of servers in the lab would stay in use for as long as this sshd runs.
         // One of them may get another name in between.
         "others() {{ grep ' overlay infra-lab ' /proc/self/mountinfo | cut -d ' ' -f 5; }}; \
-         while [ -n \"$(others)\" ]; do others | xargs --no-run-if-empty umount --lazy; done; \
+         for _ in $(seq 100); do [ -n \"$(others)\" ] || break; others | xargs umount --lazy; done; \
          mount -t tmpfs -o size={size} tmpfs /var/lib && mkdir -p /run/sshd /boot && \
          mount -t tmpfs tmpfs /boot && \
          exec /usr/sbin/sshd -D -e -f {}/sshd_config",

@@ -2,7 +2,7 @@
 //!
 //! A run makes and deletes a million files. Many virtual machines have ext4 without a journal, which
 //! looks at each file that was deleted in the last minutes before it makes another one
-//! (`recently_deleted` in `fs/ext4/ialloc.c` of Linux): a fifth of all time went there.
+//! (`recently_deleted` in `fs/ext4/ialloc.c` of Linux): an installation took 29 s there, and 21 s here.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
