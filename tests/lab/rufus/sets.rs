@@ -140,7 +140,8 @@ fn refuses(rufus: &LabServer, mistake: &Mistake) {
     assert!(failed.is_empty(), "of {} requests: {failed:?}", answers.len());
     assert_eq!(rufus.login("echo in"), "in");
     for page in ["flus.fr", "demo.flus.fr", "websub.flus.io"] {
-        assert!(rufus.page(page, "/about").contains(&format!("{page} v1")), "{page}");
+        let answer = rufus.page(page, "/about");
+        assert!(answer.contains(&format!("{page} v1")), "{page}: {answer}");
     }
 }
 
