@@ -8,8 +8,9 @@ use crate::error::{Error, Result};
 use super::{Probe, System};
 
 /// The titles of nginx's main process, up to the path of the program, and of a worker that takes
-/// requests. A worker that only finishes its requests has another title
-/// (`src/os/unix/ngx_process_cycle.c` of nginx 1.22).
+/// requests. A worker that only finishes its requests has another title, and a worker that was
+/// forked a moment ago still has the main process's (`src/os/unix/ngx_process_cycle.c` of nginx
+/// 1.22).
 const MAIN: &[u8] = b"nginx: master process";
 const WORKER: &[u8] = b"nginx: worker process";
 
@@ -42,7 +43,7 @@ impl Workers {
         let children = String::from_utf8_lossy(&children.unwrap_or_default()).into_owned();
         let mut processes = BTreeSet::new();
         for child in children.split_whitespace() {
-            if name(system, child)? == WORKER {
+            if takes_requests(&name(system, child)?) {
                 processes.insert(child.to_owned());
             }
         }
@@ -58,7 +59,7 @@ impl Workers {
         loop {
             let mut at_work = false;
             for process in &self.processes {
-                at_work |= name(system, process)? == WORKER;
+                at_work |= takes_requests(&name(system, process)?);
             }
             if !at_work || system.interrupted() {
                 return Ok(());
@@ -73,6 +74,12 @@ impl Workers {
             waited += LOOK_MILLISECONDS;
         }
     }
+}
+
+/// Whether a worker takes requests, or is about to: the helpers that manage nginx's cache are
+/// forked with the main process's title as well, and soon have their own.
+fn takes_requests(name: &[u8]) -> bool {
+    name == WORKER || name.starts_with(MAIN)
 }
 
 /// The command line of a process as one text, without what pads it; empty where it has ended.

@@ -150,7 +150,7 @@ const AFTERWARDS: usize = 10;
 
 /// Asks for a page again and again, as visitors do.
 fn visit(rufus: &LabServer, answers: &Sender<String>) {
-    while answers.send(rufus.page("flus.fr", "/about")).is_ok() {
+    while answers.send(rufus.page_during_reload("flus.fr", "/about")).is_ok() {
         // How often is asked, not how long is waited.
         std::thread::sleep(Duration::from_millis(30));
     }

@@ -248,8 +248,20 @@ impl LabServer {
 
     /// A page, asked from this machine over HTTPS. The certificate is self-signed.
     pub(crate) fn page(&self, name: &str, path: &str) -> String {
+        self.ask(&["--http2"], name, path)
+    }
+
+    /// A page, asked while nginx may reload: it then closes connections over HTTP/2 that have no
+    /// request yet. Browsers ask once more for such a page; curl does not.
+    pub(crate) fn page_during_reload(&self, name: &str, path: &str) -> String {
+        self.ask(&["--http1.1"], name, path)
+    }
+
+    fn ask(&self, options: &[&str], name: &str, path: &str) -> String {
         let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--insecure", "--max-time", "180", "--resolve"])
+            .args(["--silent", "--show-error", "--insecure", "--max-time", "180"])
+            .args(options)
+            .arg("--resolve")
             .arg(format!("{name}:443:{}", self.address))
             .arg(format!("https://{name}{path}"))
             .output()
