@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::folder::{self, Folder};
 use super::program::Program;
@@ -12,6 +13,10 @@ use crate::error::{Context as _, Result};
 /// Preferred to the exchange that outlives quantum computers, which costs two processors a tenth of
 /// a second: no packet of a lab leaves the machine.
 const KEX: &str = "^curve25519-sha256";
+
+/// How long the making of a key may take: prime numbers are found by trying, and a busy machine
+/// takes many times as long as an idle one.
+const KEY_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Makes an ed25519 key pair at `path` and `path.pub`, where there is none.
 ///
@@ -32,7 +37,8 @@ pub(super) fn make_key_of(kind: &str, path: &Path, comment: &str) -> Result<()> 
     // Without a public key the pair is what an interrupted run has left.
     folder::remove_file(path)?;
     let path = path.to_string_lossy();
-    Program::new(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", &path]).run()?;
+    let arguments = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", &path];
+    Program::new(arguments).timeout(KEY_TIMEOUT).run()?;
     Ok(())
 }
 

@@ -116,11 +116,10 @@ impl Program {
                 // It may have ended in the meantime; then there is nothing to kill.
                 let _ = child.kill();
                 child.wait().context(cannot_run)?;
-                return Err(Error::failed(format!(
-                    "`{name}` did not end within {} seconds",
-                    self.timeout.as_secs()
-                ))
-                .because(last_lines(&read(&mut stderr).context(cannot_run)?)));
+                let seconds = self.timeout.as_secs();
+                let error = Error::failed(format!("`{name}` did not end within {seconds} seconds"));
+                let said = last_lines(&read(&mut stderr).context(cannot_run)?);
+                return Err(if said.is_empty() { error } else { error.because(said) });
             }
             std::thread::sleep(POLL);
         };
@@ -194,7 +193,7 @@ mod tests {
     #[test]
     fn ends_a_program_that_hangs() {
         let error = Program::new(["sleep", "60"]).timeout(Duration::ZERO).run().unwrap_err();
-        assert_eq!(error.message, "`sleep 60` did not end within 0 seconds");
+        assert_eq!(error.to_string(), "`sleep 60` did not end within 0 seconds");
     }
 
     #[test]
