@@ -14,8 +14,12 @@ use crate::error::{Context, Error, Result};
 /// Large enough that bulk transfers are not slowed by the relay.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// How long the host may take to close the connection once ssh has gone. A host that is gone as
+/// well never does.
+const LAST_BYTES: Duration = Duration::from_secs(2);
+
 /// Connects to `host`, trying each of its addresses, and carries bytes both ways between it and
-/// `input` and `output` until the host closes the connection.
+/// `input` and `output` until the host closes the connection, or shortly after the end of `input`.
 pub fn dial(
     host: &str,
     port: u16,
@@ -30,6 +34,8 @@ pub fn dial(
         // An error here ends the connection, which the loop below sees as its end.
         let _ended = pump(input, &upward);
         let _closed = upward.shutdown(Shutdown::Write);
+        std::thread::sleep(LAST_BYTES);
+        let _closed = upward.shutdown(Shutdown::Both);
     });
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
@@ -119,6 +125,17 @@ mod tests {
         dial("127.0.0.1", port, Duration::from_secs(5), input, &mut output).unwrap();
         server.join().unwrap();
         assert_eq!(output, b"HELLO");
+    }
+
+    /// That the call returns is the proof: the host keeps the connection open until then.
+    #[test]
+    fn ends_after_ssh_where_the_host_is_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || listener.accept().unwrap());
+        dial("127.0.0.1", port, Duration::from_secs(5), io::empty(), io::sink()).unwrap();
+        let (mut stream, _) = server.join().unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
