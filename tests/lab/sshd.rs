@@ -108,10 +108,12 @@ fn serve(folder: &Path, size: &str) -> (Child, u16) {
 }
 
 fn spawn(folder: &Path, size: &str, port: u16) -> Child {
+    // The profile of whoever runs the tests may print.
     let config = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM no\n\
          StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nAuthorizedKeysFile {folder}/client.pub\n\
+         SetEnv HOME={folder}\n\
          ForceCommand sh {folder}/command\n",
         folder = folder.display(),
     );
