@@ -199,8 +199,7 @@ impl Recipe {
     /// Lets apt prepare what it makes of its lists, so that not every server does so again: half a
     /// second of a processor.
     fn prepare_apt(root: &Path) -> Result<()> {
-        let check = ["apt-get".as_ref(), "--quiet".as_ref(), "check".as_ref()];
-        Program::new(["chroot".as_ref(), root.as_os_str()].into_iter().chain(check))
+        Program::new(["chroot".as_ref(), root.as_os_str(), "apt-get".as_ref(), "check".as_ref()])
             .timeout(Duration::from_mins(1))
             .run()?;
         Ok(())

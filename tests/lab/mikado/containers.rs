@@ -26,6 +26,7 @@ fn only_containers_that_read_a_changed_file_are_recreated(os: &str) {
     let is_kept = |(name, id): &(&String, &String)| before.get(*name) == Some(*id);
     let kept: Vec<&String> = after.iter().filter(is_kept).map(|(name, _)| name).collect();
     assert_eq!(kept, ["redis"]);
+    mikado.converge(&[]);
 }
 
 /// A container that runs and does not do its work is restarted, and no other: Docker's proxy still

@@ -152,7 +152,7 @@ const AFTERWARDS: usize = 10;
 fn visit(rufus: &LabServer, answers: &Sender<String>) {
     while answers.send(rufus.page_during_reload("flus.fr", "/about")).is_ok() {
         // How often is asked, not how long is waited.
-        std::thread::sleep(Duration::from_millis(60));
+        std::thread::sleep(Duration::from_millis(30));
     }
 }
 

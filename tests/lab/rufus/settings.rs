@@ -25,6 +25,7 @@ fn one_changed_parameter_is_one_changed_file_and_one_reload(os: &str) {
     assert_eq!(lines(&said, "  reloaded"), ["rufus  service:nginx  reloaded"], "{said}");
     assert_eq!(lines(&said, "  restarted"), Vec::<&str>::new(), "{said}");
     assert_eq!(rufus.shell(STARTED), started);
+    rufus.converge(&[]);
 }
 
 /// How often PHP-FPM was told to reload.
@@ -75,6 +76,7 @@ fn a_reload_cuts_no_request(os: &str) {
     answer.read_to_string(&mut rest).unwrap();
     assert_eq!(rest.trim(), "flus.fr took its time");
     assert!(curl.wait().unwrap().success());
+    rufus.converge(&[]);
 }
 
 /// Asks for a page whose answer can be read from its beginning while the rest is not there yet.
