@@ -9,6 +9,11 @@ use std::collections::BTreeMap;
 /// Touched by every `apt-get update`, whether or not there was anything new.
 const APT_LISTS_PARTIAL: &str = "/var/lib/apt/lists/partial";
 
+/// apt as a simulation, without its lock and without `/var/log/apt/eipp.log.xz`, which even a
+/// simulation writes otherwise (`Dir::Log::Planner` in `man apt.conf`).
+const APT_SIMULATION: [&str; 7] =
+    ["apt-get", "-s", "-q", "-o", "Debug::NoLocking=1", "-o", "Dir::Log::Planner="];
+
 /// A program that only reads, with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -132,9 +137,8 @@ impl Query {
     /// What apt would do to install packages, given as `name`, `name=version` or `name/release`.
     /// Takes no lock, so that a preview neither waits for another apt nor stops it.
     pub fn apt_simulation(requests: &[String]) -> Self {
-        let simulate = ["apt-get", "-s", "-q", "-o", "Debug::NoLocking=1"];
         let install = ["--no-install-recommends", "--allow-downgrades", "install", "--"];
-        let arguments = simulate.into_iter().chain(install).map(str::to_owned);
+        let arguments = APT_SIMULATION.iter().chain(&install).map(|&argument| argument.to_owned());
         Self::reading(arguments.chain(requests.iter().cloned()))
     }
 
@@ -145,8 +149,9 @@ impl Query {
 
     /// What apt would do to remove packages; takes no lock either.
     pub fn apt_removal_simulation(names: &[String]) -> Self {
-        let simulate = ["apt-get", "-s", "-q", "-o", "Debug::NoLocking=1", "remove", "--"];
-        Self::reading(simulate.into_iter().map(str::to_owned).chain(names.iter().cloned()))
+        let arguments = APT_SIMULATION.iter().chain(&["remove", "--"]);
+        let arguments = arguments.map(|&argument| argument.to_owned());
+        Self::reading(arguments.chain(names.iter().cloned()))
     }
 
     /// The rules of one table in the kernel, as JSON; not there is an exit code other than zero.

@@ -20,6 +20,12 @@ const EXAMPLES: [&str; 5] = ["first-role", "lemp", "php-app", "rsync-sites", "st
 /// What a plan may leave open, in percent of its resources.
 const MOST_UNKNOWN: usize = 3;
 
+/// Lists the files that a plan has written, without infra's own program, apt's caches, the log of
+/// the connections and the traces of the emulator.
+const WRITTEN: &str = "find / -xdev -newer /tmp/before-the-plan ! -type d \
+                       ! -path '/var/lib/infra/agent/*' ! -path '/var/cache/apt/*.bin' \
+                       ! -path '/var/log/journal/*' ! -path '/opt/arm/traces/*'";
+
 /// The resources and services of one server in a report in JSON.
 struct Told {
     outcomes: BTreeMap<String, String>,
@@ -64,8 +70,10 @@ pub(crate) fn comes_true(server: &LabServer, title: &str, more: &[&str]) {
         let output = server.infra(&[&arguments, yes, more].concat());
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
+    server.run("touch /tmp/before-the-plan");
     let (code, plan, complaint) = run("diff");
     assert_eq!(code, Some(2), "{title}: {complaint}{}", failures(&plan));
+    assert_eq!(server.shell(WRITTEN), "", "{title}");
     let (code, done, complaint) = run("apply");
     assert_eq!(code, Some(0), "{title}: {complaint}{}", failures(&done));
     compare(&server.name, title, &plan, &done);

@@ -48,7 +48,7 @@ fn what_apt_removes_beside_what_goes() {
     let stays = package("{ name: nginx }");
     let fake = fake(
         "{ packages: { exim4-base: 4.96-15, nginx: 1.22.1-9 }, answers: [{ \
-         run: [apt-get, -s, -q, -o, Debug::NoLocking=1, remove, --, exim4-base], \
+         run: [apt-get, -s, -q, -o, Debug::NoLocking=1, -o, 'Dir::Log::Planner=', remove, --, exim4-base], \
          stdout: \"Remv mailutils [1:3.15-4]\\nRemv exim4 [4.96-15]\\nRemv exim4-base [4.96-15]\" \
          }] }",
     );
@@ -87,7 +87,7 @@ fn another_version_of_a_package_may_cost_others() {
     let package: Package = serde_yaml::from_str("{ name: libfoo, version: 2-1 }").unwrap();
     let fake = fake(
         "{ packages: { libfoo: 1-1 }, files: { /var/lib/apt/lists/x_Release: x }, answers: [{ \
-         run: [apt-get, -s, -q, -o, Debug::NoLocking=1], \
+         run: [apt-get, -s, -q, -o, Debug::NoLocking=1, -o, 'Dir::Log::Planner='], \
          stdout: \"Remv foo-tools [1-1]\\nInst libfoo [1-1] (2-1 Debian:12.5/stable [amd64])\" }] }",
     );
     let foreseen = Foreseen::ask([&package].into_iter(), &fake);
