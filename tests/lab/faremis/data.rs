@@ -1,21 +1,28 @@
 //! The data of PostgreSQL: moved onto a new volume, or found on the volume of another server.
 
-use crate::support::{LabServer, flus, lines};
+use crate::support::lines;
 
-use super::{faremis, is_served, sql, version};
+use super::{DEVICE, faremis, is_served, sql, version};
 
 crate::tests! {
-    data_moves_onto_a_new_volume = 90;
+    data_moves_onto_a_new_volume = 40;
     on each release: the_volume_of_another_server_is_taken_over = 25,
 }
 
 /// A server whose data is where Debian puts it gets a volume: one apply moves the data there, even
 /// after moves that were cut.
 fn data_moves_onto_a_new_volume() {
-    let faremis = LabServer::bare("faremis", "debian-12", flus());
-    let without = ["--set", "postgresql.data_directory=null", "--set", "base.volumes=null"];
-    let (code, said) = faremis.install(&without);
-    assert_eq!(code, 0, "{said}");
+    let faremis = faremis("debian-12");
+    // As it was before it got its volume.
+    faremis.run(&format!(
+        "set -e; systemctl stop 'app-flus-fr-*' postgresql@15-main; cd /var/lib/postgresql/15; \
+         rm -r main.moved; cp -a /mnt/data/postgresql main; \
+         pg_conftool 15 main set data_directory $PWD/main; \
+         umount /mnt/data; dd if=/dev/zero of={DEVICE} bs=1M count=4 conv=notrunc; \
+         sed -i '/mnt.data/d' /etc/fstab; rm -r /etc/systemd/system/postgresql@.service.d; \
+         systemctl daemon-reload",
+    ));
+    faremis.converge(&["--set", "postgresql.data_directory=null", "--set", "base.volumes=null"]);
     assert_eq!(sql(&faremis, "show data_directory"), "/var/lib/postgresql/15/main");
     assert_eq!(sql(&faremis, "create table canary (row int); insert into canary values (1)"), "");
 

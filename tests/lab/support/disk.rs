@@ -71,7 +71,14 @@ fn is_sound() -> bool {
 
 fn mount() -> Result<(), String> {
     let options = "loop,noatime,discard,noinit_itable";
-    run(command("mount").args(["-o", options]).arg(file()).arg(folder()))
+    run(command("mount").args(["-o", options]).arg(file()).arg(folder()))?;
+    // Without a second copy of all data in memory, where the file system below can do without.
+    let device = command("findmnt").args(["-n", "-o", "SOURCE", "--"]).arg(folder()).output();
+    if let Ok(found) = device {
+        let device = String::from_utf8_lossy(&found.stdout);
+        let _ = run(command("losetup").args(["--direct-io=on", "--", device.trim()]));
+    }
+    Ok(())
 }
 
 /// Unmounts the file system.

@@ -1,6 +1,7 @@
 //! How much of the lab this machine can do, and whether it can at all.
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -122,6 +123,7 @@ pub(crate) fn end(folder: &Path) {
     if !folder.exists() {
         return;
     }
+    end_connections(folder);
     let mut infra = Command::new(cargo_bin("infra"));
     infra.args(["lab", "down", "--all", "--lab-dir"]).arg(folder).current_dir("/");
     match infra.output() {
@@ -134,6 +136,19 @@ pub(crate) fn end(folder: &Path) {
             say(&format!("`{}` could not be ended:\n{complaint}", folder.display()));
         }
         Err(error) => say(&format!("cannot run infra: {error}")),
+    }
+}
+
+/// Ends the shared connections of a lab: those to a server that has shut down would keep the file
+/// system in use until they notice.
+fn end_connections(folder: &Path) {
+    for entry in fs::read_dir(folder.join("infra")).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+            let mut ssh = Command::new("ssh");
+            ssh.args(["-F", "none", "-O", "exit", "-S"]).arg(entry.path()).arg("server");
+            // The connection may have ended by itself.
+            let _ = ssh.output();
+        }
     }
 }
 
