@@ -224,7 +224,7 @@ impl Lab {
     /// When a name is unknown (nothing is done then), or something cannot be removed.
     pub fn down(&self, names: &[String], keep: Keep, notice: &dyn Fn(&str)) -> Result<()> {
         if !self.folder.root().exists() {
-            return names.first().map_or(Ok(()), |name| Err(not_up(name)));
+            return names.first().map_or(Ok(()), |name| Err(not_there(name)));
         }
         let _lock = self.folder.lock(notice)?;
         let (ended, left) = self.chosen(names)?;
@@ -261,7 +261,7 @@ impl Lab {
         let all = Server::all(&self.folder)?;
         for name in names {
             if !all.iter().any(|server| server.name == *name) {
-                return Err(not_up(name));
+                return Err(not_there(name));
             }
         }
         Ok(all.into_iter().partition(|server| names.is_empty() || names.contains(&server.name)))
@@ -335,6 +335,11 @@ fn not_up(name: &str) -> Error {
         .hint(format!("run `infra lab up {name}`"))
 }
 
+fn not_there(name: &str) -> Error {
+    Error::input(format!("there is no `{name}` in the lab"))
+        .hint("`infra lab status` lists its servers")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,6 +352,7 @@ mod tests {
         assert_eq!(lab.connection("rufus").unwrap_err().to_string(), text);
         assert_eq!(lab.os("rufus").unwrap_err().to_string(), text);
         let down = lab.down(&["rufus".to_owned()], Keep::Images, &|_| {});
+        let text = "there is no `rufus` in the lab\nhint: `infra lab status` lists its servers";
         assert_eq!(down.unwrap_err().to_string(), text);
         assert_eq!(lab.down(&[], Keep::Nothing, &|_| {}), Ok(()));
         assert_eq!(lab.status(), Ok(vec![]));

@@ -2,6 +2,7 @@
 //! connections, the report.
 
 mod narrow;
+mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,7 +19,6 @@ use crate::fleet::{Fleet, News, Server};
 use crate::inventory::{Inventory, Project, SshSettings};
 use crate::manifest::{Expect, Manifest};
 use crate::report::{self, ProgressLines, Report};
-use crate::resources::Spec;
 use crate::saved_plan::Seen;
 use crate::secrets::Store;
 use crate::transport::{Person, Terminal, Transport};
@@ -325,24 +325,6 @@ fn at_revision(error: anyhow::Error, revision: &str) -> anyhow::Error {
     }
 }
 
-/// Command lines that show what a server of the lab does: each page that its roles check, and the
-/// way in. Its names are in no DNS, so curl is told the address.
-fn visits(server: &Server) -> Vec<String> {
-    let address = &server.ssh.host;
-    let mut lines = Vec::new();
-    for resource in &server.manifest.resources {
-        let Spec::HttpCheck(check) = &resource.spec else { continue };
-        let Some(url) = &check.url else { continue };
-        let Some((scheme, rest)) = url.split_once("://") else { continue };
-        let name = rest.split(['/', ':', '?']).next().unwrap_or_default();
-        let port = if scheme == "https" { 443 } else { 80 };
-        let insecure = if check.insecure { "--insecure " } else { "" };
-        lines.push(format!("curl {insecure}--resolve {name}:{port}:{address} {url}"));
-    }
-    lines.push(format!("infra lab ssh {}", server.manifest.server));
-    lines
-}
-
 impl Session {
     /// A session about servers whose manifests are compiled.
     fn new(
@@ -353,7 +335,8 @@ impl Session {
     ) -> Result<Self> {
         let manifests = servers.iter().map(|server| Arc::clone(&server.manifest));
         let report = Report::new(context.output, context.verbose > 0, context.colored(), manifests);
-        let visits = if targets.lab { servers.iter().flat_map(visits).collect() } else { vec![] };
+        let visits =
+            if targets.lab { servers.iter().flat_map(visits::of).collect() } else { vec![] };
         let fleet = targets.fleet(report.lines())?;
         let secret_files = Vec::new();
         Ok(Self { report, fleet, servers, options, secret_files, visits })

@@ -16,7 +16,7 @@ pub(super) use record::Save;
 use super::folder;
 use super::network::Network;
 use super::server::{self, Files, Server};
-use super::{Lab, Release, not_up, requirements, volume};
+use super::{Lab, Release, not_there, requirements, volume};
 use crate::error::{Error, Result};
 use record::Saved;
 
@@ -45,7 +45,7 @@ impl Lab {
         requirements::check()?;
         Save::check_free(&self.folder, save)?;
         if !self.folder.root().exists() {
-            return Err(names.first().map_or_else(no_servers, |name| not_up(name)));
+            return Err(names.first().map_or_else(no_servers, |name| not_there(name)));
         }
         let lock = self.folder.lock(notice)?;
         Save::check_free(&self.folder, save)?;
