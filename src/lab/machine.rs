@@ -112,11 +112,12 @@ impl Server {
     pub(super) fn mount(&self, lab: &Folder, files: &Files) -> Result<()> {
         let options = self.mount_options(lab, files);
         let root = files.root();
-        // The mark that another volatile mount was there, for those to whom a loss of power matters.
-        folder::remove(&files.work().join("work/incompat"))?;
         let arguments = ["mount", "-t", "overlay", "infra-lab", "-o", &options];
         let end = Instant::now() + folder::STILL_IN_USE;
         loop {
+            // The mark that another volatile mount was there, for those to whom a loss of power
+            // matters. A mount that is refused leaves the mark as well.
+            folder::remove(&files.work().join("work/incompat"))?;
             let words = arguments.iter().map(AsRef::as_ref).chain([root.as_os_str()]);
             let output = Program::new(words).folder(lab.root()).output()?;
             if output.success {

@@ -1,10 +1,12 @@
 //! Packages that servers of a lab fetched, kept so that the next server finds them.
 //!
 //! They are hard links, not a shared folder: apt locks its folder, and two servers at once would
-//! wait for each other. apt checks each file against its signed lists before it uses it.
+//! wait for each other. apt checks each file against its signed lists before it uses it. A save has
+//! copies of its own.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::folder;
@@ -18,22 +20,16 @@ pub(super) fn folder_of(server_files: &Path) -> PathBuf {
     server_files.join(ARCHIVES)
 }
 
-/// Gives the packages in `from` to `to`, which is created. Files that are there stay.
+/// Gives the packages in `from` to `to`, which is created, without those called as in `except`.
+/// Files that are there stay.
 ///
 /// # Errors
 /// When the folders cannot be read or written.
-pub(super) fn share(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn share(from: &Path, to: &Path, except: &[String]) -> Result<()> {
     folder::create(to)?;
     for name in folder::names(from)? {
         let (source, target) = (from.join(&name), to.join(&name));
-        if source.extension().is_none_or(|extension| extension != "deb") {
-            continue;
-        }
-        // A link in a server's folder may lead to any file of this machine; an empty or removed
-        // file is a package that apt has just taken away.
-        let is_package = fs::symlink_metadata(&source)
-            .is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
-        if !is_package {
+        if except.contains(&name) || package(&source).is_none() {
             continue;
         }
         match fs::hard_link(&source, &target) {
@@ -47,6 +43,39 @@ pub(super) fn share(from: &Path, to: &Path) -> Result<()> {
             }
             _ => {}
         }
+    }
+    Ok(())
+}
+
+/// The attributes of a package. A link in a server's folder may lead to any file of this machine; an
+/// empty or removed file is a package that apt has just taken away.
+fn package(path: &Path) -> Option<Metadata> {
+    let is_named_so = path.extension().is_some_and(|extension| extension == "deb");
+    let metadata = fs::symlink_metadata(path).ok().filter(|_| is_named_so)?;
+    (metadata.is_file() && metadata.len() > 0).then_some(metadata)
+}
+
+/// Makes the packages in `folder` files of its own: what somebody writes into a shared one changes
+/// nothing there any more.
+///
+/// # Errors
+/// When one cannot be copied.
+pub(super) fn own(folder: &Path) -> Result<()> {
+    for name in folder::names(folder)? {
+        let path = folder.join(&name);
+        let Some(metadata) = package(&path).filter(|metadata| metadata.nlink() > 1) else {
+            continue;
+        };
+        // A name that apt never gives, and that nobody in the server writes any more.
+        let unfinished = folder.join(".infra-lab");
+        let copied = metadata.modified().and_then(|modified| {
+            folder::remove_file(&unfinished).map_err(io::Error::other)?;
+            fs::copy(&path, &unfinished)?;
+            std::os::unix::fs::chown(&unfinished, Some(metadata.uid()), Some(metadata.gid()))?;
+            fs::File::options().write(true).open(&unfinished)?.set_modified(modified)?;
+            fs::rename(&unfinished, &path)
+        });
+        copied.context(|| format!("cannot copy `{}`", path.display()))?;
     }
     Ok(())
 }
@@ -67,11 +96,19 @@ mod tests {
             fs::write(archives.join(name), content).unwrap();
         }
         std::os::unix::fs::symlink("/etc/passwd", archives.join("link.deb")).unwrap();
-        share(&archives, &cache).unwrap();
-        share(&archives, &cache).unwrap();
+        share(&archives, &cache, &[]).unwrap();
+        share(&archives, &cache, &[]).unwrap();
         assert_eq!(folder::names(&cache), Ok(vec!["a_1_all.deb".to_owned()]));
         let next = folder_of(&folder.path().join("next"));
-        share(&cache, &next).unwrap();
+        share(&cache, &next, &[]).unwrap();
         assert_eq!(fs::read_to_string(next.join("a_1_all.deb")).unwrap(), "a");
+        let copy = folder_of(&folder.path().join("copy"));
+        share(&cache, &copy, &["a_1_all.deb".to_owned()]).unwrap();
+        assert_eq!(folder::names(&copy), Ok(vec![]));
+        own(&next).unwrap();
+        fs::write(cache.join("a_1_all.deb"), "changed").unwrap();
+        assert_eq!(fs::read_to_string(next.join("a_1_all.deb")).unwrap(), "a");
+        assert_eq!(fs::read_to_string(archives.join("a_1_all.deb")).unwrap(), "changed");
+        assert_eq!(folder::names(&next), Ok(vec!["a_1_all.deb".to_owned()]));
     }
 }

@@ -182,7 +182,7 @@ impl Server {
         if !self.volumes.is_empty() {
             folder::write(&upper.join(volume::GENERATOR), volume::GENERATOR_TEXT, 0o755)?;
         }
-        packages::share(&lab.packages(self.release), &packages::folder_of(&upper))?;
+        packages::share(&lab.packages(self.release), &packages::folder_of(&upper), &[])?;
         self.complete(lab, &unfinished)
     }
 
@@ -284,7 +284,7 @@ impl Server {
     /// When they cannot be linked.
     pub(super) fn keep_packages(&self, lab: &Folder) -> Result<()> {
         let from = packages::folder_of(&Files::of(lab, &self.name).upper());
-        packages::share(&from, &lab.packages(self.release))
+        packages::share(&from, &lab.packages(self.release), &[])
     }
 }
 

@@ -51,7 +51,7 @@ impl Server {
         if self.is_ending(lab) { self.end_cleanly(lab, network) } else { Ok(()) }
     }
 
-    /// Shuts the machine down and lets go of its files. A machine that takes too long is left as it
+    /// Shuts the machine down, completes what it wrote, and lets go of its files. A machine that takes too long is left as it
     /// is: its files would not be those of a server that was shut down.
     ///
     /// # Errors
@@ -69,6 +69,8 @@ impl Server {
         if cgroup::are_ours() {
             cgroup::remove(&network.machine(self.number))?;
         }
+        // Before the end of the mount, which would have to be made again.
+        self.complete_links(lab)?;
         folder::unmount_ended(&Files::of(lab, &self.name).root())
     }
 }

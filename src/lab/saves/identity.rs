@@ -39,12 +39,14 @@ impl Server {
         let root = unfinished.root();
         let written = Guest::open(&root).and_then(|guest| {
             self.write_identity(&guest, &saved.name, &unfinished, network)?;
-            guest.write_folder(ARCHIVES)
+            // Only a cache: a server that has something else there gets no packages.
+            let _ = guest.write_folder(ARCHIVES);
+            guest.names(ARCHIVES)
         });
         folder::unmount_below(&root)?;
-        written?;
+        let saved_packages = written?;
         Guest::open(&unfinished.upper())?.with_folder(ARCHIVES, |archives| {
-            packages::share(&lab.packages(self.release), archives)
+            packages::share(&lab.packages(self.release), archives, &saved_packages)
         })?;
         self.complete(lab, &unfinished)
     }

@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 
+use super::guest::Guest;
 use crate::error::{Context as _, Error, Result};
 use crate::lab::folder::{self, Folder};
+use crate::lab::packages::{self, ARCHIVES};
 use crate::lab::server::{self, Files, Server};
 
 /// How many layers a server may have: each makes the search for a file slower, and their names
@@ -37,10 +39,15 @@ impl Server {
     /// When the folder cannot be moved.
     pub(super) fn add_layer(&mut self, lab: &Folder) -> Result<()> {
         self.complete_layer(lab)?;
-        self.layers.insert(0, free_id(lab)?);
+        let files = Files::of(lab, &self.name);
+        Guest::open(&files.upper())?.with_folder(ARCHIVES, packages::own)?;
+        let mut next = self.clone();
+        next.layers.insert(0, free_id(lab)?);
         // The record comes first: a run that is cut between the two leaves the old folder, which
-        // `complete_layer` moves. The other way round the folder would be lost.
-        self.note(&Files::of(lab, &self.name))?;
+        // `complete_layer` moves. The other way round the folder would be lost. Where there is no
+        // record, the server goes on as it was.
+        next.note(&files)?;
+        *self = next;
         self.complete_layer(lab)
     }
 
@@ -169,6 +176,21 @@ mod tests {
         folder::write(&files.upper().join("new"), "x", 0o644).unwrap();
         server.complete_layer(&lab).unwrap();
         assert!(files.upper().join("new").exists() && moved.exists());
+    }
+
+    #[test]
+    fn a_save_that_cannot_be_noted_changes_nothing() {
+        let (_temporary, lab, mut server) = lab_with_server();
+        let before = server.clone();
+        let record = lab.server("rufus").join("server.json");
+        fs::remove_file(&record).unwrap();
+        folder::write(&record.join("in/the/way"), "", 0o644).unwrap();
+        server.add_layer(&lab).unwrap_err();
+        assert_eq!(server, before);
+        // As the start of the machine does.
+        server.complete_layer(&lab).unwrap();
+        assert!(Files::of(&lab, "rufus").upper().join("etc/motd").exists());
+        assert_eq!(folder::names(&lab.layers()), Ok(vec![]));
     }
 
     #[test]

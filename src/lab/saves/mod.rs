@@ -7,6 +7,7 @@ mod ending;
 mod guest;
 mod identity;
 mod layer;
+mod links;
 mod record;
 
 use std::collections::BTreeSet;

@@ -89,22 +89,43 @@ fn copies_are_servers_of_their_own() {
 fn saves_are_chained_and_forgotten() {
     let lab = lab();
     lab.up(&["one"]);
-    lab.succeed(&["lab", "ssh", "one", "echo 1 > /root/1"]);
+    let archives = "/var/cache/apt/archives";
+    let prepare = format!(
+        "echo 1 > /root/1; mkdir /srv/a; echo old > /srv/a/file; ln /srv/a/file /srv/b; \
+         ln -s nowhere /srv/c; ln -P /srv/c /srv/d; cp /bin/true /srv/s; chmod 4755 /srv/s; \
+         ln /srv/s /srv/t; echo a package > {archives}/own_1_all.deb"
+    );
+    lab.succeed(&["lab", "ssh", "one", &prepare]);
     lab.succeed(&["lab", "save", "base"]);
     lab.up(&["two", "--from", "base"]);
     lab.succeed(&["lab", "ssh", "one", "rm /root/1"]);
-    lab.succeed(&["lab", "ssh", "two", "echo 2 > /root/2"]);
+    // One name of each file is written, of one in the image as well.
+    let write = format!(
+        "echo 2 > /root/2; echo new > /srv/b; chmod 4750 /srv/t; chown -h games /srv/d; \
+         chmod 700 /usr/bin/perl; echo changed > {archives}/own_1_all.deb"
+    );
+    lab.succeed(&["lab", "ssh", "two", &write]);
+    let names = "cat /srv/a/file /srv/b; stat -c '%a %h %n' /srv/[st] /usr/bin/perl5.[0-9]*[0-9]; \
+                 stat -c '%U %h' /srv/[cd]; find /srv/a /srv/b -samefile /srv/b | wc -l";
+    let written = ssh(&lab, "two", names);
     power_off(&lab, "one");
     lab.succeed(&["lab", "save", "both"]);
     assert!(lab.status("one")["pid"].is_null(), "a server that is down stays down");
     assert!(lab.status("two")["pid"].is_i64());
+    assert!(written.starts_with("new\nnew\n4750 2 /srv/s\n4750 2 /srv/t\n700 "), "{written}");
+    assert!(written.ends_with("games 2\ngames 2\n2\n"), "{written}");
+    assert_eq!(ssh(&lab, "two", names), written, "a save changed the server");
+    let package = format!("cat {archives}/own_1_all.deb");
+    assert_eq!(ssh(&lab, "two", &package), "changed\n");
+    lab.up(&["three", "--from", "base"]);
+    assert_eq!(ssh(&lab, "three", &package), "a package\n", "a copy changed its save");
     assert_eq!(
         refused(&lab, &["save", "both"]),
         "error: there is a save `both` already\nhint: run `infra lab forget both` first, or choose another name\n"
     );
     assert_eq!(
-        refused(&lab, &["up", "three", "--from", "both"]),
-        "error: the save `both` holds no server `three`\nhint: it holds `one`, `two`\n"
+        refused(&lab, &["up", "four", "--from", "both"]),
+        "error: the save `both` holds no server `four`\nhint: it holds `one`, `two`\n"
     );
     assert_eq!(
         refused(&lab, &["up", "one", "--from", "both"]),
@@ -126,6 +147,7 @@ fn saves_are_chained_and_forgotten() {
     });
     assert_eq!(ssh(&lab, "one", "ls /root"), "");
     assert_eq!(ssh(&lab, "two", "cat /root/1 /root/2"), "1\n2\n");
+    assert_eq!(ssh(&lab, "two", names), written, "a copy is not as its server was");
 }
 
 fn a_save_whose_image_is_gone_is_refused() {
