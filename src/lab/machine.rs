@@ -71,10 +71,7 @@ impl Server {
     /// When its files cannot be mounted or systemd-nspawn does not start.
     pub(super) fn boot(&self, lab: &Folder, network: &Network) -> Result<()> {
         let files = Files::of(lab, &self.name);
-        if folder::mounts_below(&files.root())?.is_empty() {
-            self.complete_layer(lab)?;
-            self.mount(lab, &files)?;
-        }
+        self.mount_unless_mounted(lab, &files)?;
         let log = File::create(files.log())
             .context(|| format!("cannot write `{}`", files.log().display()))?;
         let errors = log.try_clone().context(|| "cannot share the log".into())?;
@@ -103,6 +100,19 @@ impl Server {
             .context(cannot)?;
         drop(group);
         process::of_child(&child)?.write(&files.pid())
+    }
+
+    /// Mounts the server's files where they are not mounted, and does before what is left to do of
+    /// a save that was cut.
+    ///
+    /// # Errors
+    /// When they cannot be mounted.
+    pub(super) fn mount_unless_mounted(&self, lab: &Folder, files: &Files) -> Result<()> {
+        if folder::mounts_below(&files.root())?.is_empty() {
+            self.complete_layer(lab)?;
+            self.mount(lab, files)?;
+        }
+        Ok(())
     }
 
     /// Mounts image, layers and upper as one, for the machine or for who prepares its files.

@@ -55,17 +55,19 @@ fn package(path: &Path) -> Option<Metadata> {
     (metadata.is_file() && metadata.len() > 0).then_some(metadata)
 }
 
-/// Makes the packages in `folder` files of its own: what somebody writes into a shared one changes
-/// nothing there any more.
+/// Makes copies of the packages in `folder` that it shares with `shared`: what somebody writes into
+/// a shared one changes nothing there any more.
 ///
 /// # Errors
 /// When one cannot be copied.
-pub(super) fn own(folder: &Path) -> Result<()> {
+pub(super) fn separate(folder: &Path, shared: &Path) -> Result<()> {
+    let number = |metadata: &Metadata| (metadata.dev(), metadata.ino());
     for name in folder::names(folder)? {
         let path = folder.join(&name);
-        let Some(metadata) = package(&path).filter(|metadata| metadata.nlink() > 1) else {
+        let Some(metadata) = package(&path) else { continue };
+        if package(&shared.join(&name)).map(|other| number(&other)) != Some(number(&metadata)) {
             continue;
-        };
+        }
         // A name that apt never gives, and that nobody in the server writes any more.
         let unfinished = folder.join(".infra-lab");
         let copied = metadata.modified().and_then(|modified| {
@@ -105,10 +107,18 @@ mod tests {
         let copy = folder_of(&folder.path().join("copy"));
         share(&cache, &copy, &["a_1_all.deb".to_owned()]).unwrap();
         assert_eq!(folder::names(&copy), Ok(vec![]));
-        own(&next).unwrap();
+        // Two names of one file that nobody else has stay so.
+        fs::write(next.join("b_1_all.deb"), "b").unwrap();
+        fs::hard_link(next.join("b_1_all.deb"), next.join("c_1_all.deb")).unwrap();
+        separate(&next, &cache).unwrap();
+        let number = |name: &str| fs::metadata(next.join(name)).unwrap().ino();
+        assert_eq!(number("b_1_all.deb"), number("c_1_all.deb"));
         fs::write(cache.join("a_1_all.deb"), "changed").unwrap();
         assert_eq!(fs::read_to_string(next.join("a_1_all.deb")).unwrap(), "a");
         assert_eq!(fs::read_to_string(archives.join("a_1_all.deb")).unwrap(), "changed");
-        assert_eq!(folder::names(&next), Ok(vec!["a_1_all.deb".to_owned()]));
+        assert_eq!(
+            folder::names(&next).unwrap(),
+            ["a", "b", "c"].map(|name| format!("{name}_1_all.deb"))
+        );
     }
 }

@@ -51,8 +51,8 @@ impl Server {
         if self.is_ending(lab) { self.end_cleanly(lab, network) } else { Ok(()) }
     }
 
-    /// Shuts the machine down, completes what it wrote, and lets go of its files. A machine that takes too long is left as it
-    /// is: its files would not be those of a server that was shut down.
+    /// Shuts the machine down, completes what it wrote, and lets go of its files. A machine that
+    /// takes too long is left as it is: its files would not be those of a server that was shut down.
     ///
     /// # Errors
     /// When the machine does not end.

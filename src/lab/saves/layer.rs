@@ -40,7 +40,9 @@ impl Server {
     pub(super) fn add_layer(&mut self, lab: &Folder) -> Result<()> {
         self.complete_layer(lab)?;
         let files = Files::of(lab, &self.name);
-        Guest::open(&files.upper())?.with_folder(ARCHIVES, packages::own)?;
+        Guest::open(&files.upper())?.with_folder(ARCHIVES, |archives| {
+            packages::separate(archives, &lab.packages(self.release))
+        })?;
         let mut next = self.clone();
         next.layers.insert(0, free_id(lab)?);
         // The record comes first: a run that is cut between the two leaves the old folder, which

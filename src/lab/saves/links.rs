@@ -23,15 +23,14 @@ impl Server {
     /// When the files cannot be read, or a name cannot be put there.
     pub(super) fn complete_links(&self, lab: &Folder) -> Result<()> {
         let files = Files::of(lab, &self.name);
-        let indexed = numbers(&files.work().join("index"))?;
-        if indexed.is_empty() {
+        let index = files.work().join("index");
+        if numbers(&index)?.is_empty() {
             return Ok(());
         }
-        let root = files.root();
-        if folder::mounts_below(&root)?.is_empty() {
-            self.mount(lab, &files)?;
-        }
-        let upper = files.upper();
+        self.mount_unless_mounted(lab, &files)?;
+        // Of a save that was cut, the index may be gone by now.
+        let indexed = numbers(&index)?;
+        let (root, upper) = (files.root(), files.upper());
         let mut split = BTreeSet::new();
         walk(&upper, |path, metadata| {
             if metadata.nlink() > 1 && indexed.contains(&metadata.ino()) {

@@ -208,9 +208,19 @@ fn a_killed_save_loses_nothing() {
         assert_eq!(ssh(&lab, name, "hostname"), format!("{name}\n"));
         lab.succeed(&["lab", "down", name]);
     }
+    // Killed just after its record, and saved again without a start in between.
+    lab.succeed(&["lab", "ssh", "one", "chmod 700 /usr/bin/perl"]);
+    power_off(&lab, "one");
+    let server = lab.folder().join("servers/one");
+    let unmounted = std::process::Command::new("umount").arg(server.join("root")).status();
+    assert!(unmounted.unwrap().success());
+    let text = std::fs::read(server.join("server.json")).unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    record["layers"].as_array_mut().unwrap().insert(0, "0000000a".into());
+    std::fs::write(server.join("server.json"), record.to_string()).unwrap();
     lab.succeed(&["lab", "save", "last"]);
     lab.up(&["copy", "--from", "last"]);
-    assert_eq!(ssh(&lab, "copy", "ls /root | wc -l"), "12\n");
+    assert_eq!(ssh(&lab, "copy", "ls /root | wc -l; stat -c %a /usr/bin/perl"), "12\n700\n");
 }
 
 fn the_end_of_the_lab_takes_saves_with_it() {
