@@ -18,6 +18,8 @@ pub mod events;
 #[cfg(feature = "cli")]
 pub mod exit_code;
 #[cfg(feature = "cli")]
+mod files;
+#[cfg(feature = "cli")]
 pub mod fleet;
 #[cfg(feature = "cli")]
 pub mod inventory;

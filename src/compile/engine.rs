@@ -55,12 +55,21 @@ impl Engine {
         let files = project.clone();
         let loaded: Arc<Mutex<Vec<Arc<Source>>>> = Arc::default();
         let news = Arc::clone(&loaded);
-        environment.set_loader(move |name| match files.source(name) {
-            Ok(source) => Ok(source.map(|source| {
-                news.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&source));
-                source.text.clone()
-            })),
-            Err(mistake) => Err(minijinja::Error::new(Kind::TemplateNotFound, mistake.message)),
+        environment.set_loader(move |name| {
+            if !is_name(name) {
+                let message = format!("`{name}` is not a name below `templates/`");
+                return Err(minijinja::Error::new(Kind::BadInclude, message));
+            }
+            match files.source(name) {
+                Ok(source) => Ok(source.map(|source| {
+                    news.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&source));
+                    source.text.clone()
+                })),
+                Err(mistake) => {
+                    let lines = [&[mistake.message], mistake.causes.as_slice()].concat();
+                    Err(minijinja::Error::new(Kind::BadInclude, lines.join("\n")))
+                }
+            }
         });
         let finder = project.clone();
         environment.set_path_join_callback(move |name, parent| find(&finder, name, parent).into());
@@ -132,6 +141,11 @@ impl Engine {
     }
 }
 
+/// Whether the parts of a template's path are names of files and folders.
+fn is_name(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
 /// Whether a text holds anything to evaluate.
 pub(super) fn has_expression(text: &str) -> bool {
     text.contains("{{") || text.contains("{%") || text.contains("{#")
@@ -147,7 +161,7 @@ fn find(project: &Project, name: &str, parent: &str) -> String {
     let mut parts = parent.splitn(4, '/');
     if let (Some("roles"), Some(role)) = (parts.next(), parts.next()) {
         let own = format!("roles/{role}/templates/{name}");
-        if project.root.join(&own).is_file() {
+        if project.has_file(&own) {
             return own;
         }
     }

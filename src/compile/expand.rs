@@ -1,8 +1,10 @@
 //! From a role's resources as written to resources of the manifest: conditions, loops, blocks,
 //! templates, and the reading of each spec.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::derived::Comparison;
 use super::engine::Failure;
@@ -10,7 +12,7 @@ use super::links::{Linked, links};
 use super::role::{Body, Item, Role};
 use super::rounds::rounds;
 use super::scope::{Local, Scope};
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::inventory::Project;
 use crate::manifest::Resource;
 use crate::resources::{Spec, primary_field};
@@ -31,6 +33,61 @@ const CONFIDENTIAL: &[(&str, &[&str])] = &[
 /// The permission bit by which any user may read a file.
 const READABLE_BY_ALL: u32 = 0o004;
 
+/// The rounds of all loops of one server, at most. Real servers have some hundred resources.
+const MOST_ROUNDS: usize = 20_000;
+
+/// How long the resources of one server may take to be put together.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// The content of all files of one server, at most, in bytes: a manifest is sent in whole.
+const MOST_BYTES: usize = 256 * 1024 * 1024;
+
+/// The work that one server may still cause, whose repository may be a stranger's.
+pub(super) struct Budget {
+    rounds: usize,
+    bytes: Cell<usize>,
+    until: Instant,
+    is_spent: Cell<bool>,
+}
+
+impl Budget {
+    /// The work for one server.
+    pub(super) fn new() -> Self {
+        let until = Instant::now() + LONGEST;
+        Self {
+            rounds: MOST_ROUNDS,
+            bytes: Cell::new(MOST_BYTES),
+            until,
+            is_spent: Cell::new(false),
+        }
+    }
+
+    /// Takes the rounds of a loop.
+    fn take(&mut self, rounds: usize, span: &Span) -> Result<(), Failure> {
+        let message = if self.rounds < rounds {
+            format!("the loops of this server have more than {MOST_ROUNDS} rounds")
+        } else if Instant::now() > self.until {
+            format!("the resources of this server take more than {} s", LONGEST.as_secs())
+        } else {
+            self.rounds -= rounds;
+            return Ok(());
+        };
+        self.is_spent.set(true);
+        Err(Box::new(Diagnostic::at(span, message)))
+    }
+
+    /// Takes the content of a file.
+    fn take_bytes(&self, bytes: usize, span: &Span) -> Result<(), Failure> {
+        let Some(rest) = self.bytes.get().checked_sub(bytes) else {
+            self.is_spent.set(true);
+            let message = format!("the files of this server have more than {MOST_BYTES} bytes");
+            return Err(Box::new(Diagnostic::at(span, message)));
+        };
+        self.bytes.set(rest);
+        Ok(())
+    }
+}
+
 /// Expands the resources of one role.
 pub(super) struct Expansion<'a> {
     pub(super) project: &'a Project,
@@ -39,6 +96,7 @@ pub(super) struct Expansion<'a> {
     /// Values that were made from secrets.
     pub(super) derived: &'a mut BTreeSet<Secret>,
     pub(super) mistakes: &'a mut Diagnostics,
+    pub(super) budget: &'a mut Budget,
 }
 
 impl Expansion<'_> {
@@ -57,17 +115,25 @@ impl Expansion<'_> {
         scope: &Arc<Scope>,
         ambient: &BTreeSet<String>,
     ) -> Result<(), Failure> {
+        // One mistake says enough.
+        if self.budget.is_spent.get() {
+            return Ok(());
+        }
         scope.secrets().take_used();
         let (rounds, used) = match &item.for_each {
             Some(node) => rounds(node, scope)?,
             None => (vec![BTreeMap::new()], BTreeSet::new()),
         };
+        self.budget.take(rounds.len(), &item.span)?;
         let mut looped = ambient.clone();
         looped.extend(used);
         for locals in rounds {
             let scope = if locals.is_empty() { Arc::clone(scope) } else { scope.with(locals) };
             if let Err(failure) = self.round(item, &scope, &looped) {
                 self.mistakes.push(*failure);
+            }
+            if self.budget.is_spent.get() {
+                break;
             }
         }
         Ok(())
@@ -223,12 +289,16 @@ impl Expansion<'_> {
                 let name = scope.evaluate(&field.value)?;
                 let path = self.find("templates", &name)?;
                 let text = scope.template(&path, &field.value)?;
+                self.budget.take_bytes(text.len(), &field.value.span)?;
                 Ok(content(yaml::Value::String(text.into())))
             }
             ("file" | "docker_compose", "source") => {
                 let name = scope.evaluate(&field.value)?;
                 let path = self.find("files", &name)?;
-                let bytes = self.project.bytes(&path)?.unwrap_or_default();
+                let bytes = self.project.bytes(&path);
+                let bytes = bytes.map_err(|mistake| mistake.placed(&field.value.span))?;
+                let bytes = bytes.unwrap_or_default();
+                self.budget.take_bytes(bytes.len(), &field.value.span)?;
                 Ok(content(match String::from_utf8(bytes) {
                     Ok(text) => yaml::Value::String(text.into()),
                     Err(error) => yaml::Value::Bytes(error.into_bytes().into()),
@@ -247,10 +317,10 @@ impl Expansion<'_> {
         }
         let own = format!("roles/{}/{folder}/{text}", self.role.name);
         let shared = format!("templates/{text}");
-        if self.project.root.join(&own).is_file() {
+        if self.project.has_file(&own) {
             return Ok(own);
         }
-        if folder == "templates" && self.project.root.join(&shared).is_file() {
+        if folder == "templates" && self.project.has_file(&shared) {
             return Ok(shared);
         }
         let known = self.project.names(&format!("roles/{}/{folder}", self.role.name));

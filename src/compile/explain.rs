@@ -36,6 +36,13 @@ pub(super) fn explain(error: &minijinja::Error, text: &str, span: &Span) -> Diag
             Diagnostic::at(&place, format!("template `{name}` is not there"))
                 .hint("templates are looked for in the role's `templates/`, then in the project's")
         }
+        // The loader's own words: a name that is none, or a file that cannot be read.
+        Kind::BadInclude => {
+            let detail = detail(error);
+            let (message, cause) = detail.split_once('\n').unwrap_or((&detail, ""));
+            let mistake = Diagnostic::at(&place, message);
+            if cause.is_empty() { mistake } else { mistake.because(cause) }
+        }
         Kind::SyntaxError => Diagnostic::at(&place, format!("syntax error: {}", detail(error))),
         Kind::UnknownFilter => unknown_filter(&place),
         Kind::UnknownTest | Kind::UnknownFunction | Kind::UnknownMethod => {

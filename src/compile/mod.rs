@@ -29,7 +29,7 @@ use crate::secrets::{Secrets, Store};
 use crate::yaml::{self, Node};
 
 use engine::Engine;
-use expand::{Expansion, with_lets};
+use expand::{Budget, Expansion, with_lets};
 use masked::masked;
 use peers::{Peer, Peers};
 use role::Role;
@@ -123,7 +123,7 @@ impl<'a> Compiler<'a> {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let (mut linked, mut derived) = (Vec::new(), BTreeSet::new());
+        let (mut linked, mut derived, mut budget) = (Vec::new(), BTreeSet::new(), Budget::new());
         for (role, params) in &roles {
             let scope = base.with(locals(params, &base));
             let scope = match with_lets(&role.lets, &scope) {
@@ -143,6 +143,7 @@ impl<'a> Compiler<'a> {
                 linked: &mut linked,
                 derived: &mut derived,
                 mistakes: &mut mistakes,
+                budget: &mut budget,
             };
             expansion.items(&role.items, &scope, &ambient);
         }

@@ -58,6 +58,10 @@ pub(super) enum Body {
 impl Role {
     /// Reads a role; `span` is where it is named.
     pub(super) fn load(project: &Project, name: &str, span: &Span) -> Result<Self, Diagnostics> {
+        if name.is_empty() || name.starts_with('.') || name.contains('/') {
+            let mistake = Diagnostic::at(span, format!("`{name}` is not the name of a role"));
+            return Err(mistake.hint("a role is called like its folder in `roles/`").into());
+        }
         let path = format!("roles/{name}/role.yaml");
         let Some(source) = project.source(&path)? else {
             let known = project.names("roles")?;

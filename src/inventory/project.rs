@@ -1,10 +1,12 @@
 //! Finding a project and reading its files.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::revision::Revision;
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
+use crate::files::Files;
 
 /// A folder that holds `inventory/`.
 #[derive(Clone, Debug)]
@@ -19,13 +21,22 @@ impl Project {
     /// The project in `folder`, or in the nearest folder above it.
     ///
     /// # Errors
-    /// Says that there is none.
+    /// Says that there is none, or that it belongs to somebody else: what an inventory says, this
+    /// machine does, and nobody named this one.
     pub fn find(folder: &Path) -> Result<Self, Diagnostic> {
-        let found = folder.ancestors().find(|folder| is_project(folder));
-        found.map(|root| Self { root: root.to_owned(), revision: None }).ok_or_else(|| {
-            Diagnostic::nowhere(format!("no project in `{}` or above it", folder.display()))
-                .hint("a project is a folder that holds `inventory/`; name it with `--project`")
-        })
+        let Some(root) = folder.ancestors().find(|folder| is_project(folder)) else {
+            let message = format!("no project in `{}` or above it", folder.display());
+            let hint = "a project is a folder that holds `inventory/`; name it with `--project`";
+            return Err(Diagnostic::nowhere(message).hint(hint));
+        };
+        let of_others = |folder: &PathBuf| !owner(folder).is_some_and(is_trusted);
+        let Some(folder) = [root.to_owned(), root.join("inventory")].into_iter().find(of_others)
+        else {
+            return Ok(Self { root: root.to_owned(), revision: None });
+        };
+        let message = format!("`{}` belongs to somebody else", folder.display());
+        let hint = format!("if you trust it, name it: `--project {}`", root.display());
+        Err(Diagnostic::nowhere(message).hint(hint))
     }
 
     /// The project in `folder` and nowhere else: who names a folder does not mean another.
@@ -45,11 +56,9 @@ impl Project {
     /// # Errors
     /// Names the file that cannot be read, or is no text.
     pub fn source(&self, path: &str) -> Result<Option<Arc<Source>>, Diagnostic> {
-        match std::fs::read_to_string(self.root.join(path)) {
-            Ok(text) => Ok(Some(Source::new(path, text))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unreadable(path, &error)),
-        }
+        let text = Files::below(&self.root).text(path);
+        let text = text.map_err(|error| unreadable(path, &error))?;
+        Ok(text.map(|text| Source::new(path, text)))
     }
 
     /// The bytes at `path`, relative to the project; `None` if nothing is there.
@@ -57,11 +66,12 @@ impl Project {
     /// # Errors
     /// Names the file that cannot be read.
     pub fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Diagnostic> {
-        match std::fs::read(self.root.join(path)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unreadable(path, &error)),
-        }
+        Files::below(&self.root).bytes(path).map_err(|error| unreadable(path, &error))
+    }
+
+    /// Whether a file is at `path`, relative to the project, readable or not.
+    pub fn has_file(&self, path: &str) -> bool {
+        Files::below(&self.root).is_there(path)
     }
 
     /// The names in `folder`, sorted; empty if there is no such folder.
@@ -69,18 +79,8 @@ impl Project {
     /// # Errors
     /// Names the folder that cannot be read.
     pub fn names(&self, folder: &str) -> Result<Vec<String>, Diagnostic> {
-        let entries = match std::fs::read_dir(self.root.join(folder)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(unreadable(folder, &error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|error| unreadable(folder, &error))?;
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-        names.sort();
-        Ok(names)
+        let names = Files::below(&self.root).names(folder);
+        Ok(names.map_err(|error| unreadable(folder, &error))?.unwrap_or_default())
     }
 
     /// The YAML files of `folder` by name without extension, sorted. What cannot be read, or
@@ -113,12 +113,29 @@ impl Project {
     }
 }
 
+/// The user that a folder belongs to.
+fn owner(folder: &Path) -> Option<u32> {
+    std::fs::metadata(folder).ok().map(|metadata| metadata.uid())
+}
+
+/// Whether a project of this user is used without being named: root's, one's own, and of root by
+/// `sudo` also that of the user who called it, as git has it (`safe.directory`).
+fn is_trusted(owner: u32) -> bool {
+    let me = rustix::process::geteuid().as_raw();
+    let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+    owner == 0 || owner == me || me == 0 && caller == Some(owner)
+}
+
 /// Whether `folder` holds an inventory, and not just anything of that name.
 fn is_project(folder: &Path) -> bool {
-    let inventory = folder.join("inventory");
-    let Ok(entries) = std::fs::read_dir(&inventory) else { return false };
-    let is_yaml = |path: PathBuf| path.extension().is_some_and(|ending| ending == "yaml");
-    inventory.join("groups").is_dir() || entries.flatten().any(|entry| is_yaml(entry.path()))
+    let names = match Files::below(folder).names("inventory") {
+        Ok(Some(names)) => names,
+        Ok(None) => return false,
+        // Such as a symlink out of it: no project further up is meant.
+        Err(_) => return true,
+    };
+    let is_yaml = |name: &String| Path::new(name).extension().is_some_and(|end| end == "yaml");
+    folder.join("inventory/groups").is_dir() || names.iter().any(is_yaml)
 }
 
 fn unreadable(path: &str, error: &std::io::Error) -> Diagnostic {

@@ -48,9 +48,14 @@ fn word(entry: &Entry, mistakes: &mut Diagnostics) -> Option<String> {
         );
         return None;
     }
-    let bad = |c: char| c.is_whitespace() || c.is_control();
-    if text.is_empty() || text.starts_with('-') || text.contains(bad) {
-        mistakes.push(entry.value.wrong_kind(&entry.key, "a word that does not begin with `-`"));
+    // The characters of host names, addresses and accounts: older versions of ssh pass others on
+    // to a shell (CVE-2023-51385).
+    let good = |c: char| c.is_alphanumeric() || "._-:%@+[]".contains(c);
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(good) {
+        mistakes.push(entry.value.wrong_kind(
+            &entry.key,
+            "a name of letters, digits and `._-:%@+[]` that does not begin with `-`",
+        ));
         return None;
     }
     Some(text)
@@ -88,6 +93,10 @@ fn host_keys(entry: &Entry, mistakes: &mut Diagnostics) -> Vec<String> {
 /// `ssh-ed25519 AAAA…`, maybe with a comment. The key repeats its kind inside.
 fn is_host_key(text: &str) -> bool {
     use base64::Engine as _;
+    // Another line would be another entry of `known_hosts`.
+    if text.contains(|c: char| c.is_control()) {
+        return false;
+    }
     let mut words = text.split_whitespace();
     let (Some(kind), Some(body)) = (words.next(), words.next()) else { return false };
     let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(body) else { return false };
@@ -109,6 +118,8 @@ mod tests {
         assert!(!is_host_key(&format!("ssh-rsa {body}")));
         assert!(!is_host_key("ssh-ed25519 AAAA…"));
         assert!(!is_host_key("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"));
+        assert!(!is_host_key(&format!("ssh-ed25519 {body}\n@cert-authority * ssh-ed25519 {body}")));
+        assert!(!is_host_key(&format!("ssh-ed25519 {body} root\rx")));
         assert!(!is_host_key(""));
     }
 }
