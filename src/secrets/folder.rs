@@ -17,6 +17,7 @@ use super::write;
 use super::{Identities, IdentitySource};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Context as _, Error, Result};
+use crate::files::Files;
 
 /// How long to wait for another command that writes: it holds the lock for milliseconds.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -135,13 +136,9 @@ impl Folder {
     /// # Errors
     /// If it is there and cannot be read.
     pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        match std::fs::read(self.file(name)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(Error::input(format!("cannot read `{}`", Self::shown(name))).because(error))
-            }
-        }
+        Files::of_folder(&self.path).bytes(&format!("{name}{SUFFIX}")).map_err(|error| {
+            Error::input(format!("cannot read `{}`", Self::shown(name))).because(error)
+        })
     }
 
     /// Opens a file; `None` if it is not there.

@@ -48,8 +48,11 @@ impl MemoryFolder {
         loop {
             let path = base.join(format!("{PREFIX}{}-{}", std::process::id(), random()?));
             DirBuilder::new().mode(0o700).create(&path).context(what)?;
-            let lock = File::open(&path).context(what)?;
-            // Another command may have taken it for one that is left over, before it was locked.
+            // Another command may take it for one that is left over, before it is locked.
+            let lock = match File::open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                opened => opened.context(what)?,
+            };
             if is_locked_by_us(&lock) && path.is_dir() {
                 return Ok(Self { path, _lock: lock });
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source, Span};
 use crate::error::Result;
+use crate::files::Files;
 use crate::yaml::{self, Entry, Node};
 
 use super::key::{Key, KeyKind};
@@ -42,16 +43,10 @@ impl Recipients {
     /// # Errors
     /// Every mistake in it.
     pub fn load(folder: &Path) -> Result<Self, Diagnostics> {
-        let text = match std::fs::read_to_string(folder.join(FILE)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            Err(error) => {
-                let mistake = Diagnostic::nowhere(format!("cannot read `{SHOWN}`"));
-                return Err(mistake.because(error).into());
-            }
-        };
+        let text = Files::of_folder(folder).text(FILE).map_err(|error| {
+            Diagnostic::nowhere(format!("cannot read `{SHOWN}`")).because(error)
+        })?;
+        let Some(text) = text else { return Ok(Self::default()) };
         Self::parse(&Source::new(SHOWN, text))
     }
 

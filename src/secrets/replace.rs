@@ -17,6 +17,9 @@ use crate::error::{Context as _, Error, Result};
 
 /// The list of renames that are decided.
 const JOURNAL: &str = ".infra-replace.journal";
+/// The mode of the journal. git makes no file that its owner cannot write, so that a repository
+/// cannot bring a journal with it.
+const JOURNAL_MODE: u32 = 0o400;
 const JOURNAL_NEW: &str = ".infra-replace.journal.new";
 
 /// The folder `secrets/` of a project, which only this process writes now.
@@ -102,7 +105,12 @@ impl Files<'_> {
             journal.extend([&hash(content), " ", &old, " ", name, "\n"]);
         }
         self.sync()?;
-        let mut file = File::create(self.0.join(JOURNAL_NEW))?;
+        match fs::remove_file(self.0.join(JOURNAL_NEW)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::create_new(self.0.join(JOURNAL_NEW))?;
+        file.set_permissions(fs::Permissions::from_mode(JOURNAL_MODE))?;
         file.write_all(journal.as_bytes())?;
         file.sync_all()?;
         fs::rename(self.0.join(JOURNAL_NEW), self.0.join(JOURNAL))?;
@@ -111,7 +119,7 @@ impl Files<'_> {
 
     /// Makes the renames that the journal lists.
     fn complete(&self) -> io::Result<Recovered> {
-        let journal = fs::read_to_string(self.0.join(JOURNAL))?;
+        let journal = self.journal()?;
         let mut recovered = Recovered::default();
         for line in journal.lines() {
             let mut words = line.splitn(3, ' ');
@@ -119,6 +127,9 @@ impl Files<'_> {
             else {
                 return Err(io::Error::other(format!("`secrets/{JOURNAL}` is damaged")));
             };
+            if name.contains('/') {
+                return Err(io::Error::other(format!("`secrets/{JOURNAL}` is damaged")));
+            }
             let (beside, target) = (self.beside(name), self.target(name));
             let is_whole = fs::read(&beside).is_ok_and(|content| hash(&content) == new);
             if !is_whole {
@@ -137,6 +148,17 @@ impl Files<'_> {
         fs::remove_file(self.0.join(JOURNAL))?;
         self.sync()?;
         Ok(recovered)
+    }
+
+    /// The journal, if infra wrote it here.
+    fn journal(&self) -> io::Result<String> {
+        let path = self.0.join(JOURNAL);
+        let metadata = fs::symlink_metadata(&path)?;
+        if !metadata.is_file() || metadata.permissions().mode() & 0o777 != JOURNAL_MODE {
+            let message = format!("`secrets/{JOURNAL}` is not of infra: look at it and remove it");
+            return Err(io::Error::other(message));
+        }
+        fs::read_to_string(path)
     }
 
     /// Renames reach the disk.
@@ -239,10 +261,44 @@ mod tests {
         assert_eq!(content(folder.path()), ["a.yaml.age: new a", "b.yaml.age: from git"]);
     }
 
+    fn journal(folder: &Path, text: &str) {
+        fs::write(folder.join(JOURNAL), text).unwrap();
+        let read_only = fs::Permissions::from_mode(JOURNAL_MODE);
+        fs::set_permissions(folder.join(JOURNAL), read_only).unwrap();
+    }
+
+    /// Whatever the umask of whoever cloned the repository.
+    #[test]
+    fn a_journal_that_a_repository_brings_changes_nothing() {
+        let folder = folder();
+        let text = format!("{} {} a\n", hash(b"theirs"), hash(b"old a"));
+        fs::write(folder.path().join(".infra-a.yaml.age.new"), "theirs").unwrap();
+        for mode in [0o644, 0o600, 0o755] {
+            fs::write(folder.path().join(JOURNAL), &text).unwrap();
+            let mode = fs::Permissions::from_mode(mode);
+            fs::set_permissions(folder.path().join(JOURNAL), mode).unwrap();
+            assert_eq!(
+                recover(folder.path()).unwrap_err().to_string(),
+                "cannot complete a replacement of secrets\n\
+                 caused by: `secrets/.infra-replace.journal` is not of infra: look at it and \
+                 remove it"
+            );
+        }
+        assert_eq!(fs::read_to_string(folder.path().join("a.yaml.age")).unwrap(), "old a");
+    }
+
+    #[test]
+    fn a_journal_names_files_of_the_folder_alone() {
+        let folder = folder();
+        journal(folder.path(), &format!("{} - ../x\n", hash(b"theirs")));
+        let error = recover(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("`secrets/.infra-replace.journal` is damaged"), "{error}");
+    }
+
     #[test]
     fn a_damaged_journal_is_told() {
         let folder = folder();
-        fs::write(folder.path().join(JOURNAL), "nonsense\n").unwrap();
+        journal(folder.path(), "nonsense\n");
         assert_eq!(
             recover(folder.path()).unwrap_err().to_string(),
             "cannot complete a replacement of secrets\n\

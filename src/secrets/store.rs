@@ -160,14 +160,15 @@ impl Shelf {
             return Ok(document.clone());
         }
         let path = format!("secrets/{name}.yaml.age");
-        let document = match std::fs::read(self.folder.join(format!("{name}.yaml.age"))) {
-            Ok(bytes) => Some(self.decrypt(&path, &bytes, name)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => {
-                let error = Error::input(format!("cannot read `{path}`")).because(error);
-                return Err(Refusal::Broken(error));
-            }
-        };
+        let document =
+            match crate::files::Files::of_folder(&self.folder).bytes(&format!("{name}.yaml.age")) {
+                Ok(Some(bytes)) => Some(self.decrypt(&path, &bytes, name)?),
+                Ok(None) => None,
+                Err(error) => {
+                    let error = Error::input(format!("cannot read `{path}`")).because(error);
+                    return Err(Refusal::Broken(error));
+                }
+            };
         opened.insert(name.to_owned(), document.clone());
         Ok(document)
     }

@@ -1,7 +1,5 @@
 //! `infra secrets rekey`, `recipients` and `keygen`: all files or none, whenever it is killed.
 
-mod kill;
-
 use std::fs;
 use std::process::{Command, Stdio};
 
