@@ -17,8 +17,11 @@ use crate::wire;
 /// What sudo is told to print when it wants a password.
 pub(super) const SUDO_PROMPT: &str = "infra-sudo-password:";
 
-/// What the script prints where it wants the agent; the processor's name and a line feed follow.
+/// Printed by the script where the agent is missing; the processor's name and a line feed follow.
 const UPLOAD: &[u8; 16] = b"\0infra-upload-1\n";
+
+/// Printed by the script when sudo is about to run: no prompt is answered before.
+const SUDO: &[u8; 14] = b"\0infra-sudo-1\n";
 
 const SCRIPT: &str = include_str!("bootstrap.sh");
 
@@ -44,6 +47,8 @@ pub(super) struct Start<'a> {
     /// What was read and not yet understood.
     pub(super) out: Vec<u8>,
     pub(super) err: Vec<u8>,
+    /// Whether the script has said that it is about to call sudo.
+    pub(super) is_sudo_called: bool,
 }
 
 /// What the other end said.
@@ -155,7 +160,14 @@ impl Start<'_> {
                 return Ok(Some(Said::Upload(arch)));
             }
         }
-        if let Some(at) = find(&self.err, SUDO_PROMPT.as_bytes()) {
+        if let Some(at) = find(&self.out, SUDO) {
+            self.out.drain(..at + SUDO.len());
+            // root needs no sudo, so that whoever asks for its password is not our script.
+            self.is_sudo_called = self.login.settings.user.as_deref() != Some("root");
+        }
+        if self.is_sudo_called
+            && let Some(at) = find(&self.err, SUDO_PROMPT.as_bytes())
+        {
             self.err.drain(..at + SUDO_PROMPT.len());
             return Ok(Some(Said::Password));
         }

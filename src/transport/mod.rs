@@ -90,6 +90,7 @@ impl Transport {
             stderr,
             out: Vec::with_capacity(16 * 1024),
             err: Vec::new(),
+            is_sudo_called: false,
         };
         start.run().await?;
         let Start { stdin, stdout, stderr, out, .. } = start;
@@ -107,7 +108,7 @@ impl Transport {
         master.start(&self.person).await?;
         let proved = match timeout(OPENING, channel(&master)).await {
             Ok(Ok(child)) => self.launch(login, child).await.map(drop),
-            Ok(Err(error)) => Err(no_channel(login.server, error.to_string())),
+            Ok(Err(error)) => Err(no_channel(login.server, told(&error))),
             Err(_) => Err(no_channel(login.server, NO_ANSWER.to_owned())),
         };
         master.end().await?;
@@ -141,7 +142,7 @@ impl Transport {
         master.start(&self.person).await?;
         match timeout(OPENING, channel(&master)).await {
             Ok(Ok(child)) => Ok(child),
-            Ok(Err(error)) => Err(no_channel(server, error.to_string())),
+            Ok(Err(error)) => Err(no_channel(server, told(&error))),
             Err(_) => Err(no_channel(server, NO_ANSWER.to_owned())),
         }
     }
@@ -152,6 +153,12 @@ const NO_ANSWER: &str = "no answer within 15 s";
 
 fn no_channel(server: &str, cause: String) -> Error {
     Error::new(Kind::Unreachable, format!("cannot open a channel to `{server}`")).because(cause)
+}
+
+/// An error with all that caused it: its own words do not say which part of the way failed.
+fn told(error: &openssh::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 async fn channel(master: &Master<'_>) -> Result<Child<Arc<Session>>, openssh::Error> {

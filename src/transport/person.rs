@@ -1,6 +1,7 @@
 //! The person at the terminal: asked by one connection after the other, for what ssh and sudo
 //! want to know.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -22,21 +23,21 @@ pub trait Terminal: Send + Sync {
 /// Who can be asked; nobody where there is no terminal.
 pub struct Person {
     terminal: Option<Arc<dyn Terminal>>,
-    /// Whose turn it is to ask, and the password for sudo that was typed: it is tried on every
-    /// server that wants one.
-    turn: Mutex<Option<Secret>>,
+    /// Whose turn it is to ask, and the passwords for sudo that were typed, by the server that
+    /// each was typed for: no other server gets it.
+    turn: Mutex<BTreeMap<String, Secret>>,
 }
 
 /// While it is held, no other connection asks anything.
 pub(super) struct Turn<'a> {
     terminal: &'a Arc<dyn Terminal>,
-    typed: MutexGuard<'a, Option<Secret>>,
+    typed: MutexGuard<'a, BTreeMap<String, Secret>>,
 }
 
 impl Person {
     /// `terminal` is `None` where there is none.
     pub fn new(terminal: Option<Arc<dyn Terminal>>) -> Self {
-        Self { terminal, turn: Mutex::new(None) }
+        Self { terminal, turn: Mutex::default() }
     }
 
     /// Waits until nobody else asks; `None` if there is nobody to ask.
@@ -47,7 +48,8 @@ impl Person {
         Some(Turn { terminal, typed })
     }
 
-    /// The password of the login user, for sudo: from the inventory, or asked once a run.
+    /// The password of the login user, for sudo: from the inventory, or asked
+    /// once a run for each server.
     pub(super) async fn sudo_password(&self, login: Login<'_>) -> Result<Secret> {
         if let Some(password) = &login.settings.sudo_password {
             return Ok(password.clone());
@@ -55,7 +57,7 @@ impl Person {
         let Some(mut turn) = self.turn().await else {
             return Err(failure::no_sudo_password(login.server, login.settings));
         };
-        if let Some(password) = &*turn.typed {
+        if let Some(password) = turn.typed.get(login.server) {
             return Ok(password.clone());
         }
         let user = login.settings.user.as_deref().unwrap_or("the login user");
@@ -65,7 +67,7 @@ impl Person {
             .await
             .map_err(|error| Error::failed("cannot ask for a password").because(error))?;
         let password = Secret::new(answer.context(|| "cannot ask for a password".to_owned())?);
-        *turn.typed = Some(password.clone());
+        turn.typed.insert(login.server.to_owned(), password.clone());
         Ok(password)
     }
 }
