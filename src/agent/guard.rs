@@ -43,6 +43,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long the timer waits for a run that still holds the lock, before it leaves the state to it.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 
+/// Begins a record: the layout of what follows. Another version of the agent may find it.
+const FORMAT: &[u8] = b"infra guard 1\n";
+
 /// How everything was before the guarded resources were switched.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
@@ -204,7 +207,8 @@ fn put_back(record: &Record, system: &mut dyn System) -> Vec<(ResourceId, Option
 }
 
 fn write(record: &Record, system: &mut dyn System) -> Result<()> {
-    let bytes = wire::encode(record).context(|| format!("cannot write `{RECORD}`"))?;
+    let record = wire::encode(record).context(|| format!("cannot write `{RECORD}`"))?;
+    let bytes = [FORMAT, &record].concat();
     for folder in [state::FOLDER, FOLDER] {
         system.make_directory(folder, &Attributes::new("root", "root", 0o700))?;
     }
@@ -213,7 +217,13 @@ fn write(record: &Record, system: &mut dyn System) -> Result<()> {
 
 fn read(path: &str, probe: &dyn Probe) -> Result<Option<Record>> {
     let Some(bytes) = probe.read(path)? else { return Ok(None) };
-    let record = wire::decode(bytes.get(4..).unwrap_or_default());
+    let Some(record) = bytes.strip_prefix(FORMAT) else {
+        let error = Error::failed(format!("`{path}` is of another version of infra"));
+        return Err(
+            error.hint("`systemctl start infra-guard-boot` puts back what that run changed")
+        );
+    };
+    let record = wire::decode(record.get(4..).unwrap_or_default());
     record.map(Some).context(|| format!("cannot read `{path}`"))
 }
 

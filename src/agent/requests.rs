@@ -15,6 +15,9 @@ use super::host::processes;
 /// of a long `--serial` waits no longer either.
 const PATIENCE: Duration = Duration::from_hours(12);
 
+/// How long a check may take to end by itself when nobody asks any more.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Requests in the order in which they came.
 pub(super) struct Requests {
     queue: Receiver<std::io::Result<Request>>,
@@ -22,10 +25,12 @@ pub(super) struct Requests {
 
 impl Requests {
     /// Reads from `input` until it ends. Its end, or [`Request::Stop`], sets `stop`;
-    /// [`Request::StopNow`] ends the program in hand as well.
+    /// [`Request::StopNow`] ends the program in hand as well. An end before anything was to be
+    /// applied ends the process: nothing is half done then, and nobody waits for it.
     pub(super) fn start(mut input: impl Read + Send + 'static, stop: Arc<AtomicBool>) -> Self {
         let (sender, queue) = channel();
         std::thread::spawn(move || {
+            let mut has_work = false;
             loop {
                 let request = match wire::read_frame(&mut input) {
                     Ok(None) => break,
@@ -41,12 +46,20 @@ impl Requests {
                     Ok(Some(request)) => Ok(request),
                     Err(error) => Err(error),
                 };
+                has_work |= matches!(request, Ok(Request::Apply));
                 let is_last = request.is_err();
                 if sender.send(request).is_err() || is_last {
                     break;
                 }
             }
             stop.store(true, Ordering::Relaxed);
+            // The agent may be waiting for a request: there will be none.
+            drop(sender);
+            if !has_work {
+                processes::end_all();
+                std::thread::sleep(LAST_WORDS);
+                std::process::exit(1);
+            }
         });
         Self { queue }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 use crate::resources::{Attributes, FileKind, Probe, Stat, System};
 
@@ -60,7 +60,11 @@ impl Before {
     fn of(path: &str, probe: &dyn Probe) -> Result<Self> {
         let Some(stat) = probe.stat(path)? else { return Ok(Self::Nothing) };
         Ok(match stat.kind {
-            FileKind::File => Self::File { content: probe.read(path)?.unwrap_or_default(), stat },
+            FileKind::File => match probe.read_with_stat(path)? {
+                // One file: what it holds goes back with its own owner and mode.
+                Some((content, stat)) => Self::File { content, stat },
+                None => return Err(Error::failed(format!("`{path}` changed at the same moment"))),
+            },
             FileKind::Symlink => {
                 Self::Symlink { target: probe.read_link(path)?.unwrap_or_default() }
             }

@@ -126,12 +126,14 @@ impl Resource for AptRepository {
         }
         let lists = [&self.uris, &self.suites, &self.components, &self.types, &self.architectures];
         let mut texts = lists.into_iter().flat_map(|list| &list.0);
-        if let Some(text) = texts.find(|text| text.is_empty() || text.contains(char::is_whitespace))
-        {
+        if let Some(text) = texts.find(|text| {
+            text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control())
+        }) {
             return Err(format!("`{text}` holds a space: write a list instead"));
         }
         match (&self.key, &self.signed_by) {
             (Some(_), Some(_)) => Err("`key` excludes `signed_by`".to_owned()),
+            (None, None) => Err("needs the `key` that signs it, or `signed_by`".to_owned()),
             (Some(key), None) if !is_armored(key) => {
                 Err("`key` is not an armored public key: it begins with \
                  `-----BEGIN PGP PUBLIC KEY BLOCK-----`"

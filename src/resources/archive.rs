@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::{AbsolutePath, Presence, root};
+use super::ground;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
@@ -60,6 +61,12 @@ pub enum Format {
     /// zip; needs the program `unzip`.
     Zip,
 }
+
+/// The user that apt downloads as, on every Debian: it owns nothing.
+const DOWNLOADER: &str = "_apt";
+
+/// The largest archive that is downloaded.
+const LARGEST_DOWNLOAD_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 
 /// Where downloads wait until they are unpacked; everybody may read them there.
 const DOWNLOADS: &str = "/var/cache/infra";
@@ -119,12 +126,30 @@ impl Archive {
         Ok(probe.read(&self.stamp_path())?.as_deref().and_then(Stamp::parse))
     }
 
-    /// Where it is on the server, before or after it was downloaded.
+    /// Where it is while it is unpacked: nobody else can change it between the check of its hash
+    /// and the unpacking.
     fn file(&self) -> String {
-        match &self.source {
-            Some(source) => source.to_string(),
-            None => format!("{DOWNLOADS}/{}", self.sha256),
+        format!("{DOWNLOADS}/{}", self.sha256)
+    }
+
+    /// Brings it there.
+    fn fetch(&self, file: &str, system: &mut dyn System) -> Result<()> {
+        system.make_directory(DOWNLOADS, &Attributes::new("root", "root", 0o755))?;
+        match (&self.url, &self.source) {
+            (Some(url), _) => {
+                // Whatever else runs as the user of the download may still write to its file.
+                let part = format!("{file}.part");
+                let downloaded = download(url, &part, system)
+                    .and_then(|()| system.copy_file(&part, file, &closed()));
+                system.remove_file(&part)?;
+                downloaded?;
+            }
+            (None, Some(source)) => system.copy_file(source.as_str(), file, &closed())?,
+            (None, None) => return Err(Error::input("one of `url` and `source` is missing")),
         }
+        // Nobody else reads what is not the archive that was asked for.
+        self.check_hash(file, system)?;
+        system.set_attributes(file, &Attributes::new("root", "root", 0o644))
     }
 
     fn check_hash(&self, file: &str, system: &mut dyn System) -> Result<()> {
@@ -135,15 +160,28 @@ impl Archive {
         if found == self.sha256 {
             return Ok(());
         }
-        let name = self.url.as_deref().unwrap_or(file);
+        let source = self.source.as_ref().map(AbsolutePath::as_str);
+        let name = self.url.as_deref().or(source).unwrap_or(file);
         Err(Error::failed(format!("`{name}` has another hash"))
             .because(format!("its SHA-256 is {found}, not {}", self.sha256)))
+    }
+
+    /// Refuses to unpack as root where others could send it elsewhere by a link.
+    fn check_ground(&self, probe: &dyn Probe) -> Result<()> {
+        if self.owner != "root" {
+            return Ok(());
+        }
+        let hint = "name the owner of the folder with `owner`";
+        ground::check(&self.stamp_path(), "root would unpack", hint, probe)
     }
 
     fn unpack(&self, file: &str, folder: &str, system: &mut dyn System) -> Result<()> {
         let command = match self.format() {
             Some(Format::Zip) => Command::new(["unzip", "-q", "-o", file, "-d", folder]),
-            _ => Command::new(["tar", "--extract", "--no-same-owner", "--file", file])
+            // As root, tar would keep the bits that make a program run as its owner.
+            _ => Command::new(["tar", "--extract", "--no-same-owner", "--no-same-permissions"])
+                .arg("--file")
+                .arg(file)
                 .arg("--directory")
                 .arg(folder)
                 .arg(format!("--strip-components={}", self.strip_components)),
@@ -229,6 +267,9 @@ impl Resource for Archive {
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let path = self.path.as_str();
+        if !self.state.is_absent() {
+            self.check_ground(probe)?;
+        }
         match probe.stat(path)?.map(|stat| stat.kind) {
             None => return Ok(Current::Absent),
             Some(FileKind::Directory | FileKind::Symlink) => {}
@@ -251,14 +292,9 @@ impl Resource for Archive {
         if change.is_remove() {
             return system.remove_tree(self.path.as_str());
         }
+        self.check_ground(system)?;
         let file = self.file();
-        let Some(url) = &self.url else {
-            self.check_hash(&file, system)?;
-            return self.place(&file, system);
-        };
-        let result = download(url, &file, system)
-            .and_then(|()| self.check_hash(&file, system))
-            .and_then(|()| self.place(&file, system));
+        let result = self.fetch(&file, system).and_then(|()| self.place(&file, system));
         system.remove_file(&file)?;
         result
     }
@@ -283,14 +319,21 @@ impl Resource for Archive {
     }
 }
 
-/// Downloads `url` to `file`.
+/// Of a file that nobody but root reads.
+fn closed() -> Attributes {
+    Attributes::new("root", "root", 0o600)
+}
+
+/// Downloads `url` to `file`, as the user that apt downloads as.
 fn download(url: &str, file: &str, system: &mut dyn System) -> Result<()> {
-    system.make_directory(DOWNLOADS, &Attributes::new("root", "root", 0o755))?;
-    system.write_file(file, b"", &Attributes::new("root", "root", 0o644))?;
+    system.write_file(file, b"", &Attributes::new(DOWNLOADER, "root", 0o600))?;
     // The address may hold a password, so curl reads it from its input.
     let quiet = ["curl", "--fail", "--location", "--silent", "--show-error"];
     let limits = ["--connect-timeout", "30", "--retry", "3"];
     let command = Command::new(quiet.into_iter().chain(limits))
+        .user(DOWNLOADER)
+        .arg("--max-filesize")
+        .arg(LARGEST_DOWNLOAD_BYTES.to_string())
         .arg("--output")
         .arg(file)
         .arg("--config")

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::fields::{OneOrMany, Presence};
+use super::fields::{self, OneOrMany, Presence, is_one_line};
 use super::prediction::Prediction;
-use super::probe::{FileKind, Probe, UserEntry};
+use super::probe::{FileKind, Probe, Stat, UserEntry};
 use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
@@ -72,18 +72,38 @@ impl AuthorizedKey {
         })
     }
 
+    /// Whether this spec decides about a line of the file. All lines that may be keys count as
+    /// keys for an exclusive list, because sshd may know types of keys that infra does not.
+    fn decides(&self, line: &str) -> bool {
+        self.holds(line) || self.exclusive && !is_no_key(line)
+    }
+
     /// The file as it should be, made from the one that is there.
-    fn content(&self, current: Option<Vec<u8>>) -> String {
-        let current = String::from_utf8_lossy(&current.unwrap_or_default()).into_owned();
-        let stays = |line: &&str| {
-            let is_key = parse(line).is_some();
-            !(self.holds(line) || self.exclusive && is_key)
-        };
-        let mut lines: Vec<String> = current.lines().filter(stays).map(str::to_owned).collect();
+    fn content(&self, current: &[u8]) -> Vec<u8> {
+        let current = current.strip_suffix(b"\n").unwrap_or(current);
+        let lines = current.split(|byte| *byte == b'\n').filter(|_| !current.is_empty());
+        let stays = |line: &&[u8]| !self.decides(&String::from_utf8_lossy(line));
+        // Lines of others stay as they are to the byte.
+        let mut lines: Vec<Vec<u8>> = lines.filter(stays).map(<[u8]>::to_vec).collect();
         if !self.state.is_absent() {
-            lines.extend(self.lines());
+            lines.extend(self.lines().into_iter().map(String::into_bytes));
         }
-        lines.iter().fold(String::new(), |text, line| format!("{text}{line}\n"))
+        lines.into_iter().flat_map(|line| line.into_iter().chain([b'\n'])).collect()
+    }
+
+    /// The file and its attributes, if the user may know what it holds: the file is written back
+    /// as the user's own.
+    fn file(&self, path: &str, probe: &dyn Probe) -> Result<Option<(Vec<u8>, Stat)>> {
+        if expect(probe, path, FileKind::File)?.is_none() {
+            return Ok(None);
+        }
+        let Some((content, stat)) = probe.read_with_stat(path)? else { return Ok(None) };
+        fields::check_lines(path, &content)?;
+        if stat.owner != self.user && stat.mode & 0o004 == 0 {
+            let message = format!("`{path}` belongs to `{}`, not to `{}`", stat.owner, self.user);
+            return Err(Error::failed(message).hint("look at what was put there, and remove it"));
+        }
+        Ok(Some((content, stat)))
     }
 }
 
@@ -134,7 +154,7 @@ impl Resource for AuthorizedKey {
             return Err("needs a `key`".to_owned());
         }
         let options = self.options.as_deref().unwrap_or("x");
-        if options.is_empty() || options.contains('\n') {
+        if options.is_empty() || !is_one_line(options) {
             return Err("`options` has to be one line".to_owned());
         }
         Ok(())
@@ -160,12 +180,9 @@ impl Resource for AuthorizedKey {
             return Ok(Current::Absent);
         };
         let path = file_of(&user);
-        let Some(file) = expect(probe, &path, FileKind::File)? else {
-            return Ok(Current::Absent);
-        };
-        let content = probe.read(&path)?.unwrap_or_default();
+        let Some((content, file)) = self.file(&path, probe)? else { return Ok(Current::Absent) };
         let content = String::from_utf8_lossy(&content);
-        let counts = |line: &&str| self.holds(line) || (self.exclusive && parse(line).is_some());
+        let counts = |line: &&str| self.decides(line);
         let lines: Vec<&str> = content.lines().map(str::trim).filter(counts).collect();
         if lines.is_empty() {
             return Ok(Current::Absent);
@@ -188,18 +205,18 @@ impl Resource for AuthorizedKey {
             system.make_directory(&folder, &attributes(0o700))?;
             system.set_attributes(&folder, &attributes(0o700))?;
         }
-        let content = self.content(system.read(&path)?);
-        system.write_file(&path, content.as_bytes(), &attributes(0o600))
+        let before = self.file(&path, system)?.map(|(content, _)| content).unwrap_or_default();
+        system.write_file(&path, &self.content(&before), &attributes(0o600))
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
         let Ok(user) = self.home(world) else { return };
         let path = file_of(&user);
-        let content = self.content(world.read(&path).ok().flatten());
+        let content = self.content(&world.read(&path).ok().flatten().unwrap_or_default());
         if !change.is_remove() {
             world.directory(&folder_of(&user), &self.user, &user.group, 0o700);
         }
-        world.file(&path, content.as_bytes(), &self.user, &user.group, 0o600);
+        world.file(&path, &content, &self.user, &user.group, 0o600);
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {
@@ -244,7 +261,7 @@ fn file_of(user: &UserEntry) -> String {
 }
 
 /// What is at `path`, which may be nothing and may not be of another kind.
-fn expect(probe: &dyn Probe, path: &str, kind: FileKind) -> Result<Option<super::probe::Stat>> {
+fn expect(probe: &dyn Probe, path: &str, kind: FileKind) -> Result<Option<Stat>> {
     match probe.stat(path)? {
         Some(stat) if stat.kind != kind => {
             Err(Error::failed(format!("`{path}` is a {}, not a {}", stat.kind.noun(), kind.noun()))
@@ -254,32 +271,48 @@ fn expect(probe: &dyn Probe, path: &str, kind: FileKind) -> Result<Option<super:
     }
 }
 
-/// Finds the key in a line, which may have options in front of it. Options may hold spaces
-/// within quotes, so that the type of the key is searched outside of them.
+/// Finds the key in a line as sshd does (`auth2-pubkeyfile.c` and `sshkey_advance_past_options`
+/// of OpenSSH 9.2): at its beginning, or behind options.
 fn parse(line: &str) -> Option<Key<'_>> {
-    let line = line.trim();
-    if line.starts_with('#') {
+    // sshd reads a line to the first zero byte.
+    let line = line.split('\0').next().unwrap_or_default().trim_matches([' ', '\t', '\r', '\n']);
+    if is_no_key(line) {
         return None;
     }
+    key(line).or_else(|| key(past_options(line)))
+}
+
+/// Whether sshd passes a line over: it is empty, or a comment.
+fn is_no_key(line: &str) -> bool {
+    let line = line.trim_start_matches([' ', '\t']);
+    line.trim().is_empty() || line.starts_with('#')
+}
+
+/// A type of keys, a key and its comment.
+fn key(text: &str) -> Option<Key<'_>> {
+    let (kind, rest) = text.split_once([' ', '\t'])?;
+    let (body, comment) = rest.trim_start().split_once([' ', '\t']).unwrap_or((rest.trim(), ""));
+    let is_body = body.starts_with("AAAA")
+        && body.chars().all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c));
+    (is_key_type(kind) && is_body).then_some(Key { body, comment: comment.trim() })
+}
+
+/// The text behind the options: they end at the first blank outside of quotes, and `\"` is no
+/// quote, inside of quotes as outside.
+fn past_options(text: &str) -> &str {
     let mut quoted = false;
-    let mut start = 0;
-    for (index, c) in line.char_indices().chain([(line.len(), ' ')]) {
+    let mut characters = text.char_indices().peekable();
+    while let Some((index, c)) = characters.next() {
         match c {
-            '"' => quoted = !quoted,
-            ' ' | '\t' if !quoted => {
-                if is_key_type(line.get(start..index)?) {
-                    let rest = line.get(index..)?.trim_start();
-                    let (body, comment) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
-                    let is_body = body.starts_with("AAAA")
-                        && body.chars().all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c));
-                    return is_body.then_some(Key { body, comment: comment.trim() });
-                }
-                start = index + 1;
+            '\\' if characters.peek().is_some_and(|(_, next)| *next == '"') => {
+                characters.next();
             }
+            '"' => quoted = !quoted,
+            ' ' | '\t' if !quoted => return text.get(index..).unwrap_or_default().trim_start(),
             _ => {}
         }
     }
-    None
+    ""
 }
 
 fn is_key_type(word: &str) -> bool {
@@ -301,11 +334,32 @@ mod tests {
             ),
             ("# ssh-ed25519 AAAAx old", None),
             ("ssh-ed25519 hello", None),
+            (r#"command="say \"a b\" c" ssh-rsa AAAAz x"#, Some(("AAAAz", "x"))),
+            (r#"environment="A=\" ssh-rsa AAAAn" ssh-rsa AAAAz"#, Some(("AAAAz", ""))),
+            (r#"from=\"a ssh-rsa AAAAz x"#, Some(("AAAAz", "x"))),
+            ("no-pty no-x11-forwarding ssh-rsa AAAAz", None),
+            ("\t ssh-rsa \t AAAAz\r", Some(("AAAAz", ""))),
             ("", None),
         ] {
             let key = parse(line).map(|key| (key.body, key.comment));
             assert_eq!(key, found, "{line}");
         }
+    }
+
+    #[test]
+    fn an_exclusive_list_leaves_comments_and_nothing_else() {
+        let mut spec = AuthorizedKey {
+            user: "root".into(),
+            key: OneOrMany(vec!["ssh-ed25519 AAAAx ada".into()]),
+            options: None,
+            exclusive: true,
+            state: Presence::Present,
+        };
+        let before = b"# k\xe9ys\ncommand=\"\\\"\" ssh-rsa AAAAy bob\nnew-type AAAAz\n\n";
+        assert_eq!(spec.content(before), b"# k\xe9ys\n\nssh-ed25519 AAAAx ada\n");
+        spec.exclusive = false;
+        assert_eq!(spec.content(b"a\xe9\nssh-rsa AAAAx"), b"a\xe9\nssh-ed25519 AAAAx ada\n");
+        assert_eq!(spec.content(b""), b"ssh-ed25519 AAAAx ada\n");
     }
 
     #[test]

@@ -118,7 +118,10 @@ impl Command {
 
     /// Whether a guard succeeds; `None` if it cannot be run yet.
     fn succeeds(&self, argv: &Argv, probe: &dyn Probe) -> Result<Option<bool>> {
-        match probe.query(&Query::guard(self.program(argv))) {
+        let guard = self.program(argv);
+        // A question is short, however long the command itself may take.
+        let most = guard.timeout_seconds.min(query::Command::DEFAULT_TIMEOUT_SECONDS);
+        match probe.query(&Query::guard(guard.timeout_seconds(most))) {
             Ok(output) => Ok(Some(output.success())),
             Err(error) if error.kind == Kind::ToolMissing => Ok(None),
             Err(error) => Err(error),

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error::Error;
+
 /// Whether a resource should be there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
@@ -85,6 +87,24 @@ impl schemars::JsonSchema for Mode {
     }
 }
 
+/// The largest file that is edited line by line, in bytes: each line takes memory of its own.
+const LARGEST_LINES_BYTES: usize = 4 * 1024 * 1024;
+
+/// Refuses a file that is too large to be edited line by line.
+pub(super) fn check_lines(path: &str, content: &[u8]) -> Result<(), Error> {
+    if content.len() <= LARGEST_LINES_BYTES {
+        return Ok(());
+    }
+    Err(Error::failed(format!("`{path}` has {} bytes", content.len()))
+        .because(format!("infra edits lines of files of at most {LARGEST_LINES_BYTES} bytes")))
+}
+
+/// Whether a text stays one line in every file of lines: programs differ in which characters end
+/// one (systemd takes `\r` for an end as well), and none needs another control character than tabs.
+pub(super) fn is_one_line(text: &str) -> bool {
+    !text.contains(|c: char| c.is_control() && c != '\t')
+}
+
 /// An absolute path on the server, without `..` and without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
@@ -103,7 +123,7 @@ impl AbsolutePath {
         if text.split('/').any(|part| part == "..") {
             return Err(format!("`{text}` contains `..`"));
         }
-        if text.contains(['\0', '\n']) {
+        if !is_one_line(text) {
             return Err("a path cannot contain a line break".to_owned());
         }
         let trimmed = text.trim_end_matches('/');

@@ -180,7 +180,11 @@ impl Resource for File {
         if change.is_remove() {
             return system.remove_file(path);
         }
-        if change.sets("content") {
+        // A former owner may have the file open for writing, and others may have moved a file of
+        // root's here: both get another file.
+        let is_made_anew = change.sets("content")
+            || !self.create_only && (change.sets("owner") || system.can_others_change(path)?);
+        if is_made_anew {
             self.check_content(system)?;
             return system.write_file(path, self.bytes()?, &attributes);
         }

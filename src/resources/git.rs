@@ -2,9 +2,11 @@
 
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::Resource;
-use super::fields::{AbsolutePath, Presence, root, yes};
+use super::fields::{AbsolutePath, Presence, is_one_line, root, yes};
+use super::ground;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Output, Probe};
 use super::query::{Command, Query};
@@ -38,7 +40,9 @@ pub struct Git {
     /// Whether submodules are checked out.
     #[serde(default = "yes")]
     pub submodules: bool,
-    /// `user:password` for a repository over https. It reaches git through its environment.
+    /// `user:password` for a repository over https. It reaches git through its environment. Where
+    /// the work tree belongs to another user than root, root fetches, and this user's git, which
+    /// the user can look into, gets what was fetched; submodules are then fetched without it.
     #[serde(default)]
     pub credential: Option<Secret>,
     /// Folders in the work tree that belong to something else: changes in them do not count.
@@ -55,18 +59,34 @@ pub struct Git {
 /// A clone of a large repository over a slow line takes its time.
 const TIMEOUT_SECONDS: u32 = 1800;
 
+/// A check: its git runs as the work tree's user, whose own settings may let it wait.
+const QUESTION_SECONDS: u32 = 120;
+
+/// Repositories that root fetched with a credential, by the hash of the work tree's path.
+const MIRRORS: &str = "/var/lib/infra/git";
+const STATE_FOLDER: &str = "/var/lib/infra";
+
+/// Where another user's git takes from there, one file at a time.
+const BUNDLES: &str = "/var/cache/infra-git";
+
 const UP_TO_DATE: &str = "up to date";
 
 impl Git {
     fn command(&self, folder: &str, arguments: &[&str]) -> Command {
         let arguments = ["git", "-C", folder].into_iter().chain(arguments.iter().copied());
-        let command = Command::new(arguments)
+        Command::new(arguments)
             .user(self.user.clone())
             .env("GIT_TERMINAL_PROMPT", "0")
-            .timeout_seconds(TIMEOUT_SECONDS);
+            .timeout_seconds(TIMEOUT_SECONDS)
+    }
+
+    /// A command that asks the remote. With a credential, only root's git may run it.
+    fn remote(&self, folder: &str, arguments: &[&str]) -> Command {
+        let command = self.command(folder, arguments);
         let (Some(credential), Some(origin)) = (&self.credential, self.origin()) else {
             return command;
         };
+        let command = command.user("root");
         let basic = base64::engine::general_purpose::STANDARD.encode(credential.expose());
         command
             .env("GIT_CONFIG_COUNT", "1")
@@ -90,11 +110,12 @@ impl Git {
         let mut command = self.command(self.path.as_str(), &status);
         command.argv.extend(["--".to_owned(), ".".to_owned()]);
         command.argv.extend(self.exclude.iter().map(|path| format!(":(exclude){path}")));
-        Query::git(command)
+        Query::git(command.timeout_seconds(QUESTION_SECONDS))
     }
 
     fn ask(&self, probe: &dyn Probe, arguments: &[&str]) -> Result<Output> {
-        probe.query(&Query::git(self.command(self.path.as_str(), arguments)))
+        let command = self.command(self.path.as_str(), arguments);
+        probe.query(&Query::git(command.timeout_seconds(QUESTION_SECONDS)))
     }
 
     /// What the work tree is at, in the words of the spec where they fit.
@@ -114,7 +135,11 @@ impl Git {
             return Ok(if tag.text() == head { self.reference.clone() } else { short });
         }
         let branch = format!("refs/heads/{}", self.reference);
-        let remote = self.ask(probe, &["ls-remote", "--", &self.repository, &branch])?;
+        // Root's git has nothing to read in a work tree of another user.
+        let folder = if self.is_fetched_by_root() { "/" } else { self.path.as_str() };
+        let question = ["ls-remote", "--", &self.repository, &branch];
+        let question = self.remote(folder, &question).timeout_seconds(QUESTION_SECONDS);
+        let remote = probe.query(&Query::git(question))?;
         if !remote.success() {
             return Err(Error::failed(format!("`{}` does not answer", self.repository))
                 .because(remote.tail(5)));
@@ -144,6 +169,17 @@ impl Git {
             .hint(format!("say `user: {owner}`, or move the folder away and apply again")))
     }
 
+    /// Refuses to run git as root where others could swap its settings and hooks for theirs: in a
+    /// folder above, in the work tree itself, or in its `.git`.
+    fn check_ground(&self, probe: &dyn Probe) -> Result<()> {
+        if self.user != "root" {
+            return Ok(());
+        }
+        let settings = format!("{}/.git/config", self.path);
+        let hint = "name the owner of the work tree with `user`";
+        ground::check(&settings, "git would run as root", hint, probe)
+    }
+
     fn check_out(&self, folder: &str, system: &mut dyn System) -> Result<()> {
         // A branch as it is at the remote, then a tag or a commit.
         let branch = format!("refs/remotes/origin/{}^{{commit}}", self.reference);
@@ -166,7 +202,12 @@ impl Git {
         run_checked(system, &self.command(folder, &arguments))?;
         if self.submodules {
             let arguments = ["submodule", "--quiet", "update", "--init", "--recursive"];
-            run_checked(system, &self.command(folder, &arguments))?;
+            let update = if self.is_fetched_by_root() {
+                self.command(folder, &arguments)
+            } else {
+                self.remote(folder, &arguments)
+            };
+            run_checked(system, &update)?;
         }
         Ok(())
     }
@@ -180,8 +221,19 @@ impl Git {
         let group =
             group.ok_or_else(|| Error::failed(format!("there is no user `{}`", self.user)))?;
         system.make_directory(&temporary, &Attributes::new(&self.user, &group, 0o755))?;
-        let arguments = ["clone", "--quiet", "--no-checkout", "--", &self.repository, "."];
-        run_checked(system, &self.command(&temporary, &arguments))?;
+        let clone = |from: &str, command: fn(&Self, &str, &[&str]) -> Command| {
+            command(self, &temporary, &["clone", "--quiet", "--no-checkout", "--", from, "."])
+        };
+        if self.is_fetched_by_root() {
+            let bundle = self.fetch_as_root(&group, system)?;
+            let cloned = run_checked(system, &clone(&bundle, Self::command));
+            system.remove_file(&bundle)?;
+            cloned?;
+            let set_url = ["remote", "set-url", "origin", "--", &self.repository];
+            run_checked(system, &self.command(&temporary, &set_url))?;
+        } else {
+            run_checked(system, &clone(&self.repository, Self::remote))?;
+        }
         self.check_out(&temporary, system)?;
         system.rename(&temporary, path)
     }
@@ -190,10 +242,54 @@ impl Git {
         let path = self.path.as_str();
         let set_url = ["remote", "set-url", "origin", "--", &self.repository];
         run_checked(system, &self.command(path, &set_url))?;
-        let fetch = ["fetch", "--quiet", "--tags", "--force", "--prune", "origin"];
-        run_checked(system, &self.command(path, &fetch))?;
+        let fetch = ["fetch", "--quiet", "--tags", "--force", "--prune"];
+        if self.is_fetched_by_root() {
+            let group = system.user(&self.user)?.map(|user| user.group).unwrap_or_default();
+            let bundle = self.fetch_as_root(&group, system)?;
+            let from = [&bundle, "+refs/heads/*:refs/remotes/origin/*"];
+            let fetched = run_checked(system, &self.command(path, &[&fetch[..], &from].concat()));
+            system.remove_file(&bundle)?;
+            fetched?;
+        } else {
+            run_checked(system, &self.remote(path, &[&fetch[..], &["origin"]].concat()))?;
+        }
         self.check_out(path, system)
     }
+
+    /// Whether root fetches for another user.
+    fn is_fetched_by_root(&self) -> bool {
+        self.credential.is_some() && self.user != "root"
+    }
+
+    /// Fetches with the credential into a repository of root's, and returns the path of a file
+    /// that holds all of it and that the user of the work tree can read.
+    fn fetch_as_root(&self, group: &str, system: &mut dyn System) -> Result<String> {
+        let own = Self { user: "root".to_owned(), ..self.clone() };
+        for folder in [STATE_FOLDER, MIRRORS] {
+            system.make_directory(folder, &Attributes::new("root", "root", 0o700))?;
+        }
+        system.make_directory(BUNDLES, &Attributes::new("root", "root", 0o755))?;
+        let name = hex_of(self.path.as_str());
+        let mirror = format!("{MIRRORS}/{name}");
+        system.make_directory(&mirror, &Attributes::new("root", "root", 0o700))?;
+        run_checked(system, &own.command(&mirror, &["init", "--quiet", "--bare"]))?;
+        let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        let fetch = ["fetch", "--quiet", "--force", "--prune", "--", &self.repository];
+        run_checked(system, &own.remote(&mirror, &[&fetch[..], &all].concat()))?;
+        let packed = format!("{mirror}/infra-bundle");
+        let pack = ["bundle", "create", "--quiet", &packed, "--all"];
+        run_checked(system, &own.command(&mirror, &pack))?;
+        let bundle = format!("{BUNDLES}/{name}");
+        let copied = system.copy_file(&packed, &bundle, &Attributes::new(&self.user, group, 0o400));
+        system.remove_file(&packed)?;
+        copied.map(|()| bundle)
+    }
+}
+
+/// A name for what belongs to a path.
+fn hex_of(path: &str) -> String {
+    let hash = Sha256::digest(path);
+    hash.iter().take(16).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn is_commit(reference: &str) -> bool {
@@ -215,7 +311,7 @@ impl Resource for Git {
     }
 
     fn validate(&self) -> Result<(), String> {
-        let wrong = |text: &str| text.is_empty() || text.starts_with('-') || text.contains('\n');
+        let wrong = |text: &str| text.is_empty() || text.starts_with('-') || !is_one_line(text);
         if wrong(&self.reference) || wrong(&self.repository) {
             return Err("`ref` and `repository` may not be empty or begin with `-`".to_owned());
         }
@@ -237,6 +333,9 @@ impl Resource for Git {
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let path = self.path.as_str();
+        if !self.state.is_absent() {
+            self.check_ground(probe)?;
+        }
         let Some(stat) = probe.stat(path)? else { return Ok(Current::Absent) };
         if stat.kind != FileKind::Directory {
             let message = format!("`{path}` is a {}, not a work tree", stat.kind.noun());
@@ -269,8 +368,14 @@ impl Resource for Git {
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         match change {
-            Change::Create(_) => self.clone_repository(system),
-            Change::Update(_) => self.update(system),
+            Change::Create(_) => {
+                self.check_ground(system)?;
+                self.clone_repository(system)
+            }
+            Change::Update(_) => {
+                self.check_ground(system)?;
+                self.update(system)
+            }
             Change::Remove => system.remove_tree(self.path.as_str()),
         }
     }
@@ -307,7 +412,7 @@ mod tests {
             ("https://flus.fr/a/b.git", "http.https://flus.fr/.extraHeader"),
             ("https://me@flus.fr:8443/b", "http.https://flus.fr:8443/.extraHeader"),
         ] {
-            let command = git(repository).command("/srv/x", &["fetch"]);
+            let command = git(repository).remote("/srv/x", &["fetch"]);
             let keys: Vec<&str> = command
                 .env
                 .iter()

@@ -3,9 +3,9 @@
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::fields::{AbsolutePath, Presence};
+use super::fields::{self, AbsolutePath, Presence};
 use super::prediction::Prediction;
-use super::probe::{FileKind, Probe};
+use super::probe::{FileKind, Probe, Stat};
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
@@ -46,8 +46,8 @@ impl Line {
         })
     }
 
-    /// The text of the file; `None` where there is none.
-    fn content(&self, probe: &dyn Probe) -> Result<Option<String>> {
+    /// The text of the file and its attributes; `None` where there is none.
+    fn content(&self, probe: &dyn Probe) -> Result<Option<(String, Stat)>> {
         let path = self.path.as_str();
         match probe.stat(path)?.map(|stat| stat.kind) {
             None => return Ok(None),
@@ -59,9 +59,10 @@ impl Line {
                 return Err(target.map(hint).into_iter().fold(error, Error::hint));
             }
         }
-        let Some(bytes) = probe.read(path)? else { return Ok(None) };
+        let Some((bytes, stat)) = probe.read_with_stat(path)? else { return Ok(None) };
+        fields::check_lines(path, &bytes)?;
         String::from_utf8(bytes)
-            .map(Some)
+            .map(|text| Some((text, stat)))
             .map_err(|_| Error::failed(format!("`{path}` is not a text in UTF-8")))
     }
 
@@ -129,7 +130,7 @@ impl Resource for Line {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let Some(text) = self.content(probe)? else {
+        let Some((text, _)) = self.content(probe)? else {
             if self.state.is_absent() || self.create {
                 return Ok(Current::Absent);
             }
@@ -147,19 +148,21 @@ impl Resource for Line {
     }
 
     fn apply(&self, _: &Change, system: &mut dyn System) -> Result<()> {
-        let text = self.content(system)?.unwrap_or_default();
-        let unchanged = Attributes { owner: None, group: None, mode: None };
-        system.write_file(self.path.as_str(), self.edited(&text)?.as_bytes(), &unchanged)
+        let (text, attributes) = match self.content(system)? {
+            // The attributes of the file that was read, whatever is there by now.
+            Some((text, stat)) => (text, Attributes::new(&stat.owner, &stat.group, stat.mode)),
+            None if self.create => (String::new(), Attributes::new("root", "root", 0o644)),
+            None => return Err(Error::failed(format!("`{}` is not there", self.path))),
+        };
+        system.write_file(self.path.as_str(), self.edited(&text)?.as_bytes(), &attributes)
     }
 
     fn predict(&self, _: &Change, world: &mut Prediction<'_>) {
         let path = self.path.as_str();
-        let text = self.content(world).ok().flatten().unwrap_or_default();
-        let stat = world.stat(path).ok().flatten();
-        let (owner, group, mode) = stat.map_or_else(
-            || ("root".to_owned(), "root".to_owned(), 0o644),
-            |stat| (stat.owner, stat.group, stat.mode),
-        );
+        let (text, owner, group, mode) = match self.content(world).ok().flatten() {
+            Some((text, stat)) => (text, stat.owner, stat.group, stat.mode),
+            None => (String::new(), "root".to_owned(), "root".to_owned(), 0o644),
+        };
         if let Ok(edited) = self.edited(&text) {
             world.file(path, edited.as_bytes(), &owner, &group, mode);
         }

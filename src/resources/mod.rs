@@ -28,6 +28,7 @@ pub mod file;
 mod firewall;
 mod fstab;
 mod git;
+mod ground;
 mod group;
 mod hostname;
 mod http_check;

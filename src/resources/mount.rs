@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::AbsolutePath;
+use super::fields::{AbsolutePath, is_one_line};
 use super::fstab::{self, Entry};
+use super::ground;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
@@ -109,6 +110,12 @@ impl Mount {
             .hint("attach the volume, or correct `device`"))
     }
 
+    /// Refuses a place that others can move away: root's programs mount by its path.
+    fn check_ground(&self, probe: &dyn Probe) -> Result<()> {
+        let hint = "mount it in a folder of root's, such as `/mnt`, and link to it from there";
+        ground::check(self.path.as_str(), "root would mount", hint, probe)
+    }
+
     fn hold(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         let path = self.path.as_str();
         if system.stat(path)?.is_none() {
@@ -166,8 +173,11 @@ impl Resource for Mount {
         if self.state == Mounted::Mounted && self.device.is_empty() {
             return Err(format!("the mount at `{}` needs a `device`", self.path));
         }
+        if !is_one_line(&self.device) {
+            return Err("`device` has to be one line".to_owned());
+        }
         for (field, text) in [("fstype", &self.fstype), ("options", &self.options)] {
-            if text.is_empty() || text.contains(char::is_whitespace) {
+            if text.is_empty() || text.contains(char::is_whitespace) || !is_one_line(text) {
                 return Err(format!("`{field}` is one word without spaces"));
             }
         }
@@ -196,6 +206,9 @@ impl Resource for Mount {
             let message = format!("`{}` is a {}, not a folder", self.path, stat.kind.noun());
             return Err(Error::failed(message));
         }
+        if live.is_none() {
+            self.check_ground(probe)?;
+        }
         self.check_device(probe)?;
         if let Some(live) = &live
             && !self.is_bind()
@@ -220,6 +233,7 @@ impl Resource for Mount {
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        self.check_ground(system)?;
         if !change.is_remove() {
             return self.hold(change, system);
         }

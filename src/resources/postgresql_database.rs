@@ -54,7 +54,8 @@ pub struct OnCreate {
     pub template: Option<String>,
 }
 
-const QUESTION: &str = "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1";
+const QUESTION: &str = "SELECT pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text \
+FROM pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=) $1";
 
 impl PostgresqlDatabase {
     fn create_statement(&self) -> String {

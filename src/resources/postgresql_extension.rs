@@ -32,8 +32,16 @@ pub struct PostgresqlExtension {
     pub state: Presence,
 }
 
-const QUESTION: &str = "SELECT n.nspname::text FROM pg_extension e \
-JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = $1";
+const QUESTION: &str = "SELECT n.nspname::pg_catalog.text FROM pg_catalog.pg_extension e \
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace \
+WHERE e.extname OPERATOR(pg_catalog.=) $1";
+
+/// The schema that an extension insists on, where it does.
+const OWN_SCHEMA: &str = "SELECT v.schema::pg_catalog.text \
+FROM pg_catalog.pg_available_extensions e \
+JOIN pg_catalog.pg_available_extension_versions v \
+ON v.name OPERATOR(pg_catalog.=) e.name AND v.version OPERATOR(pg_catalog.=) e.default_version \
+WHERE e.name OPERATOR(pg_catalog.=) $1";
 
 impl Resource for PostgresqlExtension {
     const KIND: &'static str = "postgresql_extension";
@@ -68,7 +76,13 @@ impl Resource for PostgresqlExtension {
         let extension = quote_identifier(&self.name);
         let schema = self.schema.as_deref().map(quote_identifier);
         let statement = match (change, schema) {
-            (Change::Create(_), None) => format!("CREATE EXTENSION {extension}"),
+            // Without a schema, the extension would go to the first one of the search path.
+            (Change::Create(_), None) => {
+                let rows = system.sql(&self.database, OWN_SCHEMA, &[&self.name])?;
+                let own = rows.into_iter().flatten().flatten().next();
+                let schema = quote_identifier(own.as_deref().unwrap_or("public"));
+                format!("CREATE EXTENSION {extension} SCHEMA {schema}")
+            }
             (Change::Create(_), Some(schema)) => {
                 format!("CREATE EXTENSION {extension} SCHEMA {schema}")
             }

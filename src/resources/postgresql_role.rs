@@ -55,11 +55,14 @@ pub struct PostgresqlRole {
 }
 
 const QUESTION: &str = "\
-SELECT r.rolcanlogin::text, r.rolcreatedb::text, r.rolsuper::text, r.rolcreaterole::text, \
-r.rolconnlimit::text, r.rolpassword, \
-(SELECT coalesce(json_agg(g.rolname::text ORDER BY g.rolname), '[]')::text \
-FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid) \
-FROM pg_authid r WHERE r.rolname = $1";
+SELECT r.rolcanlogin::pg_catalog.text, r.rolcreatedb::pg_catalog.text, \
+r.rolsuper::pg_catalog.text, r.rolcreaterole::pg_catalog.text, \
+r.rolconnlimit::pg_catalog.text, r.rolpassword, \
+(SELECT coalesce(pg_catalog.json_agg(g.rolname::pg_catalog.text ORDER BY g.rolname), \
+'[]')::pg_catalog.text FROM pg_catalog.pg_auth_members m \
+JOIN pg_catalog.pg_roles g ON g.oid OPERATOR(pg_catalog.=) m.roleid \
+WHERE m.member OPERATOR(pg_catalog.=) r.oid) \
+FROM pg_catalog.pg_authid r WHERE r.rolname OPERATOR(pg_catalog.=) $1";
 
 impl PostgresqlRole {
     /// What is compared in place of the password: it tells one password from another, and is

@@ -192,15 +192,21 @@ impl Probe for Prediction<'_> {
         Ok(self.made.contains(path) || self.stat(path)?.is_some())
     }
 
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+    fn read_with_stat(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>> {
         match self.predicted(path) {
             Some(PredictedFile::Gone) => Ok(None),
             Some(PredictedFile::There { link: Some(target), .. }) if target.starts_with('/') => {
-                self.read(target)
+                self.read_with_stat(target)
             }
-            Some(PredictedFile::There { content, .. }) => Ok(content.clone()),
-            None => self.real.read(path),
+            Some(PredictedFile::There { content, stat, .. }) => {
+                Ok(content.clone().map(|content| (content, stat.clone())))
+            }
+            None => self.real.read_with_stat(path),
         }
+    }
+
+    fn can_others_change(&self, path: &str) -> Result<bool> {
+        self.real.can_others_change(path)
     }
 
     fn read_link(&self, path: &str) -> Result<Option<String>> {

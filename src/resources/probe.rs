@@ -24,14 +24,27 @@ pub trait Probe {
         Ok(self.stat(path)?.is_some())
     }
 
-    /// The content of the regular file at `path` (a symlink is followed); `None` if there is none.
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
+    /// The content of the regular file at `path` (a symlink is followed), and the attributes of
+    /// the very file that it was read from; `None` if there is none. A kind that writes the content
+    /// back writes these attributes with it: the name may be another file's by then.
+    fn read_with_stat(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>>;
+
+    /// The content alone, where it goes nowhere but into a comparison.
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.read_with_stat(path)?.map(|(content, _)| content))
+    }
 
     /// Where the symlink at `path` points; `None` if there is no symlink.
     fn read_link(&self, path: &str) -> Result<Option<String>>;
 
     /// The names in the folder at `path`, sorted; `None` if there is no folder.
     fn list(&self, path: &str) -> Result<Option<Vec<String>>>;
+
+    /// Whether others than root can put something else at `path`, or at a folder on the way: then
+    /// no program of root's may be sent there by this path.
+    fn can_others_change(&self, _path: &str) -> Result<bool> {
+        Ok(false)
+    }
 
     /// The user `name`; `None` if there is none.
     fn user(&self, name: &str) -> Result<Option<UserEntry>>;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Resource;
 use super::fields::{AbsolutePath, Presence};
 use super::fstab::{self, Entry};
+use super::ground;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::{Command, Query};
@@ -59,6 +60,12 @@ impl Swap {
         let table = String::from_utf8_lossy(&table).into_owned();
         let path = self.path.as_str().replace(' ', "\\040");
         Ok(table.lines().any(|line| line.split_whitespace().next() == Some(&path)))
+    }
+
+    /// Refuses a place where others can put another file: root's programs write to it by its path.
+    fn check_ground(&self, probe: &dyn Probe) -> Result<()> {
+        let hint = "put the file into a folder of root's";
+        ground::check(self.path.as_str(), "root would make a swap file", hint, probe)
     }
 
     fn deactivate(&self, system: &mut dyn System) -> Result<()> {
@@ -160,6 +167,9 @@ impl Resource for Swap {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        if !self.state.is_absent() {
+            self.check_ground(probe)?;
+        }
         let entry = self.entry();
         let at_boot = fstab::entries(&fstab::read(probe)?).any(|e| e.is_for_the_place_of(&entry));
         match probe.stat(self.path.as_str())? {
@@ -181,6 +191,7 @@ impl Resource for Swap {
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        self.check_ground(system)?;
         if change.is_remove() {
             self.deactivate(system)?;
             fstab::write(system, &self.entry(), false)?;

@@ -13,6 +13,9 @@ pub trait System: Probe {
     /// and that holds a symlink on the way is an error.
     fn write_file(&mut self, path: &str, content: &[u8], attributes: &Attributes) -> Result<()>;
 
+    /// Puts a copy of the regular file at `from` in place atomically, whatever its size.
+    fn copy_file(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<()>;
+
     /// Makes one folder, whose parent is there.
     fn make_directory(&mut self, path: &str, attributes: &Attributes) -> Result<()>;
 

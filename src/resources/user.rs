@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
-use super::fields::{AbsolutePath, OneOrMany, Presence, yes};
+use super::fields::{AbsolutePath, OneOrMany, Presence, is_one_line, yes};
 use super::prediction::Prediction;
 use super::probe::{GroupEntry, Probe, UserEntry};
 use super::query::Command;
@@ -168,14 +168,18 @@ impl Resource for User {
         for group in self.groups.iter().flat_map(|groups| &groups.0) {
             check_account_name(group)?;
         }
-        if self.comment.as_ref().is_some_and(|comment| comment.contains([':', '\n'])) {
+        if self
+            .comment
+            .as_ref()
+            .is_some_and(|comment| comment.contains(':') || !is_one_line(comment))
+        {
             return Err("`comment` cannot hold a colon or a line break".to_owned());
         }
         if !self.append && self.groups.is_none() {
             return Err("`append: false` needs `groups`".to_owned());
         }
         let hash = self.password_hash.as_ref().map(Secret::expose);
-        if hash.is_some_and(|hash| hash.contains([':', '\n'])) {
+        if hash.is_some_and(|hash| hash.contains(':') || !is_one_line(hash)) {
             return Err("`password_hash` cannot hold a colon or a line break".to_owned());
         }
         if self.remove_home && !self.state.is_absent() {

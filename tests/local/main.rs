@@ -5,6 +5,7 @@
 mod agent;
 mod compile;
 mod diagnostics;
+mod doors;
 mod import;
 mod inventory;
 mod mailu;

@@ -31,7 +31,7 @@ fn a_stopped_postgresql_is_asked_once_it_runs() {
 
 #[test]
 fn a_database_to_come_is_empty() {
-    let fake = fake("{ sql: [{ sql: FROM pg_database, rows: [] }] }");
+    let fake = fake("{ sql: [{ sql: FROM pg_catalog.pg_database, rows: [] }] }");
     let mut world = Prediction::new(&fake);
     let database = spec("postgresql_database", "{ name: flus }");
     assert_eq!(database.current(&world), Ok(Current::Absent));

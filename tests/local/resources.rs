@@ -21,7 +21,7 @@
 //!       stdout: …                             # also `stderr` and `status`
 //!       then: { … }                           # a patch of the world that an apply brings about
 //!   sql:                                      # by words of the statement
-//!     - { database: postgres, sql: FROM pg_roles, parameters: [x], rows: [["1", null]], then: … }
+//!     - { database: postgres, sql: FROM pg_catalog.pg_roles, parameters: [x], rows: [["1", null]], then: … }
 //!   missing: [git]                            # programs that are not there
 //!   ports: ["127.0.0.1:80"]                   # what accepts connections
 //!   changed: ["file:/etc/motd"]               # resources that changed earlier in the run

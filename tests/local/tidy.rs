@@ -15,7 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("diagnostic", &["error"]),
     ("error", &[]),
     ("events", &["error", "manifest", "resources"]),
-    ("inventory", &["diagnostic", "error", "manifest", "secret", "size", "yaml"]),
+    ("files", &[]),
+    ("inventory", &["diagnostic", "error", "files", "manifest", "secret", "size", "yaml"]),
     ("lab", &["error", "inventory"]),
     ("manifest", &["resources", "secret"]),
     ("report", &["diagnostic", "error", "events", "exit_code", "manifest", "resources", "secret"]),
@@ -23,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("saved_plan", &["error", "events", "manifest", "transport", "wire"]),
     ("secret", &[]),
     ("size", &[]),
-    ("secrets", &["diagnostic", "error", "secret", "yaml"]),
+    ("secrets", &["diagnostic", "error", "files", "secret", "yaml"]),
     ("transport", &["error", "events", "inventory", "manifest", "secret", "wire"]),
     ("wire", &["error", "events", "manifest"]),
     ("yaml", &["diagnostic", "error"]),
@@ -95,7 +96,13 @@ fn only_the_report_prints() {
 }
 
 /// The source files below `folder`, with paths relative to the package.
-fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let is_rust = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
+    texts(folder).into_iter().filter(|(path, _)| is_rust(path)).collect()
+}
+
+/// The texts below a folder of the repository.
+pub(crate) fn texts(folder: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     let mut folders = vec![root.join(folder)];
@@ -104,8 +111,7 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
+            } else if let Ok(text) = std::fs::read_to_string(&path) {
                 found.push((path.strip_prefix(root).unwrap().to_owned(), text));
             }
         }
@@ -116,13 +122,13 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 }
 
 /// `agent` for `src/agent/plan.rs` and for `src/agent.rs`.
-fn module_of(path: &Path) -> Option<String> {
+pub(crate) fn module_of(path: &Path) -> Option<String> {
     let part = path.components().nth(1)?.as_os_str().to_str()?;
     Some(part.trim_end_matches(".rs").to_owned())
 }
 
 /// Lines that are code: no comments, and nothing from the unit tests at a file's end.
-fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
         .take_while(|(_, line)| line.trim() != "#[cfg(test)]")

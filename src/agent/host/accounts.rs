@@ -2,7 +2,7 @@
 //! there are asked of `getent`, if the host has other sources of them (LDAP and the like).
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
@@ -10,7 +10,15 @@ use crate::resources::probe::{GroupEntry, UserEntry};
 use crate::resources::{Attributes, Query};
 
 use super::files::Ids;
-use super::processes;
+use super::files::identity::Identity;
+use super::processes::{self, Setting};
+
+/// The group that owns nothing (`nogroup`): for users whose group nobody knows.
+pub(super) const NOBODY: u32 = 65534;
+
+/// Groups that are for people who administrate: `root`, and `staff`, which owns `/usr/local` on older
+/// Debians (Debian Policy 9.1.2). No service has them.
+const ROOTS_GROUPS: [u32; 2] = [0, 50];
 
 /// The accounts of the host, read once until they are forgotten.
 #[derive(Default)]
@@ -79,6 +87,32 @@ impl Accounts {
         Ok(Ids { user, group })
     }
 
+    /// The access to files of the user with this number.
+    ///
+    /// # Errors
+    /// When other sources of users do not answer.
+    pub(super) fn identity(&self, uid: u32) -> Result<Identity> {
+        let tables = self.tables();
+        let Some(name) = tables.user_names.get(&uid) else { return tables.identity_elsewhere(uid) };
+        let user = tables.users.get(name);
+        let gid = user.map_or(NOBODY, |user| tables.gid(&user.group));
+        let listed = tables.groups.values().filter(|group| group.members.contains(name));
+        let mut groups: Vec<u32> = listed.map(|group| group.gid).collect();
+        groups.push(gid);
+        Ok(Identity { uid, gid, groups })
+    }
+
+    /// The users of a group but root, by number; `None` where nobody here knows all of them: other
+    /// sources may know of more, and a number without a group may be a container's.
+    pub(super) fn users_of(&self, gid: u32) -> Option<Vec<u32>> {
+        let tables = self.tables();
+        let is_known = tables.group_names.contains_key(&gid);
+        let users = (is_known && !tables.has_other_sources).then(|| tables.users_of(gid))?;
+        // A group without users may be that of a service.
+        let is_used = users.is_empty() && !ROOTS_GROUPS.contains(&gid);
+        (!is_used).then_some(users)
+    }
+
     /// Reads everything anew the next time.
     pub(super) fn forget(&self) {
         *self.tables.borrow_mut() = None;
@@ -127,8 +161,40 @@ impl Tables {
         tables
     }
 
+    /// The users of all groups of this number but root, by number.
+    fn users_of(&self, gid: u32) -> Vec<u32> {
+        let groups = || self.groups.iter().filter(|(_, group)| group.gid == gid);
+        let is_in = |user: &String, entry: &UserEntry| {
+            groups().any(|(name, group)| entry.group == *name || group.members.contains(user))
+        };
+        let of_group = self.users.iter().filter(|(user, entry)| is_in(user, entry));
+        let uids: BTreeSet<u32> = of_group.map(|(_, entry)| entry.uid).collect();
+        uids.into_iter().filter(|uid| *uid != 0).collect()
+    }
+
     fn group_name(&self, gid: u32) -> String {
         self.group_names.get(&gid).cloned().unwrap_or_else(|| gid.to_string())
+    }
+
+    /// The number of a group that is named as [`Tables::group_name`] names it.
+    fn gid(&self, name: &str) -> u32 {
+        let known = self.groups.get(name).map(|group| group.gid);
+        known.or_else(|| name.parse().ok()).unwrap_or(NOBODY)
+    }
+
+    /// The access of a user that is in no file: of a container, or of another source.
+    fn identity_elsewhere(&self, uid: u32) -> Result<Identity> {
+        let number = uid.to_string();
+        let Some(line) = self.getent("passwd", &number)? else {
+            return Ok(Identity { uid, gid: NOBODY, groups: vec![NOBODY] });
+        };
+        let fields: Vec<&str> = line.split(':').collect();
+        let name = fields.first().copied().unwrap_or_default();
+        let gid = fields.get(3).and_then(|gid| gid.parse().ok()).unwrap_or(NOBODY);
+        // `flus  1000 4`: the name, then the numbers of its groups.
+        let listed = self.getent("initgroups", name)?.unwrap_or_default();
+        let listed = listed.split_whitespace().skip(1).filter_map(|gid| gid.parse().ok());
+        Ok(Identity { uid, gid, groups: listed.chain([gid]).collect() })
     }
 
     /// What other sources know of a name; a fork that most hosts are spared.
@@ -136,7 +202,8 @@ impl Tables {
         if !self.has_other_sources {
             return Ok(None);
         }
-        let output = processes::run(Query::getent(database, name).command(), None, None)?;
+        let output =
+            processes::run(Query::getent(database, name).command(), &Setting::default(), None)?;
         Ok(output.success().then(|| output.text()))
     }
 }

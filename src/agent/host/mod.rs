@@ -24,6 +24,7 @@ use crate::resources::{
 use accounts::Accounts;
 use packages::Packages;
 use postgres::Postgres;
+use processes::{OnLine, Setting};
 use units::Units;
 
 /// The machine that the agent runs on.
@@ -70,18 +71,6 @@ impl Host {
             self.units.forget();
         }
     }
-
-    /// The user that a program is to run as; `None` for root.
-    fn account(&self, command: &Command) -> Result<Option<UserEntry>> {
-        let Some(name) = command.user.as_deref().filter(|name| *name != "root") else {
-            return Ok(None);
-        };
-        let user = self.accounts.user(name)?;
-        user.map(Some).ok_or_else(|| {
-            Error::failed(format!("cannot run `{}` as `{name}`", command.display()))
-                .because("there is no such user")
-        })
-    }
 }
 
 impl Probe for Host {
@@ -93,16 +82,20 @@ impl Probe for Host {
         files::stat(path, &self.accounts)
     }
 
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        files::read(path)
+    fn read_with_stat(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>> {
+        files::read(path, &self.accounts)
+    }
+
+    fn can_others_change(&self, path: &str) -> Result<bool> {
+        files::can_others_change(path, &self.accounts)
     }
 
     fn read_link(&self, path: &str) -> Result<Option<String>> {
-        files::read_link(path)
+        files::read_link(path, &self.accounts)
     }
 
     fn list(&self, path: &str) -> Result<Option<Vec<String>>> {
-        files::list(path)
+        files::list(path, &self.accounts)
     }
 
     fn user(&self, name: &str) -> Result<Option<UserEntry>> {
@@ -122,7 +115,7 @@ impl Probe for Host {
     }
 
     fn query(&self, query: &Query) -> Result<Output> {
-        processes::run(query.command(), self.account(query.command())?.as_ref(), None)
+        run_program(&self.accounts, query.command(), None)
     }
 
     fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
@@ -147,45 +140,51 @@ impl System for Host {
     fn write_file(&mut self, path: &str, content: &[u8], attributes: &Attributes) -> Result<()> {
         let ids = self.accounts.ids(attributes)?;
         self.forget_what_depends_on(path);
-        files::write(path, content, ids, attributes.mode)
+        files::write(path, content, ids, attributes.mode, &self.accounts)
+    }
+
+    fn copy_file(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<()> {
+        let ids = self.accounts.ids(attributes)?;
+        self.forget_what_depends_on(to);
+        files::copy(from, to, ids, attributes.mode, &self.accounts)
     }
 
     fn make_directory(&mut self, path: &str, attributes: &Attributes) -> Result<()> {
         let ids = self.accounts.ids(attributes)?;
-        files::make_directory(path, ids, attributes.mode)
+        files::make_directory(path, ids, attributes.mode, &self.accounts)
     }
 
     fn make_symlink(&mut self, path: &str, target: &str) -> Result<()> {
         self.forget_what_depends_on(path);
-        files::make_symlink(path, target)
+        files::make_symlink(path, target, &self.accounts)
     }
 
     fn set_attributes(&mut self, path: &str, attributes: &Attributes) -> Result<()> {
         let ids = self.accounts.ids(attributes)?;
-        files::set_attributes(path, ids, attributes.mode)
+        files::set_attributes(path, ids, attributes.mode, &self.accounts)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<()> {
-        files::rename(from, to)
+        files::rename(from, to, &self.accounts)
     }
 
     fn remove_file(&mut self, path: &str) -> Result<()> {
         self.forget_what_depends_on(path);
-        files::remove_file(path)
+        files::remove_file(path, &self.accounts)
     }
 
     fn remove_directory(&mut self, path: &str) -> Result<()> {
-        files::remove_directory(path)
+        files::remove_directory(path, &self.accounts)
     }
 
     fn remove_tree(&mut self, path: &str) -> Result<()> {
-        files::remove_tree(path)
+        files::remove_tree(path, &self.accounts)
     }
 
     fn run(&mut self, command: &Command) -> Result<Output> {
-        let account = self.account(command)?;
+        let output = run_program(&self.accounts, command, None);
         self.forget();
-        processes::run(command, account.as_ref(), None)
+        output
     }
 
     fn run_with_status(
@@ -193,11 +192,11 @@ impl System for Host {
         command: &Command,
         on_status: &mut dyn FnMut(&mut dyn Progress, &str),
     ) -> Result<Output> {
-        let account = self.account(command)?;
-        self.forget();
         let progress = &mut self.progress;
         let mut on_line = |line: &str| on_status(progress.as_mut(), line);
-        processes::run(command, account.as_ref(), Some(&mut on_line))
+        let output = run_program(&self.accounts, command, Some(&mut on_line));
+        self.forget();
+        output
     }
 
     fn sql_execute(
@@ -222,4 +221,30 @@ impl System for Host {
     fn interrupted(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
+}
+
+/// Runs a program as its user, in its folder.
+fn run_program(
+    accounts: &Accounts,
+    command: &Command,
+    on_line: Option<OnLine<'_>>,
+) -> Result<Output> {
+    let doing = || format!("cannot run `{}`", command.display());
+    let account = match command.user.as_deref().filter(|name| *name != "root") {
+        Some(name) => Some(accounts.user(name)?.ok_or_else(|| {
+            Error::failed(format!("{} as `{name}`", doing())).because("there is no such user")
+        })?),
+        None => None,
+    };
+    let folder = match command.cwd.as_deref() {
+        Some(path) => {
+            let within = || format!("{} in `{path}`", doing());
+            let folder = files::folder(path, account.as_ref().map(|user| user.uid), accounts);
+            let folder = folder.map_err(|error| error.context(within()))?;
+            let missing = || Error::failed(within()).because("the folder is not there");
+            Some(folder.ok_or_else(missing)?)
+        }
+        None => None,
+    };
+    processes::run(command, &Setting { account: account.as_ref(), folder }, on_line)
 }

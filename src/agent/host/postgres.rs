@@ -1,9 +1,10 @@
 //! The host's PostgreSQL, over its socket.
 //!
 //! The server lets the operating system's user `postgres` in as its superuser and asks the kernel
-//! who connects (peer authentication). So the connections live on a thread of their own that
-//! takes this user's identity for good: Linux keeps identities by thread, and the agent's own
-//! thread stays root throughout. The thread also bounds the time of every question.
+//! who connects (peer authentication): the effective user of the thread that does. Linux keeps
+//! identities by thread, so that a thread of its own makes each connection with this user as its
+//! effective one, and ends. Its real and saved users stay root, because whoever shares either of
+//! them with a thread may end the whole agent. Another thread bounds the time of every question.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use postgres::types::Type;
 use postgres::{Client, Config, NoTls};
 use rustix::fs::{Gid, Uid};
 
+use super::accounts::Accounts;
+use super::files;
 use crate::error::{Context, Error, Kind, Result};
 use crate::resources::probe::SqlRow;
 
@@ -81,14 +84,16 @@ impl Access {
         })
     }
 
-    /// Settings of the session. Statements stay out of the server's log, because they may hold
-    /// the verifiers of passwords.
+    /// Settings of the session, which win over those that the owner of a database gave it: names
+    /// are looked up in PostgreSQL's own catalogue alone. Statements stay out of the server's
+    /// log, because they may hold the verifiers of passwords.
     fn options(self) -> String {
         let settings = match self {
             Self::Read => "-c default_transaction_read_only=on",
             Self::Write => "-c log_statement=none -c log_min_error_statement=panic",
         };
-        format!("{settings} -c statement_timeout={}s", self.timeout().as_secs())
+        let names = "-c search_path=pg_catalog,pg_temp";
+        format!("{names} {settings} -c statement_timeout={}s", self.timeout().as_secs())
     }
 }
 
@@ -156,27 +161,23 @@ impl Worker {
     }
 }
 
-/// The life of the thread: becomes the cluster's user, then answers until the agent ends.
+/// The life of the thread: answers until the agent ends.
 fn serve(cluster: &Cluster, questions: &mpsc::Receiver<Question>) {
-    let identity = become_user(cluster.uid, cluster.gid);
     let mut clients = BTreeMap::new();
     for question in questions {
-        let rows = match &identity {
-            Ok(()) => answer(cluster, &mut clients, &question),
-            Err(error) => Err(error.clone()),
-        };
+        let rows = answer(cluster, &mut clients, &question);
         // Nobody waits any more for an answer that came too late.
         let _ = question.answer.send(rows);
     }
 }
 
-/// Gives this thread, and no other, the identity of a user. There is no way back.
-fn become_user(uid: u32, gid: u32) -> Result<()> {
+/// Gives this thread, and no other, the effective identity of a user.
+fn act_as(uid: u32, gid: u32) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::thread::set_thread_groups(&[gid])
-        .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
-        .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid))
-        .context(|| "cannot become the user of PostgreSQL".to_owned())
+        .and_then(|()| rustix::thread::set_thread_res_gid(None::<Gid>, gid, None::<Gid>))
+        .and_then(|()| rustix::thread::set_thread_res_uid(None::<Uid>, uid, None::<Uid>))
+        .context(|| "cannot connect as the user of PostgreSQL".to_owned())
 }
 
 type Clients = BTreeMap<(Access, String), Client>;
@@ -192,11 +193,25 @@ fn answer(cluster: &Cluster, clients: &mut Clients, question: &Question) -> Resu
     let alive = kept.take_if(|client| client.is_valid(CONNECT_TIMEOUT).is_ok());
     let mut client = match alive {
         Some(client) => client,
-        None => connect(cluster, &question.database, question.access)?,
+        None => connect_as_its_user(cluster, &question.database, question.access)?,
     };
     let rows = query(&mut client, &question.sql, &question.parameters);
     clients.insert(key, client);
     rows
+}
+
+/// Connects on a thread that has the cluster's user as its effective one, and ends with it.
+fn connect_as_its_user(cluster: &Cluster, database: &str, access: Access) -> Result<Client> {
+    thread::scope(|scope| {
+        let connecting =
+            thread::Builder::new().name("connect".to_owned()).spawn_scoped(scope, || {
+                act_as(cluster.uid, cluster.gid)?;
+                connect(cluster, database, access)
+            });
+        let connecting =
+            connecting.context(|| "cannot start a thread for PostgreSQL".to_owned())?;
+        connecting.join().unwrap_or_else(|_| Err(Error::failed("a connection to PostgreSQL broke")))
+    })
 }
 
 fn connect(cluster: &Cluster, database: &str, access: Access) -> Result<Client> {
@@ -286,15 +301,21 @@ fn newest_cluster() -> Option<Cluster> {
         let port = name.strip_prefix(".s.PGSQL.")?.parse().ok()?;
         let socket = entry.metadata().ok()?;
         let lock = entry.path().with_file_name(format!("{name}.lock"));
-        let lock = std::fs::read_to_string(lock).ok()?;
+        let lock = text_of(lock.to_str()?)?;
         let (pid, data_directory) = lock_owner(&lock)?;
         let is_running = std::fs::exists(format!("/proc/{pid}")).unwrap_or_default();
-        let version = std::fs::read_to_string(format!("{data_directory}/PG_VERSION")).ok()?;
+        let version = text_of(&format!("{data_directory}/PG_VERSION"))?;
         let major_version = version.trim().split('.').next()?.parse().ok()?;
         let (uid, gid) = (socket.uid(), socket.gid());
         is_running.then_some(Cluster { major_version, port, uid, gid })
     });
     newest(clusters)
+}
+
+/// The text of a file that PostgreSQL's user may have put there.
+fn text_of(path: &str) -> Option<String> {
+    let (content, _) = files::read(path, &Accounts::default()).ok()??;
+    String::from_utf8(content).ok()
 }
 
 /// The highest version; among equals, the lowest port.

@@ -1,6 +1,7 @@
 //! Running programs: argument lists, a small fixed environment, a time limit.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
@@ -35,26 +36,38 @@ pub(in crate::agent) fn end_one() {
     END_ONE.store(true, Ordering::Relaxed);
 }
 
+/// Set where no program may run any more: nobody is there for whom it would.
+static END_ALL: AtomicBool = AtomicBool::new(false);
+
+/// Ends the program in hand and each that comes after it.
+pub(in crate::agent) fn end_all() {
+    END_ALL.store(true, Ordering::Relaxed);
+}
+
 /// Called with each status line of a program.
 pub(super) type OnLine<'a> = &'a mut dyn FnMut(&str);
 
-/// Runs `command` to its end, as `account` if it names a user. With `on_line`, what it writes to file descriptor 3 is passed on
+/// Where and as whom a program runs.
+#[derive(Debug, Default)]
+pub(super) struct Setting<'a> {
+    /// The user; root if `None`.
+    pub(super) account: Option<&'a UserEntry>,
+    /// The folder, opened; `/` if `None`. Its path may lead elsewhere by now.
+    pub(super) folder: Option<OwnedFd>,
+}
+
+/// Runs `command` to its end. With `on_line`, what it writes to file descriptor 3 is passed on
 /// line by line, and its standard output is joined to its standard error.
 pub(super) fn run(
     command: &Command,
-    account: Option<&UserEntry>,
+    setting: &Setting<'_>,
     on_line: Option<OnLine<'_>>,
 ) -> Result<Output> {
     let program = command.program();
-    let cwd = command.cwd.as_deref().unwrap_or("/");
-    if !Path::new(cwd).is_dir() {
-        return Err(Error::failed(format!("cannot run `{}` in `{cwd}`", command.display()))
-            .because("the folder is not there"));
-    }
-    if !is_there(program, cwd) {
+    if !is_there(program, command.cwd.as_deref().unwrap_or("/")) {
         return Err(Error::tool_missing(program));
     }
-    let mut child = prepare(command, account, on_line.is_some())
+    let mut child = prepare(command, setting, on_line.is_some())
         .spawn()
         .context(|| format!("cannot start `{}`", command.display()))?;
     feed(&mut child, command.stdin.clone());
@@ -78,14 +91,16 @@ fn is_there(program: &str, cwd: &str) -> bool {
     PATH.split(':').any(|folder| Path::new(folder).join(program).exists())
 }
 
-fn prepare(
-    command: &Command,
-    account: Option<&UserEntry>,
-    with_status: bool,
-) -> std::process::Command {
+fn prepare(command: &Command, setting: &Setting<'_>, with_status: bool) -> std::process::Command {
+    let account = setting.account;
+    // The kernel's name of the open folder, looked up by the child, which has it open as well.
+    let folder = setting.folder.as_ref();
+    let folder = folder.map_or("/".to_owned(), |it| format!("/proc/self/fd/{}", it.as_raw_fd()));
     let mut argv: Vec<&str> = Vec::new();
     let user = command.user.as_deref().unwrap_or("root");
     if let Some(account) = account {
+        // The leader of a session cannot leave its process group, which is ended as a whole.
+        argv.push("setsid");
         // `setpriv` gives the supplementary groups as well, which std cannot.
         let switch = ["setpriv", "--reuid", user, "--regid", &account.group, "--init-groups", "--"];
         argv.extend(switch);
@@ -99,7 +114,7 @@ fn prepare(
     let mut prepared = std::process::Command::new(program);
     prepared
         .args(arguments)
-        .current_dir(command.cwd.as_deref().unwrap_or("/"))
+        .current_dir(folder)
         .env_clear()
         .env("PATH", PATH)
         .env("LANG", "C.UTF-8")
@@ -109,8 +124,11 @@ fn prepare(
         .envs(&command.env)
         .stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+        .stderr(Stdio::piped());
+    if account.is_none() {
+        // Without a process group of its own, `setsid` takes the place of its caller.
+        prepared.process_group(0);
+    }
     prepared
 }
 
@@ -191,7 +209,7 @@ fn wait(
         if let Some(status) = status? {
             return Ok(status);
         }
-        if END_ONE.swap(false, Ordering::Relaxed) {
+        if END_ONE.swap(false, Ordering::Relaxed) || END_ALL.load(Ordering::Relaxed) {
             end_group(child);
             let message = format!("`{}` was stopped half-way", command.display());
             return Err(Error::new(Kind::Interrupted, message));
@@ -219,15 +237,23 @@ fn wait(
 fn end_group(child: &mut Child) {
     let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
     let _gone = kill_process_group(group, Signal::TERM);
+    is_ended(child);
+    let _gone = kill_process_group(group, Signal::KILL);
+    let _gone = child.kill();
+    // A program that the kernel cannot end, such as on a dead file system, is left behind.
+    is_ended(child);
+}
+
+/// Waits for the end of a program, for as long as one that was asked to end may take.
+fn is_ended(child: &mut Child) -> bool {
     let end = Instant::now() + GRACE;
     while Instant::now() < end {
         if !matches!(child.try_wait(), Ok(None)) {
-            break;
+            return true;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let _gone = kill_process_group(group, Signal::KILL);
-    let _reaped = child.wait();
+    false
 }
 
 /// The exit code as a shell gives it: 128 + the signal's number if a signal ended the program.
@@ -244,14 +270,14 @@ mod tests {
         let command = Command::new(["/bin/sh", "-c", "cat; echo \"$1 $NAME\"", "sh", "a  $b"])
             .stdin("in ")
             .env("NAME", "x'y");
-        let output = run(&command, None, None).unwrap();
+        let output = run(&command, &Setting::default(), None).unwrap();
         assert_eq!((output.status, output.text().as_str()), (0, "in a  $b x'y"));
     }
 
     #[test]
     fn ends_the_whole_group_when_the_time_is_over() {
         let command = Command::new(["/bin/sh", "-c", "sleep 61 & sleep 62"]).timeout_seconds(1);
-        let error = run(&command, None, None).unwrap_err();
+        let error = run(&command, &Setting::default(), None).unwrap_err();
         assert_eq!(
             error.to_string(),
             "`/bin/sh -c sleep 61 & sleep 62` did not end within 1 s and was stopped"
@@ -260,7 +286,7 @@ mod tests {
 
     #[test]
     fn names_a_missing_program() {
-        let error = run(&Command::new(["no-such-program"]), None, None).unwrap_err();
+        let error = run(&Command::new(["no-such-program"]), &Setting::default(), None).unwrap_err();
         assert_eq!(error.message, "`no-such-program` is not on the server");
         assert_eq!(error.kind, crate::error::Kind::ToolMissing);
     }
@@ -277,7 +303,7 @@ mod tests {
         // The program ends when its line was heard.
         let script = "echo one >&3; echo out; until [ -e \"$1\" ]; do sleep 0.01; done";
         let words = ["/bin/sh", "-c", script, "sh", heard.to_str().unwrap()];
-        let output = run(&Command::new(words), None, Some(&mut on_line)).unwrap();
+        let output = run(&Command::new(words), &Setting::default(), Some(&mut on_line)).unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "out\n");
         assert_eq!(lines, ["one"]);
     }
@@ -286,7 +312,7 @@ mod tests {
     #[test]
     fn does_not_wait_for_a_daemon_that_keeps_the_output() {
         let words = ["/bin/sh", "-c", "sleep infinity & echo $!"];
-        let output = run(&Command::new(words), None, None).unwrap();
+        let output = run(&Command::new(words), &Setting::default(), None).unwrap();
         assert!(output.success());
         let daemon = Pid::from_raw(output.text().parse().unwrap()).unwrap();
         rustix::process::kill_process(daemon, Signal::KILL).unwrap();

@@ -54,7 +54,7 @@ fn show(names: &BTreeSet<String>) -> Result<BTreeMap<String, Unit>> {
     let arguments = ["systemctl", "show", "--no-pager", "-p", PROPERTIES, "--"];
     let argv = arguments.iter().map(|argument| (*argument).to_owned()).chain(names.iter().cloned());
     let command = Command::new(argv).timeout_seconds(30);
-    let output = processes::run(&command, None, None)?;
+    let output = processes::run(&command, &processes::Setting::default(), None)?;
     if !output.success() {
         return Err(Error::failed("systemd does not say how its units are").because(output.tail(5)));
     }

@@ -44,7 +44,7 @@ impl Original {
                 Ok(Some(Self::Symlink { target }))
             }
             FileKind::File => {
-                let content = system.read(path)?.unwrap_or_default();
+                let Some((content, stat)) = system.read_with_stat(path)? else { return Ok(None) };
                 system.make_directory(FOLDER, &Attributes::new("root", "root", 0o700))?;
                 let attributes = Attributes::new("root", "root", 0o600);
                 system.write_file(&place(path), &content, &attributes)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
-use super::fields::{Presence, root};
+use super::fields::{Presence, is_one_line, root};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::removal::Dropped;
@@ -126,7 +126,7 @@ impl Resource for Cron {
         if self.command.trim().is_empty() {
             return Err("needs a `command`".to_owned());
         }
-        if self.command.contains('\n') {
+        if !is_one_line(&self.command) {
             return Err("`command` has to be one line".to_owned());
         }
         if has_bare_percent(&self.command) {
@@ -137,7 +137,7 @@ impl Resource for Cron {
             if name.is_empty() || !name.chars().all(plain) {
                 return Err(format!("`{name}` is not a name of a variable"));
             }
-            if value.contains('\n') {
+            if !is_one_line(value) {
                 return Err(format!("the value of `{name}` has to be one line"));
             }
         }

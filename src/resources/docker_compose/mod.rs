@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::content::Content;
-use super::fields::{AbsolutePath, Presence};
+use super::fields::{AbsolutePath, Mode, Presence};
+use super::ground;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::Command;
@@ -50,6 +51,9 @@ pub struct DockerCompose {
     /// A template of the role, below `templates/`, or of the project.
     #[serde(default)]
     pub template: Option<String>,
+    /// Permission bits of the file.
+    #[serde(default = "default_mode")]
+    pub mode: Mode,
     /// The name of the Compose project; that of the folder if not given.
     #[serde(default)]
     pub project: Option<String>,
@@ -68,6 +72,10 @@ pub struct DockerCompose {
     #[serde(default)]
     #[cfg_attr(feature = "cli", schemars(skip))]
     pub services: BTreeMap<String, Service>,
+}
+
+fn default_mode() -> Mode {
+    Mode(0o644)
 }
 
 fn default_timeout() -> u32 {
@@ -161,12 +169,24 @@ impl DockerCompose {
         command.timeout_seconds(self.timeout_seconds)
     }
 
+    /// Refuses a folder where others can write: Docker is root, and the Compose file, `.env` and
+    /// the folders of relative paths are read and mounted by their paths.
+    fn check_ground(&self, probe: &dyn Probe) -> Result<()> {
+        let beside = format!("{}/.env", self.folder().trim_end_matches('/'));
+        let hint = "put the Compose file into a folder of root's";
+        ground::check(&beside, "Compose would run as root", hint, probe)
+    }
+
     fn write(&self, text: &[u8], system: &mut dyn System) -> Result<()> {
-        let attributes = Attributes::new("root", "root", 0o644);
-        system.write_file(self.path.as_str(), text, &attributes)
+        system.write_file(self.path.as_str(), text, &self.attributes())
+    }
+
+    fn attributes(&self) -> Attributes {
+        Attributes::new("root", "root", self.mode.0)
     }
 
     fn hold(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        self.check_ground(system)?;
         let compose = engine::Compose::of(self.project(), self.folder(), system)?;
         let before = system.read(self.path.as_str())?;
         if change.sets("content") {
@@ -175,6 +195,8 @@ impl DockerCompose {
             run_checked(system, &check)
                 .map_err(|error| error.context(format!("Compose refuses `{}`", self.path)))?;
             self.write(&self.text(), system)?;
+        } else if change.sets("mode") {
+            system.set_attributes(self.path.as_str(), &self.attributes())?;
         }
         let up = self.up(&compose, change);
         if let Err(error) = run_checked(system, &up) {
@@ -236,14 +258,19 @@ impl Resource for DockerCompose {
 
     fn desired(&self) -> Option<State> {
         (!self.state.is_absent()).then(|| {
-            let state = State::new().with("content", Value::Content(self.text()));
+            let state = State::new()
+                .with("content", Value::Content(self.text()))
+                .with("mode", self.mode.to_string());
             let running = |state: State, name: &String| state.with(name, RUNNING);
             self.services.keys().fold(state, running).with(OTHERS, Value::Set(Vec::new()))
         })
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let file = probe.read(self.path.as_str())?;
+        if !self.state.is_absent() {
+            self.check_ground(probe)?;
+        }
+        let file = probe.read_with_stat(self.path.as_str())?;
         let containers = engine::containers(self.project(), probe)?;
         if self.state.is_absent() {
             let is_there = !containers.is_empty() || file.is_some();
@@ -253,7 +280,11 @@ impl Resource for DockerCompose {
             return Ok(Current::Absent);
         }
         let record = Record::read(self.project(), probe)?;
-        let mut state = State::new().with_some("content", file.map(Value::Content));
+        let mut state = State::new();
+        if let Some((content, stat)) = file {
+            let mode = Mode(stat.mode).to_string();
+            state = state.with("content", Value::Content(content)).with("mode", mode);
+        }
         for (name, service) in &self.services {
             state = state.with(name, Self::service(name, service, &containers, &record, probe)?);
         }
@@ -273,7 +304,7 @@ impl Resource for DockerCompose {
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
         if !change.is_remove() {
-            world.file(self.path.as_str(), &self.text(), "root", "root", 0o644);
+            world.file(self.path.as_str(), &self.text(), "root", "root", self.mode.0);
         }
     }
 

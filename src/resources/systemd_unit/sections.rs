@@ -6,7 +6,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::resources::fields::OneOrMany;
+use crate::resources::fields::{OneOrMany, is_one_line};
 
 /// `Key: value` or `Key: [value, value]`, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Entries {
             if key.is_empty() || !key.chars().all(plain) {
                 return Err(format!("`{key}` is not a key of a unit file"));
             }
-            if values.0.iter().any(|value| value.contains('\n') || value.ends_with('\\')) {
+            if values.0.iter().any(|value| !is_one_line(value) || value.ends_with('\\')) {
                 return Err(format!("the value of `{key}` has to be one line"));
             }
         }

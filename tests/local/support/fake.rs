@@ -25,6 +25,7 @@ pub(crate) struct Fake {
     answers: Vec<Answer>,
     sql: Vec<SqlAnswer>,
     missing: BTreeSet<String>,
+    writable_by_others: Vec<String>,
     ports: BTreeSet<SocketAddr>,
     pub(super) changed: BTreeSet<ResourceId>,
     /// How often a program or PostgreSQL was asked by a check.
@@ -88,6 +89,7 @@ impl Fake {
             answers: Vec::new(),
             sql: Vec::new(),
             missing: BTreeSet::new(),
+            writable_by_others: Vec::new(),
             ports: BTreeSet::new(),
             changed: BTreeSet::new(),
             questions: Cell::new(0),
@@ -96,6 +98,10 @@ impl Fake {
         let root = UserEntry { group: "root".into(), home: "/root".into(), ..Default::default() };
         fake.users.insert("root".to_owned(), root);
         fake.groups.insert("root".to_owned(), GroupEntry::default());
+        // The user of apt's downloads, on every Debian.
+        let apt = UserEntry { group: "nogroup".into(), ..Default::default() };
+        fake.users.insert("_apt".to_owned(), apt);
+        fake.groups.insert("nogroup".to_owned(), GroupEntry::default());
         for folder in FOLDERS {
             fake.files.insert((*folder).to_owned(), FakeFile::directory());
         }
@@ -117,6 +123,7 @@ impl Fake {
         merge(&mut self.units, &world.units, |_, unit| unit.unit());
         self.answers.splice(0..0, world.answers.iter().cloned());
         self.sql.splice(0..0, world.sql.iter().cloned());
+        self.writable_by_others.extend(world.writable_by_others.iter().cloned());
         if let Some(missing) = &world.missing {
             self.missing = missing.iter().cloned().collect();
         }
@@ -291,10 +298,10 @@ impl Probe for Fake {
         Ok(self.files.get(path).map(|file| file.stat.clone()))
     }
 
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+    fn read_with_stat(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>> {
         let file = self.files.get(self.followed(path));
         let file = file.filter(|file| file.stat.kind == FileKind::File);
-        Ok(file.map(|file| file.content.clone()))
+        Ok(file.map(|file| (file.content.clone(), file.stat.clone())))
     }
 
     fn read_link(&self, path: &str) -> Result<Option<String>> {
@@ -310,6 +317,11 @@ impl Probe for Fake {
         let names = self.files.keys().filter_map(|other| other.strip_prefix(&below));
         let names = names.filter(|name| !name.is_empty() && !name.contains('/'));
         Ok(Some(names.map(str::to_owned).collect()))
+    }
+
+    fn can_others_change(&self, path: &str) -> Result<bool> {
+        let mut folders = self.writable_by_others.iter();
+        Ok(folders.any(|folder| path.starts_with(&format!("{folder}/"))))
     }
 
     fn user(&self, name: &str) -> Result<Option<UserEntry>> {

@@ -23,6 +23,12 @@ impl System for Fake {
         Ok(())
     }
 
+    fn copy_file(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<()> {
+        let content = self.read(from)?;
+        let content = content.ok_or_else(|| Error::failed(format!("`{from}` is not a file")))?;
+        self.write_file(to, &content, attributes)
+    }
+
     fn make_directory(&mut self, path: &str, attributes: &Attributes) -> Result<()> {
         let stat = self.stat_with(path, FileKind::Directory, attributes, 0o755)?;
         let doing = format!("cannot make the directory `{path}`");

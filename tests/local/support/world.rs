@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) sql: Vec<SqlAnswer>,
     /// Programs that are not on the server; PostgreSQL is missing as `postgresql`.
     pub(crate) missing: Option<Vec<String>>,
+    /// Folders where others than root can put things.
+    pub(crate) writable_by_others: Vec<String>,
     /// Addresses with ports that accept connections.
     pub(crate) ports: Option<Vec<SocketAddr>>,
     /// Resources that have changed earlier in the same run.

@@ -1,0 +1,224 @@
+//! Putting files and symlinks in place, atomically.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, RawMode, Uid};
+use rustix::io::Errno;
+
+use super::identity::{Identity, as_user};
+use super::walk::{Ground, Last, Missing, Place, Purpose, existing, walk};
+use super::{Ids, kind, open};
+use crate::agent::host::accounts::Accounts;
+use crate::error::{Context, Error, Result};
+use crate::resources::FileKind;
+
+/// Larger files are not copied: somebody else may have made a file of any size there.
+const LARGEST_COPY_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+
+/// A file that was not there, whatever else has its name.
+const NEW: OFlags = OFlags::CREATE
+    .union(OFlags::EXCL)
+    .union(OFlags::WRONLY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Puts a regular file in place atomically.
+pub(in crate::agent::host) fn write(
+    path: &str,
+    content: &[u8],
+    ids: Ids,
+    mode: Option<u32>,
+    accounts: &Accounts,
+) -> Result<()> {
+    put(path, ids, mode, accounts, &mut |file| file.write_all(content))
+}
+
+/// Puts a copy of a regular file in place atomically.
+pub(in crate::agent::host) fn copy(
+    from: &str,
+    to: &str,
+    ids: Ids,
+    mode: Option<u32>,
+    accounts: &Accounts,
+) -> Result<()> {
+    let missing = || Error::failed(format!("`{from}` is not a file"));
+    let mut source = open(from, accounts)?.ok_or_else(missing)?;
+    let size = u64::try_from(source.raw.st_size).unwrap_or_default();
+    let stored = u64::try_from(source.raw.st_blocks).unwrap_or_default() * 512;
+    if source.raw.st_uid != 0 && stored < size / 8 {
+        return Err(Error::failed(format!("`{from}` has {size} bytes and stores {stored}"))
+            .because("a copy of it would fill the disk with zeros"));
+    }
+    if size > LARGEST_COPY_BYTES {
+        return Err(Error::failed(format!("`{from}` has {size} bytes"))
+            .because(format!("infra copies files of at most {LARGEST_COPY_BYTES} bytes")));
+    }
+    put(to, ids, mode, accounts, &mut |file| {
+        // A file that grows meanwhile does not fill the disk.
+        std::io::copy(&mut (&mut source.file).take(size), file).map(drop)
+    })
+}
+
+fn put(
+    path: &str,
+    ids: Ids,
+    mode: Option<u32>,
+    accounts: &Accounts,
+    content: &mut dyn FnMut(&mut File) -> std::io::Result<()>,
+) -> Result<()> {
+    let doing = || format!("cannot write `{path}`");
+    let place = place(path, accounts).map_err(|error| error.context(doing()))?;
+    let before = place.look().map_err(|error| error.context(doing()))?;
+    if before.as_ref().is_some_and(|before| kind(before) == FileKind::Directory) {
+        return Err(Error::failed(doing()).because("a directory is there"));
+    }
+    // A symlink is replaced, so its own attributes say nothing about the file.
+    let before = before.filter(|before| kind(before) == FileKind::File);
+    let mode = mode.or(before.as_ref().map(|before| before.st_mode & 0o7777)).unwrap_or(0o644);
+    let user = ids.user.or(before.as_ref().map(|before| before.st_uid)).unwrap_or(0);
+    let group = ids.group.or(before.as_ref().map(|before| before.st_gid)).unwrap_or(0);
+    // One name for each file: what a cut run left behind is cleared by the next.
+    let temporary = format!(".infra-{}", place.name);
+    let identity = place.writer(user, accounts)?;
+    let identity = identity.as_ref();
+    let create = || {
+        remove_name(&place.folder, &temporary)?;
+        rustix::fs::openat(&place.folder, &temporary, NEW, Mode::from_raw_mode(0o600))
+    };
+    let descriptor = by(identity, create)?.context(doing)?;
+    let filled =
+        fill(descriptor, content, (user, group), mode, place.ground != Ground::Root).context(doing);
+    let put = || by(identity, || place.rename_here(&temporary))?.context(doing);
+    if let Err(error) = filled.and_then(|()| put()) {
+        let _left = remove_name(&place.folder, &temporary);
+        return Err(error);
+    }
+    place.sync().context(doing)
+}
+
+/// Writes a file that was just made, and sets all there is to set, on its one descriptor.
+fn fill(
+    descriptor: OwnedFd,
+    content: &mut dyn FnMut(&mut File) -> std::io::Result<()>,
+    (user, group): (u32, u32),
+    mode: u32,
+    is_of_others: bool,
+) -> rustix::io::Result<()> {
+    let mut file = File::from(descriptor);
+    content(&mut file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    if is_of_others {
+        match rustix::fs::fremovexattr(&file, "system.posix_acl_access") {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // The owner first: changing it clears the set-uid and set-gid bits.
+    rustix::fs::fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as RawMode))?;
+    rustix::fs::fsync(&file)
+}
+
+/// Puts a symlink in place atomically.
+pub(in crate::agent::host) fn make_symlink(
+    path: &str,
+    target: &str,
+    accounts: &Accounts,
+) -> Result<()> {
+    let doing = || format!("cannot make the symlink `{path}`");
+    let place = place(path, accounts).map_err(|error| error.context(doing()))?;
+    let before = place.look().map_err(|error| error.context(doing()))?;
+    if before.is_some_and(|before| kind(&before) == FileKind::Directory) {
+        return Err(Error::failed(doing()).because("a directory is there"));
+    }
+    let temporary = format!(".infra-{}", place.name);
+    remove_name(&place.folder, &temporary).context(doing)?;
+    rustix::fs::symlinkat(target, &place.folder, &temporary)
+        .and_then(|()| place.rename_here(&temporary))
+        .context(doing)?;
+    place.sync().context(doing)
+}
+
+/// Renames within one file system.
+pub(in crate::agent::host) fn rename(from: &str, to: &str, accounts: &Accounts) -> Result<()> {
+    let doing = || format!("cannot rename `{from}` to `{to}`");
+    let source = place(from, accounts).map_err(|error| error.context(doing()))?;
+    let target = place(to, accounts).map_err(|error| error.context(doing()))?;
+    rustix::fs::renameat(&source.folder, &source.name, &target.folder, &target.name)
+        .context(doing)?;
+    target.sync().context(doing)
+}
+
+/// The place of `path`, which has to be in a folder that is there.
+pub(super) fn place(path: &str, accounts: &Accounts) -> Result<Place> {
+    let place = walk(path, accounts, Purpose::Write, Last::Itself);
+    let place = place.map_err(|missing| match missing {
+        Missing::Nothing => Error::failed("its folder is not there"),
+        Missing::Refused(error) => error,
+    })?;
+    if place.name == "." {
+        return Err(Error::failed(format!("`{path}` does not name something in a folder")));
+    }
+    Ok(place)
+}
+
+/// The place of `path`; `None` where its folder is not there.
+pub(super) fn place_if_there(path: &str, accounts: &Accounts) -> Result<Option<Place>> {
+    match walk(path, accounts, Purpose::Write, Last::Itself) {
+        Ok(place) => Ok(Some(place).filter(|place| place.name != ".")),
+        Err(Missing::Nothing) => Ok(None),
+        Err(Missing::Refused(error)) => Err(error),
+    }
+}
+
+pub(super) fn remove_name(folder: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Does `work` with the access of `identity`, and with root's where this user may not write
+/// in the folder: its owner lets root alone put things of this user there.
+pub(super) fn by<T>(
+    identity: Option<&Identity>,
+    work: impl Fn() -> rustix::io::Result<T>,
+) -> Result<rustix::io::Result<T>> {
+    let Some(identity) = identity else { return Ok(work()) };
+    match as_user(identity, &work)? {
+        Err(Errno::ACCESS | Errno::PERM) => Ok(work()),
+        done => Ok(done),
+    }
+}
+
+impl Place {
+    /// The access with which a thing of `user` is made here: this user's where others than root can
+    /// write, and root's elsewhere.
+    pub(super) fn writer(&self, user: u32, accounts: &Accounts) -> Result<Option<Identity>> {
+        match self.ground {
+            Ground::Root => Ok(None),
+            _ if user == 0 => Ok(None),
+            _ => accounts.identity(user).map(Some),
+        }
+    }
+
+    /// Gives what has the name `temporary` in the folder the name of this place.
+    fn rename_here(&self, temporary: &str) -> rustix::io::Result<()> {
+        rustix::fs::renameat(&self.folder, temporary, &self.folder, &self.name)
+    }
+
+    /// Waits until the folder itself is on the disk. Its descriptor is for its place alone, so
+    /// that the folder is opened once more from there.
+    pub(super) fn sync(&self) -> rustix::io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(&self.folder, ".", flags, Mode::empty())?;
+        rustix::fs::fsync(&folder)
+    }
+
+    /// The attributes of the thing that is here.
+    pub(super) fn look(&self) -> Result<Option<rustix::fs::Stat>> {
+        let found = self.ground.access(|| existing(&self.folder, &self.name))?;
+        found.context(|| format!("cannot look at `{}`", self.name))
+    }
+}
