@@ -1,0 +1,4 @@
+<?php
+
+$config = require dirname(__DIR__) . '/data/config.php';
+echo "feeds of {$config['base_url']} are up to date\n";
