@@ -20,6 +20,7 @@ crate::tests! {
         the_end_of_the_client_puts_a_change_back = 15,
         the_timer_puts_a_change_back_when_the_agent_is_dead = 35,
         the_next_boot_puts_a_change_back_when_the_timer_is_gone = 25,
+        the_agent_of_a_guard_outlives_other_versions = 15,
 }
 
 const INVENTORY: &str = "\
@@ -266,4 +267,26 @@ fn the_next_boot_puts_a_change_back_when_the_timer_is_gone(os: &str) {
     );
     gate.is_put_back(1);
     gate.is_as_before();
+}
+
+/// The guard of a run of another version: its agent stays while newer ones come, and its record is
+/// not read as one of this version.
+fn the_agent_of_a_guard_outlives_other_versions(os: &str) {
+    let gate = gate(os);
+    let server = &gate.server;
+    server.run(
+        "cd /var/lib/infra/agent && mv * armed && touch -d '1 hour ago' armed && \
+         printf '[Service]\\nExecStart=%s revert-at-boot\\n' /var/lib/infra/agent/armed \
+             >/etc/systemd/system/infra-guard-boot.service && touch older newer",
+    );
+    server.has_nothing_to_do(&[]);
+    let agents = server.shell("cd /var/lib/infra/agent && ls | grep -c '^[0-9a-f]*$'; ls armed");
+    assert_eq!(agents, "1\narmed");
+    server.run(&format!(
+        "rm /etc/systemd/system/infra-guard-boot.service && \
+         install -d -m 700 /var/lib/infra/guard && echo 'of another version' >{RECORD}"
+    ));
+    let said = server.shell("/var/lib/infra/agent/armed revert-at-boot 2>&1");
+    assert!(said.contains(" is of another version of infra"), "{said}");
+    assert!(said.contains("`systemctl start infra-guard-boot` puts back"), "{said}");
 }

@@ -9,6 +9,7 @@ mod fleet;
 mod from_bare;
 mod guard;
 mod host;
+mod hostile;
 mod lab;
 mod mikado;
 mod owed;
@@ -56,8 +57,15 @@ fn main() -> ExitCode {
         secrets::kill::TESTS,
         secrets::others::TESTS,
         secrets::process::TESTS,
+        secrets::rekey::TESTS,
         secrets::values::TESTS,
         host::TESTS,
+        hostile::application::TESTS,
+        hostile::control::TESTS,
+        hostile::database::TESTS,
+        hostile::ground::TESTS,
+        hostile::neighbour::TESTS,
+        hostile::repository::TESTS,
         transport::TESTS,
         run::TESTS,
         run::between::TESTS,

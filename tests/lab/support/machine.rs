@@ -23,6 +23,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-aarch64-static", "qemu-user-static"),
     ("script", "bsdutils"),
     ("sshd", "openssh-server"),
+    ("strace", "strace"),
     ("vim", "vim"),
 ];
 

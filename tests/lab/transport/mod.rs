@@ -32,6 +32,7 @@ crate::tests! {
     a_wrong_sudo_password_is_told,
     a_refusal_of_sudo_is_told,
     a_server_without_sudo_is_told,
+    the_password_of_one_server_goes_to_no_other = 6,
     a_full_disk_is_told,
     a_processor_without_an_agent_is_told,
 }
@@ -250,51 +251,109 @@ struct Typist;
 
 impl Terminal for Typist {
     fn ask(&self, question: &str) -> std::io::Result<String> {
-        assert_eq!(question, "sudo password of root on rufus: ");
+        assert_eq!(question, "sudo password of the login user on rufus: ");
         Ok("hunter2".to_owned())
     }
 
     fn is_asking(&self, _: bool) {}
 }
 
+/// Settings that do not say that the login user is root.
+fn as_a_user(sshd: &Sshd) -> SshSettings {
+    let settings = SshSettings { user: None, ..sshd.settings() };
+    std::fs::write(settings.config_file.as_ref().unwrap(), "User root\n").unwrap();
+    settings
+}
+
+/// Somebody who types the password of one server, and writes down what is asked.
+#[derive(Default)]
+struct Careful {
+    questions: std::sync::Mutex<Vec<String>>,
+}
+
+impl Terminal for Careful {
+    fn ask(&self, question: &str) -> std::io::Result<String> {
+        self.questions.lock().unwrap().push(question.to_owned());
+        let is_known = question.contains("on rufus");
+        is_known.then(|| "hunter2".to_owned()).ok_or_else(|| std::io::Error::other("not for it"))
+    }
+
+    fn is_asking(&self, _: bool) {}
+}
+
+/// A server that plays sudo, with and without the script's word that sudo is called.
+fn the_password_of_one_server_goes_to_no_other() {
+    let thief = "printf infra-sudo-password: >&2; read -r stolen; \
+                 echo \"$stolen\" >\"$(dirname \"$0\")/stolen\"; exit 1";
+    for (word, is_root, asks) in
+        [("", false, 0), ("\\000infra-sudo-1\\n", false, 1), ("\\000infra-sudo-1\\n", true, 0)]
+    {
+        let good = Sshd::start(&Setup { programs: &[NOT_ROOT, SUDO], ..Setup::default() });
+        let before = format!("printf '{word}'; {thief}");
+        let evil = Sshd::start(&Setup { before: Some(&before), ..Setup::default() });
+        let terminal = Arc::new(Careful::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(async {
+            let person = Person::new(Some(Arc::clone(&terminal) as Arc<dyn Terminal>));
+            let transport =
+                Transport::new(Some(good.folder.path()), person, Some(relay())).unwrap();
+            let settings = as_a_user(&good);
+            let mut link =
+                transport.connect(Login { server: "rufus", settings: &settings }).await.unwrap();
+            link.send(&Request::Facts).await.unwrap();
+            link.receive().await.unwrap();
+            let settings = if is_root { evil.settings() } else { as_a_user(&evil) };
+            let login = Login { server: "evil", settings: &settings };
+            let connect =
+                tokio::time::timeout(std::time::Duration::from_secs(5), transport.connect(login));
+            connect.await.map(|link| link.map(drop).unwrap_err().to_string())
+        });
+        let questions = terminal.questions.lock().unwrap().clone();
+        let evil_ones = questions.iter().filter(|question| question.contains("evil")).count();
+        assert_eq!(evil_ones, asks, "{questions:?}: {error:?}");
+        let stolen = std::fs::read_to_string(evil.file("stolen")).unwrap_or_default();
+        assert!(!stolen.contains("hunter2"), "{stolen}");
+    }
+}
+
 fn sudo_gets_the_password() {
     let sshd = Sshd::start(&Setup { programs: &[NOT_ROOT, SUDO], ..Setup::default() });
-    let settings = SshSettings { sudo_password: Some(Secret::new("hunter2")), ..sshd.settings() };
+    let settings = SshSettings { sudo_password: Some(Secret::new("hunter2")), ..as_a_user(&sshd) };
     facts(&sshd, &settings).unwrap();
-    facts_with(sshd.folder.path(), &sshd.settings(), Some(Arc::new(Typist))).unwrap();
+    facts_with(sshd.folder.path(), &as_a_user(&sshd), Some(Arc::new(Typist))).unwrap();
 }
 
 fn sudo_without_anybody_to_ask_is_told() {
     let sshd = Sshd::start(&Setup { programs: &[NOT_ROOT, SUDO], ..Setup::default() });
     assert_eq!(
-        failure(&sshd, &sshd.settings()),
-        "sudo on `rufus` asks for the password of `root`\n\
+        failure(&sshd, &as_a_user(&sshd)),
+        "sudo on `rufus` asks for the password of `the login user`\n\
          hint: run at a terminal, set `ssh.sudo.password`, or let sudo ask for none"
     );
 }
 
 fn a_wrong_sudo_password_is_told() {
     let sshd = Sshd::start(&Setup { programs: &[NOT_ROOT, SUDO], ..Setup::default() });
-    let settings = SshSettings { sudo_password: Some(Secret::new("wrong")), ..sshd.settings() };
-    assert_eq!(failure(&sshd, &settings), "wrong sudo password for `root` on `rufus`");
+    let settings = SshSettings { sudo_password: Some(Secret::new("wrong")), ..as_a_user(&sshd) };
+    assert_eq!(failure(&sshd, &settings), "wrong sudo password for `the login user` on `rufus`");
 }
 
 fn a_refusal_of_sudo_is_told() {
     let refusal = ("sudo", "echo 'deploy is not in the sudoers file.' >&2; exit 1");
     let sshd = Sshd::start(&Setup { programs: &[NOT_ROOT, refusal], ..Setup::default() });
     assert_eq!(
-        failure(&sshd, &sshd.settings()),
-        "`root` may not use sudo on `rufus`\n\
+        failure(&sshd, &as_a_user(&sshd)),
+        "`the login user` may not use sudo on `rufus`\n\
          caused by: deploy is not in the sudoers file.\n\
-         hint: let `root` use sudo there, or set `ssh.user` to `root`"
+         hint: let `the login user` use sudo there, or set `ssh.user` to `root`"
     );
 }
 
 fn a_server_without_sudo_is_told() {
     let sshd = Sshd::start(&Setup { programs: &[NOT_ROOT], ..Setup::default() });
     assert_eq!(
-        failure(&sshd, &sshd.settings()),
-        "`root` is not root on `rufus`\n\
+        failure(&sshd, &as_a_user(&sshd)),
+        "`the login user` is not root on `rufus`\n\
          caused by: infra: the login user is not root and there is no sudo\n\
          hint: install sudo there, or set `ssh.user` to `root`"
     );
