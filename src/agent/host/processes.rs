@@ -99,8 +99,6 @@ fn prepare(command: &Command, setting: &Setting<'_>, with_status: bool) -> std::
     let mut argv: Vec<&str> = Vec::new();
     let user = command.user.as_deref().unwrap_or("root");
     if let Some(account) = account {
-        // The leader of a session cannot leave its process group, which is ended as a whole.
-        argv.push("setsid");
         // `setpriv` gives the supplementary groups as well, which std cannot.
         let switch = ["setpriv", "--reuid", user, "--regid", &account.group, "--init-groups", "--"];
         argv.extend(switch);
@@ -124,11 +122,8 @@ fn prepare(command: &Command, setting: &Setting<'_>, with_status: bool) -> std::
         .envs(&command.env)
         .stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    if account.is_none() {
-        // Without a process group of its own, `setsid` takes the place of its caller.
-        prepared.process_group(0);
-    }
+        .stderr(Stdio::piped())
+        .process_group(0);
     prepared
 }
 
@@ -239,6 +234,7 @@ fn end_group(child: &mut Child) {
     let _gone = kill_process_group(group, Signal::TERM);
     is_ended(child);
     let _gone = kill_process_group(group, Signal::KILL);
+    // A program can have moved itself into another group.
     let _gone = child.kill();
     // A program that the kernel cannot end, such as on a dead file system, is left behind.
     is_ended(child);
