@@ -118,21 +118,30 @@ impl Git {
         probe.query(&Query::git(command.timeout_seconds(QUESTION_SECONDS)))
     }
 
+    /// The commit that is checked out, and that of the tag `ref`, in one question: each program
+    /// takes longer than all the files of a role.
+    fn commits(&self, probe: &dyn Probe) -> Result<(Option<String>, Option<String>)> {
+        let names = format!("HEAD\nrefs/tags/{}^{{commit}}\n", self.reference);
+        let question = ["cat-file", "--batch-check=%(objectname)"];
+        let question = self.command(self.path.as_str(), &question).stdin(names);
+        let answer = probe.query(&Query::git(question.timeout_seconds(QUESTION_SECONDS)))?;
+        let answer = answer.text();
+        let commit =
+            |line: &str| is_commit(line).then(|| line.to_owned()).filter(|line| line.len() >= 40);
+        let mut commits = answer.lines().map(commit);
+        Ok((commits.next().flatten(), commits.next().flatten()))
+    }
+
     /// What the work tree is at, in the words of the spec where they fit.
     fn at(&self, probe: &dyn Probe) -> Result<String> {
-        let head = self.ask(probe, &["rev-parse", "--verify", "HEAD"])?;
-        if !head.success() {
-            return Ok("nothing".to_owned());
-        }
-        let head = head.text();
+        let (head, tag) = self.commits(probe)?;
+        let Some(head) = head else { return Ok("nothing".to_owned()) };
         let short = head.get(..12).unwrap_or(&head).to_owned();
         if is_commit(&self.reference) && head.starts_with(&self.reference) {
             return Ok(self.reference.clone());
         }
-        let tag = format!("refs/tags/{}^{{commit}}", self.reference);
-        let tag = self.ask(probe, &["rev-parse", "--verify", "--quiet", &tag])?;
-        if tag.success() {
-            return Ok(if tag.text() == head { self.reference.clone() } else { short });
+        if let Some(tag) = tag {
+            return Ok(if tag == head { self.reference.clone() } else { short });
         }
         let branch = format!("refs/heads/{}", self.reference);
         // Root's git has nothing to read in a work tree of another user.
@@ -229,8 +238,7 @@ impl Git {
             let cloned = run_checked(system, &clone(&bundle, Self::command));
             system.remove_file(&bundle)?;
             cloned?;
-            let set_url = ["remote", "set-url", "origin", "--", &self.repository];
-            run_checked(system, &self.command(&temporary, &set_url))?;
+            self.set_url(&temporary, system)?;
         } else {
             run_checked(system, &clone(&self.repository, Self::remote))?;
         }
@@ -240,8 +248,7 @@ impl Git {
 
     fn update(&self, system: &mut dyn System) -> Result<()> {
         let path = self.path.as_str();
-        let set_url = ["remote", "set-url", "origin", "--", &self.repository];
-        run_checked(system, &self.command(path, &set_url))?;
+        self.set_url(path, system)?;
         let fetch = ["fetch", "--quiet", "--tags", "--force", "--prune"];
         if self.is_fetched_by_root() {
             let group = system.user(&self.user)?.map(|user| user.group).unwrap_or_default();
@@ -256,9 +263,20 @@ impl Git {
         self.check_out(path, system)
     }
 
+    /// Sets the address that the work tree at `path` is fetched from.
+    fn set_url(&self, path: &str, system: &mut dyn System) -> Result<()> {
+        let set_url = ["remote", "set-url", "origin", "--", &self.repository];
+        run_checked(system, &self.command(path, &set_url)).map(drop)
+    }
+
     /// Whether root fetches for another user.
     fn is_fetched_by_root(&self) -> bool {
         self.credential.is_some() && self.user != "root"
+    }
+
+    /// The name of root's repository for this work tree: made of its path.
+    fn mirror_name(&self) -> String {
+        format!("{:.32x}", Sha256::digest(self.path.as_str()))
     }
 
     /// Fetches with the credential into a repository of root's, and returns the path of a file
@@ -269,7 +287,7 @@ impl Git {
             system.make_directory(folder, &Attributes::new("root", "root", 0o700))?;
         }
         system.make_directory(BUNDLES, &Attributes::new("root", "root", 0o755))?;
-        let name = hex_of(self.path.as_str());
+        let name = self.mirror_name();
         let mirror = format!("{MIRRORS}/{name}");
         system.make_directory(&mirror, &Attributes::new("root", "root", 0o700))?;
         run_checked(system, &own.command(&mirror, &["init", "--quiet", "--bare"]))?;
@@ -284,12 +302,6 @@ impl Git {
         system.remove_file(&packed)?;
         copied.map(|()| bundle)
     }
-}
-
-/// A name for what belongs to a path.
-fn hex_of(path: &str) -> String {
-    let hash = Sha256::digest(path);
-    hash.iter().take(16).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn is_commit(reference: &str) -> bool {
@@ -376,7 +388,10 @@ impl Resource for Git {
                 self.check_ground(system)?;
                 self.update(system)
             }
-            Change::Remove => system.remove_tree(self.path.as_str()),
+            Change::Remove => {
+                system.remove_tree(&format!("{MIRRORS}/{}", self.mirror_name()))?;
+                system.remove_tree(self.path.as_str())
+            }
         }
     }
 

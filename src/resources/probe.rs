@@ -42,9 +42,7 @@ pub trait Probe {
 
     /// Whether others than root can put something else at `path`, or at a folder on the way: then
     /// no program of root's may be sent there by this path.
-    fn can_others_change(&self, _path: &str) -> Result<bool> {
-        Ok(false)
-    }
+    fn can_others_change(&self, path: &str) -> Result<bool>;
 
     /// The user `name`; `None` if there is none.
     fn user(&self, name: &str) -> Result<Option<UserEntry>>;

@@ -8,7 +8,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -23,21 +22,12 @@ use infra::resources::{
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
+use super::host;
 use super::neighbour::{FLIP, FLIPS, flips_in};
 
 crate::tests! {
     the_door_to_files_loses_nothing,
     the_same_kinds_by_path_lose,
-}
-
-struct Silent;
-
-impl Progress for Silent {
-    fn progress(&mut self, _: Option<f32>, _: &str) {}
-}
-
-fn host() -> Host {
-    Host::new(Box::new(Silent), Arc::new(AtomicBool::new(false)))
 }
 
 /// The longest time that a door may take for all flips. A door that waits for a pipe has lost.
@@ -261,6 +251,9 @@ impl Probe for ByPath {
     }
     fn list(&self, path: &str) -> Result<Option<Vec<String>>> {
         self.0.list(path)
+    }
+    fn can_others_change(&self, _path: &str) -> Result<bool> {
+        Ok(false)
     }
     fn user(&self, name: &str) -> Result<Option<UserEntry>> {
         self.0.user(name)

@@ -3,12 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use infra::agent::host::Host;
-use infra::resources::{Attributes, Probe, Progress, System};
+use infra::resources::{Attributes, Probe, System};
 use tempfile::TempDir;
+
+use super::host;
 
 crate::tests! {
     pipes_and_devices_are_no_files,
@@ -25,16 +24,6 @@ crate::tests! {
     large_files_of_others_are_not_read,
     hidden_writers_of_a_folder_are_seen,
     processes_that_end_are_gone,
-}
-
-struct Silent;
-
-impl Progress for Silent {
-    fn progress(&mut self, _: Option<f32>, _: &str) {}
-}
-
-fn host() -> Host {
-    Host::new(Box::new(Silent), Arc::new(AtomicBool::new(false)))
 }
 
 /// A folder of `daemon`, in a folder of root's; files of root's beside it.

@@ -159,7 +159,7 @@ pub(super) fn folder(
         None => walk(path, accounts, Purpose::Read, Last::Followed),
     };
     let place = match walked {
-        Ok(place) => place,
+        Ok((place, _)) => place,
         Err(Missing::Nothing) => return Ok(None),
         Err(Missing::Refused(error)) => return Err(error),
     };
@@ -170,7 +170,7 @@ pub(super) fn folder(
 /// Whether others than root can put something else at `path`, or at a folder on the way.
 pub(super) fn can_others_change(path: &str, accounts: &Accounts) -> Result<bool> {
     match walk(path, accounts, Purpose::Write, Last::Itself) {
-        Ok(place) => Ok(place.ground != Ground::Root),
+        Ok((place, _)) => Ok(place.ground != Ground::Root),
         // The rest of the way is made in the folder that is there.
         Err(Missing::Nothing) => match path.rsplit_once('/') {
             Some((above, _)) if !above.is_empty() => can_others_change(above, accounts),
@@ -182,13 +182,11 @@ pub(super) fn can_others_change(path: &str, accounts: &Accounts) -> Result<bool>
 
 /// The place of a path and what is there.
 fn find(path: &str, accounts: &Accounts, last: Last) -> Result<Option<(Place, RawStat)>> {
-    let place = match walk(path, accounts, Purpose::Read, last) {
-        Ok(place) => place,
-        Err(Missing::Nothing) => return Ok(None),
-        Err(Missing::Refused(error)) => return Err(error),
-    };
-    let raw = place.look()?;
-    Ok(raw.map(|raw| (place, raw)))
+    match walk(path, accounts, Purpose::Read, last) {
+        Ok((place, raw)) => Ok(raw.map(|raw| (place, raw))),
+        Err(Missing::Nothing) => Ok(None),
+        Err(Missing::Refused(error)) => Err(error),
+    }
 }
 
 impl Place {

@@ -118,16 +118,22 @@ struct Walk<'a> {
     followed: usize,
 }
 
-/// Walks to the place of `path`.
+/// Walks to the place of `path`; tells as well what was seen there.
 pub(super) fn walk(
     path: &str,
     accounts: &Accounts,
     purpose: Purpose,
     last: Last,
-) -> std::result::Result<Place, Missing> {
-    let (folder, raw) = open_root()?;
-    let ground = Ground::root(&folder, &raw, accounts);
-    let parts = parts(path).collect();
+) -> std::result::Result<(Place, Option<RawStat>), Missing> {
+    let mut parts: Vec<String> = parts(path).collect();
+    let (folder, ground) = match closed_folder(&mut parts) {
+        Some(folder) => (folder, Ground::Root),
+        None => {
+            let (folder, raw) = open_root()?;
+            let ground = Ground::root(&folder, &raw, accounts);
+            (folder, ground)
+        }
+    };
     Walk { accounts, purpose, folder, ground, parts, followed: 0 }.finish(last)
 }
 
@@ -136,7 +142,7 @@ pub(super) fn walk_as(
     user: Identity,
     path: &str,
     accounts: &Accounts,
-) -> std::result::Result<Place, Missing> {
+) -> std::result::Result<(Place, Option<RawStat>), Missing> {
     let (folder, _) = open_root()?;
     let (ground, parts) = (Ground::Of(user), parts(path).collect());
     let purpose = Purpose::Read;
@@ -144,16 +150,16 @@ pub(super) fn walk_as(
 }
 
 impl Walk<'_> {
-    fn finish(self, last: Last) -> std::result::Result<Place, Missing> {
+    fn finish(self, last: Last) -> std::result::Result<(Place, Option<RawStat>), Missing> {
         let mut walk = self;
         loop {
-            let Some(part) = walk.parts.pop() else {
-                let Walk { folder, ground, .. } = walk;
-                return Ok(Place { folder, name: ".".to_owned(), ground });
-            };
-            if walk.parts.is_empty() && (last == Last::Itself || !walk.is_symlink(&part)?) {
-                let Walk { folder, ground, .. } = walk;
-                return Ok(Place { folder, name: part, ground });
+            let part = walk.parts.pop().unwrap_or_else(|| ".".to_owned());
+            if walk.parts.is_empty() {
+                let seen = walk.look(&part)?;
+                if last == Last::Itself || !seen.as_ref().is_some_and(is_symlink) {
+                    let Walk { folder, ground, .. } = walk;
+                    return Ok((Place { folder, name: part, ground }, seen));
+                }
             }
             walk.step(&part)?;
         }
@@ -183,10 +189,9 @@ impl Walk<'_> {
         }
     }
 
-    fn is_symlink(&self, part: &str) -> std::result::Result<bool, Missing> {
+    fn look(&self, part: &str) -> std::result::Result<Option<RawStat>, Missing> {
         let found = self.ground.access(|| existing(&self.folder, part))?;
-        let found = found.map_err(|error| missing(part, error))?;
-        Ok(found.is_some_and(|raw| FileType::from_raw_mode(raw.st_mode) == FileType::Symlink))
+        found.map_err(|error| missing(part, error))
     }
 
     /// Goes to where a symlink points, if nobody else can have put it there.
@@ -307,6 +312,45 @@ fn has_access_list(opened: &OwnedFd) -> bool {
     let mut nothing = [0_u8; 0];
     let found = rustix::fs::getxattr(path, "system.posix_acl_access", &mut nothing[..]);
     !matches!(found, Err(Errno::NODATA | Errno::OPNOTSUPP))
+}
+
+/// Opens the last folder of the way that root alone can change, with all folders above it, and takes
+/// its parts from `parts`; `None` if there is none.
+///
+/// Nobody else can put another folder in the place of one of these, so that their attributes are
+/// read by their paths: that takes a third of the calls that opening each of them takes.
+fn closed_folder(parts: &mut Vec<String>) -> Option<OwnedFd> {
+    let mut left = parts.clone();
+    let is_closed = |path: &str| {
+        rustix::fs::lstat(path).is_ok_and(|raw| {
+            FileType::from_raw_mode(raw.st_mode) == FileType::Directory
+                && raw.st_uid == 0
+                && raw.st_mode & 0o022 == 0
+        })
+    };
+    let mut path = "/".to_owned();
+    if !is_closed(&path) {
+        return None;
+    }
+    while let [_, .., next] = left.as_slice() {
+        let length = path.len();
+        path.push_str(next);
+        if !is_closed(&path) {
+            path.truncate(length);
+            break;
+        }
+        path.push('/');
+        left.pop();
+    }
+    let flags = PLACE | OFlags::DIRECTORY;
+    // Root may have removed the folder since: the walk tells then what is missing.
+    let opened = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty()).ok()?;
+    *parts = left;
+    Some(opened)
+}
+
+fn is_symlink(raw: &RawStat) -> bool {
+    FileType::from_raw_mode(raw.st_mode) == FileType::Symlink
 }
 
 fn open_root() -> Result<(OwnedFd, RawStat)> {

@@ -153,7 +153,7 @@ pub(in crate::agent::host) fn rename(from: &str, to: &str, accounts: &Accounts) 
 /// The place of `path`, which has to be in a folder that is there.
 pub(super) fn place(path: &str, accounts: &Accounts) -> Result<Place> {
     let place = walk(path, accounts, Purpose::Write, Last::Itself);
-    let place = place.map_err(|missing| match missing {
+    let (place, _) = place.map_err(|missing| match missing {
         Missing::Nothing => Error::failed("its folder is not there"),
         Missing::Refused(error) => error,
     })?;
@@ -166,7 +166,7 @@ pub(super) fn place(path: &str, accounts: &Accounts) -> Result<Place> {
 /// The place of `path`; `None` where its folder is not there.
 pub(super) fn place_if_there(path: &str, accounts: &Accounts) -> Result<Option<Place>> {
     match walk(path, accounts, Purpose::Write, Last::Itself) {
-        Ok(place) => Ok(Some(place).filter(|place| place.name != ".")),
+        Ok((place, _)) => Ok(Some(place).filter(|place| place.name != ".")),
         Err(Missing::Nothing) => Ok(None),
         Err(Missing::Refused(error)) => Err(error),
     }
