@@ -209,6 +209,8 @@ pub struct Memory {
     pub cut_run: Option<RunRecord>,
     /// Reloads and restarts that earlier runs asked for and did not reach.
     pub owed: Vec<(ResourceId, ServiceAction)>,
+    /// Tells this machine from others: a hash of its machine id; empty if it has none.
+    pub machine: String,
     /// Why the host should be rebooted, as a lowercase phrase; `None` if nothing asks for it.
     pub reboot: Option<String>,
 }

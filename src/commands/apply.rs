@@ -106,7 +106,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     if changed.is_empty() {
         return Ok(session.report.finish()?);
     }
-    if !args.yes && !confirm(&session.report, &changed)? {
+    if !args.yes && !confirm(&session.report, &changed, saved.as_ref())? {
         report::note("nothing was changed");
         return Ok(ExitCode::Interrupted);
     }
@@ -134,7 +134,7 @@ fn leave(report: &mut Report, failed: &str, servers: &[&String]) -> std::io::Res
         .try_for_each(|server| report.event(server, &Event::Warning { message: message.clone() }))
 }
 
-fn confirm(report: &Report, servers: &[String]) -> std::io::Result<bool> {
+fn confirm(report: &Report, servers: &[String], saved: Option<&Saved>) -> std::io::Result<bool> {
     for (server, message) in report.without_plan() {
         report::note(&format!("`{server}` is left out: {message}"));
     }
@@ -146,6 +146,10 @@ fn confirm(report: &Report, servers: &[String]) -> std::io::Result<bool> {
         [one] => format!("`{one}`"),
         many => format!("{} servers", many.len()),
     };
+    if let Some(saved) = saved {
+        let text = format!("as planned: {}\n{}", saved.origin(), saved.makers());
+        report::note(&report::terminal::escape(&text));
+    }
     report.ask(&format!("Make {changes} on {names}?"))
 }
 
@@ -205,12 +209,14 @@ pub(super) fn who() -> String {
     format!("{user}@{machine}")
 }
 
-fn seconds(text: &str) -> Result<u32, String> {
-    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+/// The seconds in a text such as `90`, `5m`, `1h` or `7d`.
+pub(super) fn seconds(text: &str) -> Result<u32, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
         Some(number) => (number, &text[number.len()..]),
         None => (text, "s"),
     };
     let scale = match unit {
+        "d" => 86_400,
         "h" => 3600,
         "m" => 60,
         _ => 1,
@@ -225,8 +231,13 @@ mod tests {
 
     #[test]
     fn times() {
-        for (text, expected) in [("90", Ok(90)), ("90s", Ok(90)), ("5m", Ok(300)), ("1h", Ok(3600))]
-        {
+        for (text, expected) in [
+            ("90", Ok(90)),
+            ("90s", Ok(90)),
+            ("5m", Ok(300)),
+            ("1h", Ok(3600)),
+            ("7d", Ok(604_800)),
+        ] {
             assert_eq!(seconds(text), expected);
         }
         assert_eq!(seconds("soon"), Err("expected a time such as `5m`".to_owned()));

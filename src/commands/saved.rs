@@ -1,7 +1,7 @@
 //! Plans in files: `infra diff --out FILE` writes one, `infra apply --plan FILE` applies it.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,20 +11,28 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::manifest::Manifest;
 use crate::report::{self, Report};
-use crate::saved_plan::{SavedPlan, SavedServer, Seen, no_plan};
-use crate::secrets::{Folder, write};
+use crate::saved_plan::{SavedPlan, SavedServer, Seen, Way, no_plan};
+use crate::secrets::{Folder, PLANS_FILE, PlanKey, write};
 use crate::session::{Session, Targets};
 use crate::wire::RunOptions;
 
 /// How an encrypted file begins; a larger file that begins otherwise is not read to its end.
 const BEGINNING: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
+/// The largest plan that is read, in bytes.
+const LARGEST_BYTES: u64 = 1 << 30;
+
+/// How far the clocks of two machines may differ, in seconds.
+const CLOCKS: u64 = 300;
+
 /// A plan that is to be saved once it is made.
 pub(super) struct Saving {
     path: PathBuf,
     folder: Folder,
+    key: PlanKey,
+    valid_seconds: u32,
     secret_files: Vec<String>,
-    manifests: Vec<Arc<Manifest>>,
+    servers: Vec<(Arc<Manifest>, Way)>,
     options: RunOptions,
     is_lab: bool,
 }
@@ -32,34 +40,35 @@ pub(super) struct Saving {
 /// A plan that was saved.
 pub(super) struct Saved {
     plan: SavedPlan,
+    path: String,
+    /// The people that can have made it, in words.
+    makers: String,
 }
 
 impl Saving {
-    /// Makes sure, before any server is asked, that there is somebody to encrypt to.
+    /// Makes sure, before any server is asked, that there is somebody to encrypt to and a key to
+    /// seal with; makes the key if there is none.
     ///
     /// # Errors
-    /// If there is nobody who may read all of it.
+    /// If there is nobody who may read all of it; if the key cannot be read.
     pub(super) fn prepare(
         path: &Path,
+        valid_seconds: u32,
         session: &Session,
         is_lab: bool,
         context: &Context,
     ) -> anyhow::Result<Self> {
         let folder = Folder::new(&context.project()?.root, &context.identity);
-        let saving = Self {
-            path: path.to_owned(),
-            folder,
-            secret_files: session.secret_files.clone(),
-            manifests: session.manifests(),
-            options: session.options().clone(),
-            is_lab,
-        };
-        saving.encrypt("")?;
-        Ok(saving)
-    }
-
-    fn encrypt(&self, text: &str) -> Result<Vec<u8>> {
-        self.folder.wrap(&self.path.display().to_string(), text, &self.secret_files)
+        let mut secret_files = session.secret_files.clone();
+        if !is_lab {
+            secret_files.push(PLANS_FILE.to_owned());
+        }
+        folder.wrap(&path.display().to_string(), "", &secret_files)?;
+        let key = if is_lab { PlanKey::of_lab() } else { key_of(&folder)? };
+        let ways = session.servers().map(|server| (&server.manifest, Way::from(&server.ssh)));
+        let servers = ways.map(|(manifest, way)| (Arc::clone(manifest), way)).collect();
+        let (path, options) = (path.to_owned(), session.options().clone());
+        Ok(Self { path, folder, key, valid_seconds, secret_files, servers, options, is_lab })
     }
 
     /// Writes the plan, unless the check of a server did not come to a good end.
@@ -69,41 +78,43 @@ impl Saving {
     pub(super) fn save(self, mut seen: BTreeMap<String, Seen>) -> Result<()> {
         let path = self.path.display();
         let mut servers = Vec::new();
-        for manifest in &self.manifests {
+        for (manifest, way) in &self.servers {
             let seen = seen.remove(&manifest.server).unwrap_or_default();
             if !seen.is_sound() {
                 report::note(&format!("`{path}` was not written: not everything could be checked"));
                 return Ok(());
             }
-            servers.push(SavedServer { manifest: (**manifest).clone(), seen });
+            servers.push(SavedServer { manifest: (**manifest).clone(), seen, way: way.clone() });
         }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let made = since.map_or(0, |since| since.as_secs());
-        let plan = SavedPlan::new(self.options.clone(), servers, made, self.is_lab);
-        write::create(&self.path, &self.encrypt(&plan.text()?)?)?;
+        let made = now();
+        let times = (made, made.saturating_add(self.valid_seconds.into()));
+        let plan = SavedPlan::new(self.options.clone(), servers, times, self.is_lab);
+        let text = plan.text(&self.key)?;
+        let bytes = self.folder.wrap(&path.to_string(), &text, &self.secret_files)?;
+        write::create(&self.path, &bytes)?;
         let lab = if self.is_lab { " --lab" } else { "" };
         report::note(&format!(
-            "the plan is in `{path}`: `infra apply --plan {path}{lab}` applies it"
+            "the plan is in `{path}`: `infra apply --plan {path}{lab}` applies it, until {}",
+            report::moment(times.1)
         ));
         Ok(())
     }
 }
 
 impl Saved {
-    /// Reads and decrypts a plan.
+    /// Reads a plan, and makes sure that it was made for this project by somebody who may, and
+    /// not too long ago.
     ///
     /// # Errors
-    /// If the file is something else, nobody here may read it, or another build made it.
+    /// If the file is something else, nobody here may read it, or another build made it; if its
+    /// seal is wrong; if it has expired.
     pub(super) fn open(path: &Path, is_lab: bool, context: &Context) -> anyhow::Result<Self> {
         let shown = path.display().to_string();
-        let cannot = |error| Error::input(format!("cannot read `{shown}`")).because(error);
-        let bytes = std::fs::read(path).map_err(cannot)?;
-        if !bytes.starts_with(BEGINNING) {
-            return Err(no_plan(&shown).into());
-        }
+        let bytes = read(path, &shown)?;
         let folder = Folder::new(&context.project()?.root, &context.identity);
         let text = folder.unwrap_own(&shown, &bytes, is_lab)?;
-        let plan = SavedPlan::parse(&shown, &text)?;
+        let key = if is_lab { PlanKey::of_lab() } else { known_key(&folder, &shown)? };
+        let plan = SavedPlan::parse(&shown, &text, &key)?;
         if plan.header.is_lab != is_lab {
             let (is, hint) = if is_lab {
                 ("real servers", "apply it without `--lab`")
@@ -113,20 +124,47 @@ impl Saved {
             let error = Error::input(format!("the plan in `{shown}` is for {is}"));
             return Err(error.hint(hint).into());
         }
-        let header = &plan.header;
-        report::note(&report::terminal::escape(&format!(
-            "the plan in `{shown}`: made {} by {}, commit {}",
-            report::moment(header.made),
-            header.who,
-            report::short_commit(header.commit.as_deref()),
-        )));
-        Ok(Self { plan })
+        let saved = Self { plan, path: shown, makers: makers(&folder, is_lab) };
+        saved.check_time(now())?;
+        let text = format!("the plan in `{}`: {}\n{}", saved.path, saved.origin(), saved.makers);
+        report::note(&report::terminal::escape(&text));
+        Ok(saved)
+    }
+
+    /// When the plan was made, and who says so.
+    pub(super) fn origin(&self) -> String {
+        let header = &self.plan.header;
+        let commit = report::short_commit(header.commit.as_deref());
+        format!("made {} by {}, commit {commit}", report::moment(header.made), header.who)
+    }
+
+    /// The people that can have made the plan, in words.
+    pub(super) fn makers(&self) -> &str {
+        &self.makers
+    }
+
+    /// Refuses a plan that is too old at `now`, in seconds since 1970, or that was made later.
+    fn check_time(&self, now: u64) -> Result<()> {
+        let (path, header) = (&self.path, &self.plan.header);
+        let moment = report::moment;
+        if now > header.expires {
+            return Err(Error::input(format!("the plan in `{path}` has expired"))
+                .because(format!("it could be applied until {}", moment(header.expires)))
+                .hint("make a new plan with `infra diff TARGET --out FILE`"));
+        }
+        if header.made > now.saturating_add(CLOCKS) {
+            let cause = format!("it was made {}, and it is {}", moment(header.made), moment(now));
+            return Err(Error::input(format!("the plan in `{path}` is from the future"))
+                .because(cause)
+                .hint("set the clock of this machine, or make a new plan"));
+        }
+        Ok(())
     }
 
     /// A session about its servers. `options` says who applies it.
     ///
     /// # Errors
-    /// If one of them is not in the inventory any more.
+    /// If one of them is not in the inventory any more, or is reached in another way.
     pub(super) fn session(
         &self,
         targets: &Targets,
@@ -137,7 +175,19 @@ impl Saved {
         let RunOptions { lock_wait_seconds, guard_seconds, who, .. } = options;
         let options =
             RunOptions { lock_wait_seconds, guard_seconds, who, ..self.plan.options.clone() };
-        targets.restore(context, manifests, options)
+        let session = targets.restore(context, manifests, options)?;
+        for (server, saved) in session.servers().zip(&self.plan.servers) {
+            let differences = saved.way.differences(&Way::from(&server.ssh));
+            if let Some(first) = differences.first() {
+                let name = &server.manifest.server;
+                let error = format!("the plan in `{}` is for another `{name}`", self.path);
+                return Err(Error::input(error)
+                    .because(format!("`{first}` in its inventory has changed since"))
+                    .hint("make a new plan with `infra diff TARGET --out FILE`")
+                    .into());
+            }
+        }
+        Ok(session)
     }
 
     /// Tells why the plan does not hold any more, if so: then no server may be changed.
@@ -174,4 +224,62 @@ impl Saved {
         }
         Ok(true)
     }
+}
+
+/// The bytes of a file that begins as a plan does.
+fn read(path: &Path, shown: &str) -> Result<Vec<u8>> {
+    let cannot = |error| Error::input(format!("cannot read `{shown}`")).because(error);
+    let mut file = std::fs::File::open(path).map_err(cannot)?.take(LARGEST_BYTES);
+    let mut bytes = vec![0; BEGINNING.len()];
+    file.read_exact(&mut bytes).map_err(|_| no_plan(shown))?;
+    if bytes != BEGINNING {
+        return Err(no_plan(shown));
+    }
+    file.read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(bytes)
+}
+
+/// The key of the project, which is made where there is none.
+fn key_of(folder: &Folder) -> Result<PlanKey> {
+    if let Some(key) = folder.plan_key()? {
+        return Ok(key);
+    }
+    let key = folder.make_plan_key()?;
+    report::note(&format!(
+        "made `{}`, the key that tells your plans from those of others: commit it",
+        Folder::shown(PLANS_FILE)
+    ));
+    Ok(key)
+}
+
+/// The key of the project, which has to be there.
+fn known_key(folder: &Folder, plan: &str) -> Result<PlanKey> {
+    folder.plan_key()?.ok_or_else(|| {
+        let key = Folder::shown(PLANS_FILE);
+        Error::input(format!("cannot tell who made `{plan}`"))
+            .because(format!("`{key}` is not there"))
+            .hint("the first `infra diff TARGET --out FILE` makes it: commit it then")
+    })
+}
+
+/// Says who can have made a plan, and how that is known.
+fn makers(folder: &Folder, is_lab: bool) -> String {
+    if is_lab {
+        return "  anybody can have made it: the lab's key is public".to_owned();
+    }
+    let recipients = folder.recipients().unwrap_or_default();
+    let readers = recipients.of_file(PLANS_FILE);
+    let names: Vec<&str> = readers.iter().map(|reader| reader.name.as_str()).collect();
+    format!(
+        "  its seal says that it was made by somebody who reads `{}` ({}) and is unchanged; \
+         the rest is as they say",
+        Folder::shown(PLANS_FILE),
+        names.join(", ")
+    )
+}
+
+/// The time in seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }

@@ -24,6 +24,9 @@ use set::Set;
 /// The name of the group that every server belongs to.
 pub const ALL: &str = "all";
 
+/// The name of a file of secrets that no server may read.
+const PLANS: &str = "plans";
+
 /// The name of the group that is applied in the lab, after everything else.
 pub const LAB: &str = "lab";
 
@@ -256,6 +259,14 @@ fn layers(project: &Project, folder: &str, mistakes: &mut Diagnostics) -> BTreeM
                     let what = if is_group { "group" } else { "server" };
                     let message = format!("`{name}` cannot be the name of a {what}");
                     let hint = "small letters, digits, `-`, `.` and `_` can be in a name";
+                    mistakes.push(Diagnostic::at(&layer.span, message).hint(hint));
+                } else if name == PLANS {
+                    let message = format!("`secrets/{name}.yaml.age` holds the key of saved plans");
+                    let hint = if is_group {
+                        "give the group another name"
+                    } else {
+                        "give the server another name"
+                    };
                     mistakes.push(Diagnostic::at(&layer.span, message).hint(hint));
                 }
                 layers.insert(name, layer);

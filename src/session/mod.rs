@@ -347,9 +347,9 @@ impl Session {
         self.servers.iter().map(|server| server.manifest.server.clone()).collect()
     }
 
-    /// What the servers should be, until they are checked.
-    pub fn manifests(&self) -> Vec<Arc<Manifest>> {
-        self.servers.iter().map(|server| Arc::clone(&server.manifest)).collect()
+    /// The servers, until they are checked.
+    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter()
     }
 
     /// How the runs go about their work.

@@ -21,7 +21,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("manifest", &["resources", "secret"]),
     ("report", &["diagnostic", "error", "events", "exit_code", "manifest", "resources", "secret"]),
     ("resources", &["error", "manifest", "secret", "size"]),
-    ("saved_plan", &["error", "events", "manifest", "transport", "wire"]),
+    (
+        "saved_plan",
+        &["error", "events", "inventory", "manifest", "resources", "secrets", "transport", "wire"],
+    ),
     ("secret", &[]),
     ("size", &[]),
     ("secrets", &["diagnostic", "error", "files", "secret", "yaml"]),

@@ -117,7 +117,7 @@ impl Key {
     }
 
     /// 64 bits of HMAC-SHA256: enough to tell a change, too little to be of other use.
-    fn hash(&self, value: &Value) -> String {
+    pub fn hash(&self, value: &Value) -> String {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()) else {
             // HMAC takes keys of any length.
             return String::new();

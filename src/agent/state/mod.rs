@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 use crate::events::{Memory, RunEnd, RunRecord, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::state::Value;
 use crate::resources::{Attributes, Change, Probe, System};
 
 use managed::{Key, Managed};
@@ -70,6 +71,15 @@ pub struct State {
     is_unsaved: bool,
 }
 
+/// Tells this machine from others. systemd asks programs not to pass on the machine id itself
+/// (machine-id(5)).
+fn machine(probe: &dyn Probe) -> Result<String> {
+    let id = probe.read("/etc/machine-id")?.unwrap_or_default();
+    let id = id.trim_ascii();
+    let hash = |id: &[u8]| Key::new(id).hash(&Value::Text("infra".to_owned()));
+    Ok(if id.is_empty() { String::new() } else { hash(id) })
+}
+
 impl State {
     /// The first version knew of debts alone.
     const VERSION: u32 = 2;
@@ -96,6 +106,7 @@ impl State {
             last_run: self.history.last().cloned(),
             cut_run: self.run.clone(),
             owed: self.owed_services.iter().map(|(id, action)| (id.clone(), *action)).collect(),
+            machine: machine(probe)?,
             reboot: super::reboot::reason(probe)?,
         })
     }

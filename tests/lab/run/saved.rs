@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use infra::saved_plan::SavedPlan;
+use infra::secrets::{Folder, IdentitySource};
+
 use super::{Project, write};
 use crate::sshd::{Setup, Sshd};
 
@@ -16,6 +19,8 @@ crate::tests! {
     files_that_are_no_plan_are_refused,
     a_plan_that_nobody_could_read_is_not_saved,
     a_saved_plan_names_its_servers_itself,
+    a_plan_of_somebody_else_is_refused,
+    a_plan_that_says_something_else_by_now_is_refused,
 }
 
 /// A project with somebody to encrypt to: the holder of the login key.
@@ -44,7 +49,14 @@ fn a_saved_plan_is_applied_as_it_was_saved() {
     let project = project();
     let (code, plan, said) = infra(&project, &["diff", "rufus", "--out", "plan"]);
     assert_eq!(code, 2, "{said}");
-    assert_eq!(said, "the plan is in `plan`: `infra apply --plan plan` applies it\n");
+    let (first, second) = said.split_once('\n').unwrap();
+    assert_eq!(
+        first,
+        "made `secrets/plans.yaml.age`, the key that tells your plans from those of others: \
+         commit it"
+    );
+    let applies = "the plan is in `plan`: `infra apply --plan plan` applies it, until 20";
+    assert!(second.starts_with(applies), "{said}");
     let file = project.folder.join("plan");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
     let text = fs::read_to_string(&file).unwrap();
@@ -60,6 +72,9 @@ fn a_saved_plan_is_applied_as_it_was_saved() {
     let (code, done, said) = infra(&project, &["apply", "--plan", "plan", "--yes"]);
     assert_eq!(code, 0, "{said}");
     assert!(said.starts_with("the plan in `plan`: made 20"), "{said}");
+    let sealed = "\n  its seal says that it was made by somebody who reads \
+                  `secrets/plans.yaml.age` (ana) and is unchanged; the rest is as they say\n";
+    assert!(said.ends_with(sealed), "{said}");
     assert_eq!(
         done.strip_prefix(&plan).unwrap(),
         "\
@@ -229,4 +244,105 @@ fn a_saved_plan_names_its_servers_itself() {
         assert!(error.starts_with(expected), "{error}");
         assert_eq!(code, 1);
     }
+}
+
+/// Somebody who knows all that is public makes a plan: the project, the recipients, the build. It is
+/// encrypted to `ana`, and nothing of it is done.
+fn a_plan_of_somebody_else_is_refused() {
+    let (project, eve) = (project(), project());
+    assert_eq!(infra(&project, &["diff", "rufus", "--out", "own"]).0, 2);
+    for file in ["inventory/rufus.yaml", "secrets/recipients.yaml"] {
+        fs::copy(project.folder.join(file), eve.folder.join(file)).unwrap();
+    }
+    write(
+        &eve.folder.join("roles/demo/role.yaml"),
+        "resources:\n  - command: { name: a, run: [touch, /var/lib/forged], unless: [touch, \
+         /var/lib/forged] }\n",
+    );
+    let (code, _, said) = eve.infra(&["diff", "rufus", "--out", "plan"]);
+    assert!(said.contains("the plan is in `plan`"), "{said}");
+    // Her own preview has run it.
+    on_server(&project, "rm /var/lib/forged");
+    assert_eq!(code, 0);
+    fs::copy(eve.folder.join("plan"), project.folder.join("plan")).unwrap();
+    // Nothing is asked of the server before: a check of a forged plan would run its programs.
+    let (code, _, error) = infra(&project, &["apply", "--plan", "plan", "--yes"]);
+    assert_eq!(
+        error,
+        "error: nobody who makes plans for this project made `plan`\n\
+         caused by: its seal was not made with the key in `secrets/plans.yaml.age`\n\
+         hint: do not apply it; if it is your own, the key has changed since: make it again \
+         with `infra diff TARGET --out FILE`\n"
+    );
+    assert_eq!(code, 1);
+    assert_eq!(on_server(&project, "ls /var/lib/forged 2>/dev/null || echo none"), "none\n");
+
+    fs::remove_file(project.folder.join("secrets/plans.yaml.age")).unwrap();
+    let (_, _, error) = infra(&project, &["apply", "--plan", "own", "--yes"]);
+    assert_eq!(
+        error,
+        "error: cannot tell who made `own`\n\
+         caused by: `secrets/plans.yaml.age` is not there\n\
+         hint: the first `infra diff TARGET --out FILE` makes it: commit it then\n"
+    );
+}
+
+/// A plan for another server of the same name, and one whose time is over.
+fn a_plan_that_says_something_else_by_now_is_refused() {
+    let project = project();
+    assert_eq!(infra(&project, &["diff", "rufus", "--out", "plan"]).0, 2);
+    let inventory = project.folder.join("inventory/rufus.yaml");
+    let text = fs::read_to_string(&inventory).unwrap();
+    for (from, to, name) in [
+        ("host: 127.0.0.1", "host: localhost", "ssh.host"),
+        ("  user: root\n", "", "ssh.user"),
+        ("host_key: \"", "host_key: \"ssh-ed25519 AAAA", "ssh.host_key"),
+    ] {
+        assert!(text.contains(from), "{text}");
+        write(&inventory, &text.replace(from, to));
+        let (code, out, error) = infra(&project, &["apply", "--plan", "plan", "--yes"]);
+        let error = error.split_once("error: ").unwrap_or_else(|| panic!("{error}")).1;
+        assert_eq!(
+            error,
+            format!(
+                "the plan in `plan` is for another `rufus`\n\
+                 caused by: `{name}` in its inventory has changed since\n\
+                 hint: make a new plan with `infra diff TARGET --out FILE`\n"
+            )
+        );
+        assert_eq!((code, out.as_str()), (1, ""));
+    }
+    write(&inventory, &text);
+    for (times, expected) in [
+        (
+            (1_000, 604_800),
+            "the plan in `plan` has expired\ncaused by: it could be applied until \
+                            1970-01-08 00:00 UTC\nhint: make a new plan with `infra diff TARGET \
+                            --out FILE`\n",
+        ),
+        (
+            (1 << 33, 1 << 34),
+            "the plan in `plan` is from the future\ncaused by: it was made \
+                              2242-03-16 12:56 UTC, and it is 20",
+        ),
+    ] {
+        let folder = folder(&project);
+        let key = folder.plan_key().unwrap().unwrap();
+        let path = project.folder.join("plan");
+        let bytes = fs::read(&path).unwrap();
+        let text = folder.unwrap_own("plan", &bytes, false).unwrap();
+        let mut plan = SavedPlan::parse("plan", &text, &key).unwrap();
+        (plan.header.made, plan.header.expires) = times;
+        let text = plan.text(&key).unwrap();
+        fs::write(&path, folder.wrap("plan", &text, &["plans".to_owned()]).unwrap()).unwrap();
+        let (code, out, error) = infra(&project, &["apply", "--plan", "plan", "--yes"]);
+        let error = error.strip_prefix("error: ").unwrap_or_else(|| panic!("{error}"));
+        assert!(error.starts_with(expected), "{error}");
+        assert_eq!((code, out.as_str()), (1, ""));
+    }
+}
+
+fn folder(project: &Project) -> Folder {
+    let file = Some(project.sshd.file("client"));
+    Folder::new(&project.folder, &IdentitySource { file, ..IdentitySource::default() })
 }
