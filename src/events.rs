@@ -121,6 +121,8 @@ pub enum Outcome {
         /// The resource after which it can be known.
         after: ResourceId,
     },
+    /// The server was not asked: nobody trusts the change that names the resource yet.
+    Untrusted,
     /// A verification (`http_check`, `port_check`) that makes sense only after the changes.
     Deferred,
     /// Not applied, because another one failed.
@@ -146,7 +148,7 @@ impl Outcome {
             Self::Changed(Change::Update(_)) => "to be changed",
             Self::Changed(Change::Remove) => "to be removed",
             Self::Released { .. } => "to be left alone from now on",
-            Self::Unknown { .. } => "to be known later",
+            Self::Unknown { .. } | Self::Untrusted => "to be known later",
             Self::Deferred => "to be verified later",
             Self::Skipped { .. } => "to be skipped",
             Self::Failed(_) => "not to be checked",

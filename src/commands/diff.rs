@@ -12,12 +12,21 @@ use super::saved;
 
 /// The arguments of `infra diff`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("names", |names| names.required(false).required_unless_present("since")))]
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
     /// Work without opening the secrets: resources that hold some are not compared.
     #[arg(long)]
     no_secrets: bool,
+    /// Compare the project with this git revision instead of the servers: no connection is made, and
+    /// no identity is needed.
+    #[arg(long, value_name = "REV", conflicts_with_all = ["no_secrets", "trust", "out"])]
+    since: Option<String>,
+    /// Preview a change that nobody has looked at yet: reach the servers as this git revision says,
+    /// send no secrets, and ask of a server only what the revision asks as well.
+    #[arg(long, value_name = "REV", conflicts_with = "out")]
+    trust: Option<String>,
     /// Save the plan, encrypted to those who read the secrets in it, for `infra apply --plan FILE`.
     #[arg(long, value_name = "FILE", conflicts_with = "no_secrets")]
     out: Option<PathBuf>,
@@ -32,14 +41,21 @@ const VALID_SECONDS: u32 = 7 * 86_400;
 impl Args {
     /// Compares everything selected.
     pub fn complete(selection: Selection) -> Self {
-        Self { selection, no_secrets: false, out: None, valid_for: VALID_SECONDS }
+        let (since, trust, out) = (None, None, None);
+        Self { selection, no_secrets: false, since, trust, out, valid_for: VALID_SECONDS }
     }
 }
 
 /// Prints the plan of every server, and saves it if that is wanted. Changes nothing.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
+    if let Some(revision) = &args.since {
+        return Ok(args.selection.since(context, revision)?.finish()?);
+    }
     let options = RunOptions { who: who(), ..RunOptions::default() };
-    let mut session = args.selection.open(context, options, args.no_secrets)?;
+    let mut session = match &args.trust {
+        Some(revision) => args.selection.open_distrusting(context, options, revision)?,
+        None => args.selection.open(context, options, args.no_secrets)?,
+    };
     let is_lab = args.selection.targets.lab;
     let saving = match &args.out {
         Some(path) => {

@@ -178,7 +178,7 @@ impl Saved {
         let session = targets.restore(context, manifests, options)?;
         for (server, saved) in session.servers().zip(&self.plan.servers) {
             let differences = saved.way.differences(&Way::from(&server.ssh));
-            if let Some(first) = differences.first() {
+            if let Some((first, ..)) = differences.first() {
                 let name = &server.manifest.server;
                 let error = format!("the plan in `{}` is for another `{name}`", self.path);
                 return Err(Error::input(error)

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::error::{Error, Kind};
 use crate::events::Event;
 use crate::inventory::connection::SshSettings;
-use crate::manifest::{Expect, Manifest};
+use crate::manifest::{Expect, Manifest, ResourceId};
 use crate::resources::Facts;
 use crate::transport::{Link, Login, Transport};
 use crate::wire::{Request, RunOptions};
@@ -24,6 +24,9 @@ pub struct Server {
     pub ssh: SshSettings,
     /// What it should be; holds its name.
     pub manifest: Arc<Manifest>,
+    /// Resources that are declared for it and that it does not hear of: not what the user stopped
+    /// declaring.
+    pub withheld: Vec<ResourceId>,
 }
 
 /// What is told about a server.
@@ -184,6 +187,7 @@ async fn check(
     send(sender, name, News::Connecting);
     let mut link = transport.connect(Login { server: name, settings: &server.ssh }).await?;
     let manifest = Box::new((*server.manifest).clone());
+    let options = RunOptions { withheld: server.withheld.clone(), ..options };
     link.send(&Request::Check { manifest, options }).await?;
     loop {
         let event = link.receive().await?;

@@ -18,9 +18,9 @@ pub struct SshSettings {
     /// The only keys that the server may show, as `ssh-ed25519 AAAA…`, one each. Empty: the
     /// user's `known_hosts` decides, and an unknown key is refused.
     pub host_keys: Vec<String>,
-    /// The private key to log in with.
+    /// The private key to log in with. Never from the project.
     pub identity_file: Option<PathBuf>,
-    /// Read instead of `~/.ssh/config`.
+    /// Read instead of `~/.ssh/config`. Never from the project.
     pub config_file: Option<PathBuf>,
     /// The password of the login user, for `sudo`. `None`: `sudo` must ask for none, or a person
     /// at the terminal is asked.

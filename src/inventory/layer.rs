@@ -113,8 +113,13 @@ fn entries(node: &Node, what: &str, known: &[&str], mistakes: &mut Diagnostics) 
         map.entries.iter().cloned().partition(|entry| known.contains(&&*entry.key));
     for entry in bad {
         let message = format!("unknown key `{}` of {}", entry.key, article(what));
-        let mut mistake =
-            Diagnostic::at(&entry.key_span, message).suggest(&entry.key, known.iter().copied());
+        let mut mistake = Diagnostic::at(&entry.key_span, message);
+        mistake = match ssh::of_the_user(&entry.key).filter(|_| what == "ssh") {
+            Some(option) => mistake
+                .because("such a file can run programs, so that the project cannot name it")
+                .hint(format!("say {option} where you run infra")),
+            None => mistake.suggest(&entry.key, known.iter().copied()),
+        };
         if mistake.hint.is_none() {
             let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
             mistake = mistake.hint(format!("the keys are {}", names.join(", ")));

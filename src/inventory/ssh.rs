@@ -1,15 +1,21 @@
 //! The key `ssh` of servers and groups.
 
-use std::path::PathBuf;
-
 use super::connection::SshSettings;
 use super::layer::{map_of, number, said, text};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::yaml::{Entry, Node};
 
 /// What may be said.
-pub(super) const KEYS: &[&str] =
-    &["host", "user", "port", "host_key", "identity_file", "config_file", "sudo"];
+pub(super) const KEYS: &[&str] = &["host", "user", "port", "host_key", "sudo"];
+
+/// How the person who runs infra says what the project cannot say with `key`.
+pub(super) fn of_the_user(key: &str) -> Option<&'static str> {
+    match key {
+        "config_file" => Some("`--ssh-config FILE` or `INFRA_SSH_CONFIG=FILE`"),
+        "identity_file" => Some("`--ssh-identity FILE` or `INFRA_SSH_IDENTITY=FILE`"),
+        _ => None,
+    }
+}
 
 /// How the server `name` is reached by what a map of [`KEYS`] says, and the expression of its
 /// password for `sudo`.
@@ -26,8 +32,6 @@ pub(super) fn settings(
             "user" => ssh.user = word(entry, mistakes),
             "port" => ssh.port = number(entry, "a port from 1 to 65535", mistakes),
             "host_key" => ssh.host_keys = host_keys(entry, mistakes),
-            "identity_file" => ssh.identity_file = text(entry, mistakes).map(PathBuf::from),
-            "config_file" => ssh.config_file = text(entry, mistakes).map(PathBuf::from),
             _ => {
                 let sudo = map_of(&entry.value, "sudo", &["password"], mistakes);
                 sudo_password = said(&sudo).find_map(|entry| password(entry, mistakes));

@@ -131,7 +131,9 @@ impl Style {
         let (tone, text) = match event {
             Event::Applied { id, outcome } => match outcome {
                 Outcome::Ok if self.verbose => (Tone::Quiet, format!("{id}  ok")),
-                Outcome::Ok | Outcome::Unknown { .. } | Outcome::Deferred => return String::new(),
+                Outcome::Ok | Outcome::Unknown { .. } | Outcome::Untrusted | Outcome::Deferred => {
+                    return String::new();
+                }
                 Outcome::Released { .. } => (Tone::Quiet, format!("{id}  no longer managed")),
                 Outcome::Changed(Change::Remove) => (Tone::Remove, format!("{id}  removed")),
                 Outcome::Changed(_) => (Tone::Change, format!("{id}  changed")),
@@ -261,6 +263,9 @@ pub(super) fn planned(id: &ResourceId, outcome: &Outcome, mark: Option<Mark>) ->
         }
         Outcome::Unknown { after } => {
             (Tone::Change, '?', format!("change or ok, known after {after}"))
+        }
+        Outcome::Untrusted => {
+            (Tone::Change, '?', "change or ok, known after the change is trusted".to_owned())
         }
         Outcome::Skipped { because } => {
             (Tone::Quiet, ' ', format!("skipped, because {because} failed"))

@@ -96,7 +96,7 @@ fn resource_event(
         Outcome::Released { because } => ("because", json!(because)),
         Outcome::Skipped { because } => ("because", json!(because)),
         Outcome::Failed(error) => ("error", error_object(error)),
-        Outcome::Ok | Outcome::Deferred => return object,
+        Outcome::Ok | Outcome::Untrusted | Outcome::Deferred => return object,
     };
     object[key] = value;
     object
@@ -111,6 +111,7 @@ fn outcome_word(event: &str, outcome: &Outcome) -> &'static str {
         Outcome::Changed(Change::Remove) => "remove",
         Outcome::Released { .. } => "released",
         Outcome::Unknown { .. } => "unknown",
+        Outcome::Untrusted => "untrusted",
         Outcome::Deferred => "deferred",
         Outcome::Skipped { .. } => "skipped",
         Outcome::Failed(_) => "failed",

@@ -79,7 +79,7 @@ impl Counts {
             Outcome::Changed(Change::Update(_)) => &mut self.change,
             Outcome::Changed(Change::Remove) => &mut self.remove,
             Outcome::Released { .. } => &mut self.released,
-            Outcome::Unknown { .. } => &mut self.unknown,
+            Outcome::Unknown { .. } | Outcome::Untrusted => &mut self.unknown,
             Outcome::Deferred => &mut self.deferred,
             Outcome::Skipped { .. } => &mut self.skipped,
             Outcome::Failed(_) => &mut self.failed,

@@ -105,6 +105,11 @@ impl State {
         self
     }
 
+    /// These fields, in their order.
+    pub fn from_fields(fields: Vec<(String, Value)>) -> Self {
+        Self(fields)
+    }
+
     /// Adds a field if there is a value for it: a spec that does not name it does not manage it.
     pub fn with_some(self, field: &str, value: Option<impl Into<Value>>) -> Self {
         match value {

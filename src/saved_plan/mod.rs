@@ -72,15 +72,19 @@ impl From<&SshSettings> for Way {
 }
 
 impl Way {
-    /// In what `now` differs, as the names of its settings.
-    pub fn differences(&self, now: &Self) -> Vec<&'static str> {
-        let differs = [
-            ("ssh.host", self.host != now.host),
-            ("ssh.port", self.port != now.port),
-            ("ssh.user", self.user != now.user),
-            ("ssh.host_key", self.host_keys != now.host_keys),
+    /// The settings that differ, each with its values then and now.
+    pub fn differences(&self, now: &Self) -> Vec<(&'static str, String, String)> {
+        let said = |value: Option<&str>| value.unwrap_or("(nothing)").to_owned();
+        let port = |way: &Self| said(way.port.map(|port| port.to_string()).as_deref());
+        let keys =
+            |way: &Self| said(Some(&*way.host_keys.join(", ")).filter(|keys| !keys.is_empty()));
+        let settings = [
+            ("ssh.host", self.host.clone(), now.host.clone()),
+            ("ssh.port", port(self), port(now)),
+            ("ssh.user", said(self.user.as_deref()), said(now.user.as_deref())),
+            ("ssh.host_key", keys(self), keys(now)),
         ];
-        differs.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect()
+        settings.into_iter().filter(|(_, then, now)| then != now).collect()
     }
 }
 

@@ -2,6 +2,9 @@
 //! connections, the report.
 
 mod narrow;
+mod since;
+mod targets;
+mod trust;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,40 +16,22 @@ use crate::cli::Context;
 use crate::commands::lab::LabFolder;
 use crate::compile::Compiler;
 use crate::diagnostic::Diagnostics;
-use crate::error::{Error, Result};
-use crate::events::Event;
+use crate::error::Result;
+use crate::events::{Event, Outcome};
 use crate::fleet::{Fleet, News, Server};
-use crate::inventory::{Inventory, Project, SshSettings};
+use crate::inventory::{Inventory, Project};
 use crate::manifest::{Expect, Manifest};
-use crate::report::{self, ProgressLines, Report};
+use crate::report::Report;
 use crate::saved_plan::Seen;
 use crate::secrets::Store;
-use crate::transport::{Person, Terminal, Transport};
 use crate::wire::RunOptions;
 
 use narrow::{Unseen, narrow, without_values};
+pub use targets::Targets;
+use targets::transport;
 
 /// Behind a commit that is not all of what was applied.
 const DIRTY: &str = "-dirty";
-
-/// On how many servers is worked at once.
-const JOBS: u16 = 50;
-
-/// The servers that a command is about.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Targets {
-    /// Servers, groups, patterns such as `web-*`, or `all`.
-    #[arg(required = true, value_name = "TARGET")]
-    names: Vec<String>,
-    /// The throw-away servers of `infra lab up` instead of the real ones.
-    #[arg(long)]
-    pub lab: bool,
-    #[command(flatten)]
-    lab_folder: LabFolder,
-    /// Work on at most this many servers at once.
-    #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: u16,
-}
 
 /// The part of their manifests that a command is about.
 #[derive(Clone, Debug, clap::Args)]
@@ -86,118 +71,10 @@ pub struct Session {
     pub visits: Vec<String>,
 }
 
-impl Targets {
-    /// Reads the inventory and finds the servers.
-    pub fn load(
-        &self,
-        project: &Project,
-        sets: &[String],
-    ) -> Result<(Inventory, Vec<String>), Diagnostics> {
-        let inventory = Inventory::load(project, self.lab, sets)?;
-        let names = inventory.select(&self.names)?;
-        Ok((inventory, names))
-    }
-
-    /// How a server is reached: as its inventory says, or in the lab.
-    ///
-    /// # Errors
-    /// If it is not up in the lab.
-    pub fn settings(&self, inventory: &Inventory, name: &str) -> Result<SshSettings> {
-        if self.lab {
-            return self.lab_folder.open()?.connection(name);
-        }
-        let server = inventory.servers.get(name);
-        let unknown = || Error::input(format!("unknown server `{name}`"));
-        server.map(|server| server.ssh.clone()).ok_or_else(unknown)
-    }
-
-    /// The secrets of the project: the real ones, or the lab's.
-    pub fn store(&self, project: &Project, context: &Context) -> Store {
-        Store::open(&project.root, self.lab, &context.identity)
-    }
-
-    /// How a server is reached, with the password for sudo if the inventory knows it.
-    ///
-    /// # Errors
-    /// If it is not up in the lab; if the password cannot be evaluated.
-    pub fn login(
-        &self,
-        compiler: &Compiler<'_>,
-        inventory: &Inventory,
-        store: &Store,
-        name: &str,
-    ) -> anyhow::Result<SshSettings> {
-        let mut settings = self.settings(inventory, name)?;
-        // Without an identity a person is asked, not a placeholder tried.
-        if !self.lab && store.has_identity() {
-            settings.sudo_password = compiler.sudo_password(name)?;
-        }
-        Ok(settings)
-    }
-
-    /// What a server of the lab runs, which its real counterpart need not; `None` outside.
-    fn lab_os(&self, name: &str) -> Result<Option<&'static str>> {
-        if !self.lab {
-            return Ok(None);
-        }
-        Ok(Some(self.lab_folder.open()?.os(name)?.name()))
-    }
-
-    /// A session about manifests that were compiled before; how their servers are reached is read
-    /// anew.
-    ///
-    /// # Errors
-    /// Mistakes in the inventory; a server that is not in it any more.
-    pub fn restore(
-        &self,
-        context: &Context,
-        manifests: Vec<Manifest>,
-        options: RunOptions,
-    ) -> anyhow::Result<Session> {
-        let project = context.project()?;
-        let inventory = Inventory::load(&project, self.lab, &[])?;
-        let store = self.store(&project, context);
-        let compiler = Compiler::new(&project, &inventory, &store);
-        let mut servers = Vec::new();
-        for manifest in manifests {
-            let ssh = self.login(&compiler, &inventory, &store, &manifest.server)?;
-            servers.push(Server { ssh, manifest: Arc::new(manifest) });
-        }
-        Ok(Session::new(context, self, servers, options)?)
-    }
-
-    /// Connections to servers. `lines` make way for questions.
-    pub fn fleet(&self, lines: ProgressLines) -> Result<Fleet> {
-        Ok(Fleet::new(self.transport(lines)?, usize::from(self.jobs)))
-    }
-
-    /// The way to servers. `lines` make way for questions.
-    pub fn transport(&self, lines: ProgressLines) -> Result<Transport> {
-        let session_folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        // A program that was replaced while it runs has no path any more.
-        let relay = std::env::current_exe().ok().filter(|path| path.is_file());
-        let terminal = report::can_ask().then(|| Arc::new(Prompt(lines)) as Arc<dyn Terminal>);
-        Transport::new(session_folder.as_deref(), Person::new(terminal), relay)
-    }
-}
-
-/// The terminal that ssh and sudo ask at, below which progress is drawn.
-struct Prompt(ProgressLines);
-
-impl Terminal for Prompt {
-    fn ask(&self, question: &str) -> io::Result<String> {
-        rpassword::prompt_password(question)
-    }
-
-    fn is_asking(&self, yes: bool) {
-        self.0.pause(yes);
-    }
-}
-
 impl Selection {
     /// Everything on these servers of a lab.
     pub fn in_lab(lab_folder: LabFolder, names: Vec<String>) -> Self {
-        let targets = Targets { names, lab: true, lab_folder, jobs: JOBS };
+        let targets = Targets::in_lab(lab_folder, names);
         Self {
             targets,
             only: Vec::new(),
@@ -231,29 +108,114 @@ impl Selection {
         options: RunOptions,
         without_secrets: bool,
     ) -> anyhow::Result<Session> {
-        let project = context.project()?;
-        let project = match &self.at {
-            Some(revision) => project.at(revision, &scratch())?,
-            None => project,
-        };
+        let project = self.project(context)?;
         let compiled = self.compile(&project, context, without_secrets);
         let Compiled { servers, unseen, secret_files } =
-            compiled.map_err(|error| match &self.at {
-                Some(revision) => at_revision(error, revision),
-                None => error,
-            })?;
-        let partial = !self.only.is_empty() || !self.skip.is_empty();
-        let withheld = unseen.iter().map(|(_, id)| id.clone()).collect();
-        let allow_data_loss = self.allow_data_loss;
-        let commit = project.commit().map(|commit| self.described(commit));
-        let options = RunOptions { partial, withheld, allow_data_loss, commit, ..options };
+            compiled.map_err(|error| self.named(error))?;
+        let options = self.options(&project, options);
         let mut session = Session::new(context, &self.targets, servers, options)?;
         session.secret_files = secret_files.into_iter().collect();
-        for (server, id) in unseen {
-            let message = format!("`{id}` depends on secrets and is not compared");
-            session.report.event(&server, &Event::Warning { message })?;
+        session.warn_of_secrets(unseen)?;
+        Ok(session)
+    }
+
+    /// Prepares to preview a change that nobody trusts yet: the servers are reached as
+    /// `revision` says, hear of nothing that this revision does not say as well, and get no secret
+    /// and no password.
+    ///
+    /// # Errors
+    /// Every mistake in the project, now and at the revision.
+    pub fn open_distrusting(
+        &self,
+        context: &Context,
+        options: RunOptions,
+        revision: &str,
+    ) -> anyhow::Result<Session> {
+        let project = self.project(context)?;
+        let compiled = self.compile(&project, context, true);
+        let Compiled { servers: declared, unseen, .. } =
+            compiled.map_err(|error| self.named(error))?;
+        let trusted = context.project()?.at(revision, &scratch())?;
+        let answer = self.distrusted(&declared, &trusted);
+        let (servers, news) = answer.map_err(|error| at_revision(error, revision))?;
+        let options = self.options(&project, options);
+        let shown = declared.iter().map(|server| Arc::clone(&server.manifest));
+        let report = Report::new(context.output, context.verbose > 0, context.colored(), shown);
+        // Nobody is asked for a password either: a server that asks for one gets none.
+        let fleet = self.targets.fleet_over(transport(None)?);
+        let (secret_files, visits) = (Vec::new(), Vec::new());
+        let mut session = Session { report, fleet, servers, options, secret_files, visits };
+        session.warn_of_secrets(unseen)?;
+        for (server, event) in news {
+            session.report.event(&server, &event)?;
         }
         Ok(session)
+    }
+
+    /// The servers as they may be asked, and what is to be told of the rest.
+    fn distrusted(
+        &self,
+        declared: &[Server],
+        trusted: &Project,
+    ) -> anyhow::Result<(Vec<Server>, Vec<(String, Event)>)> {
+        let inventory = Inventory::load(trusted, self.targets.lab, &[])?;
+        let store = Store::placeholders();
+        let compiler = Compiler::new(trusted, &inventory, &store);
+        let (mut servers, mut news) = (Vec::new(), Vec::new());
+        for server in declared {
+            let mut server = server.clone();
+            let mut manifest = Arc::unwrap_or_clone(server.manifest);
+            let name = manifest.server.clone();
+            let is_known = inventory.servers.contains_key(&name);
+            let mut known = Manifest { resources: Vec::new(), ..manifest.clone() };
+            if is_known {
+                let os = self.targets.lab_os(&name)?;
+                known = compiler.compile(&name, os)?;
+                without_values(&mut known, true)?;
+                as_in_lab(&mut known, os);
+                server.ssh = self.targets.login(&compiler, &inventory, &store, &name)?;
+            }
+            let ids = trust::distrust(&mut manifest, &known);
+            for id in &ids {
+                let outcome = Outcome::Untrusted;
+                news.push((name.clone(), Event::Checked { id: id.clone(), outcome, mark: None }));
+            }
+            server.withheld.extend(ids);
+            server.manifest = Arc::new(manifest);
+            if is_known {
+                servers.push(server);
+            } else {
+                let message = "the change adds this server: it is not asked".to_owned();
+                news.push((name.clone(), Event::Warning { message }));
+                news.push((name, Event::PlanComplete));
+            }
+        }
+        Ok((servers, news))
+    }
+
+    /// The project, at the revision that the user names.
+    fn project(&self, context: &Context) -> anyhow::Result<Project> {
+        let project = context.project()?;
+        Ok(match &self.at {
+            Some(revision) => project.at(revision, &scratch())?,
+            None => project,
+        })
+    }
+
+    /// The same error, with the revision in every place that it shows.
+    fn named(&self, error: anyhow::Error) -> anyhow::Error {
+        match &self.at {
+            Some(revision) => at_revision(error, revision),
+            None => error,
+        }
+    }
+
+    /// The same options, with what the user says of the servers.
+    fn options(&self, project: &Project, options: RunOptions) -> RunOptions {
+        let partial = !self.only.is_empty() || !self.skip.is_empty();
+        let allow_data_loss = self.allow_data_loss;
+        let commit = project.commit().map(|commit| self.described(commit));
+        RunOptions { partial, allow_data_loss, commit, ..options }
     }
 
     /// The manifests of the servers.
@@ -283,20 +245,18 @@ impl Selection {
             };
             narrow(&mut manifest, &self.only, &self.skip)?;
             let ssh = self.targets.login(&compiler, &inventory, &store, name)?;
-            if os.is_some() {
-                // The machine that the lab is on says nothing about the server's own size.
-                let without = std::mem::take(&mut manifest.expect.without);
-                let os = os.map(str::to_owned);
-                manifest.expect = Expect { os, without, ..Expect::default() };
-            }
+            as_in_lab(&mut manifest, os);
+            let mut withheld = Vec::new();
             if !store.has_identity() {
-                found.unseen.extend(without_values(&mut manifest, without_secrets)?);
+                let unseen = without_values(&mut manifest, without_secrets)?;
+                withheld.extend(unseen.iter().map(|(_, id)| id.clone()));
+                found.unseen.extend(unseen);
             }
             if let Some(server) = inventory.servers.get(name) {
                 let files = Store::files_of(name, &server.groups, self.targets.lab);
                 found.secret_files.extend(files);
             }
-            found.servers.push(Server { ssh, manifest: Arc::new(manifest) });
+            found.servers.push(Server { ssh, manifest: Arc::new(manifest), withheld });
         }
         mistakes.into_result(found).map_err(Into::into)
     }
@@ -309,6 +269,15 @@ struct Compiled {
     /// The resources that are left out of the manifests.
     unseen: Vec<Unseen>,
     secret_files: BTreeSet<String>,
+}
+
+/// Where the server is one of the lab, leaves what its inventory expects of the machine out: the
+/// machine that the lab is on says nothing about the server's own size.
+fn as_in_lab(manifest: &mut Manifest, os: Option<&str>) {
+    if let Some(os) = os {
+        let without = std::mem::take(&mut manifest.expect.without);
+        manifest.expect = Expect { os: Some(os.to_owned()), without, ..Expect::default() };
+    }
 }
 
 /// Where files may lie for a moment.
@@ -340,6 +309,15 @@ impl Session {
         let fleet = targets.fleet(report.lines())?;
         let secret_files = Vec::new();
         Ok(Self { report, fleet, servers, options, secret_files, visits })
+    }
+
+    /// Tells which resources are left out, because they depend on secrets.
+    fn warn_of_secrets(&mut self, unseen: Vec<Unseen>) -> io::Result<()> {
+        for (server, id) in unseen {
+            let message = format!("`{id}` depends on secrets and is not compared");
+            self.report.event(&server, &Event::Warning { message })?;
+        }
+        Ok(())
     }
 
     /// The names of the servers, in the order of the targets.

@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         hostile::database::TESTS,
         hostile::ground::TESTS,
         hostile::neighbour::TESTS,
+        hostile::pull_request::TESTS,
         hostile::repository::TESTS,
         transport::TESTS,
         run::TESTS,

@@ -11,6 +11,7 @@ pub(crate) mod control;
 pub(crate) mod database;
 pub(crate) mod ground;
 pub(crate) mod neighbour;
+pub(crate) mod pull_request;
 pub(crate) mod repository;
 
 /// This machine, as an agent sees it that nobody listens to.

@@ -33,9 +33,9 @@ crate::tests! {
 }
 
 /// A project beside a server, whose one role writes below `/var/lib`, which is the server's own.
-struct Project {
-    sshd: Sshd,
-    folder: PathBuf,
+pub(crate) struct Project {
+    pub(crate) sshd: Sshd,
+    pub(crate) folder: PathBuf,
 }
 
 const ROLE: &str = "\
@@ -52,7 +52,7 @@ resources:
 ";
 
 impl Project {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let sshd = Sshd::start(&Setup::default());
         let folder = sshd.file("project");
         write(&folder.join("roles/demo/role.yaml"), ROLE);
@@ -63,40 +63,46 @@ impl Project {
     }
 
     /// Declares a server at `port`; `more` is YAML at the top level.
-    fn server(&self, name: &str, port: u16, more: &str) {
+    pub(crate) fn server(&self, name: &str, port: u16, more: &str) {
         let settings = self.sshd.settings();
         let text = format!(
-            "ssh:\n  host: 127.0.0.1\n  user: root\n  port: {port}\n  identity_file: {}\n  \
-             config_file: {}\n  host_key: \"{}\"\nroles: {{ demo: {{}} }}\n{more}",
-            settings.identity_file.unwrap().display(),
-            settings.config_file.unwrap().display(),
+            "ssh:\n  host: 127.0.0.1\n  user: root\n  port: {port}\n  host_key: \"{}\"\n\
+             roles: {{ demo: {{}} }}\n{more}",
             settings.host_keys[0],
         );
         write(&self.folder.join(format!("inventory/{name}.yaml")), &text);
     }
 
     /// Runs `infra` and returns its exit code, standard output and standard error.
-    fn infra(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub(crate) fn infra(&self, arguments: &[&str]) -> (i32, String, String) {
         self.infra_with(arguments, "PATH", &std::env::var("PATH").unwrap())
     }
 
-    fn infra_with(&self, arguments: &[&str], name: &str, value: &str) -> (i32, String, String) {
+    pub(crate) fn infra_with(
+        &self,
+        arguments: &[&str],
+        name: &str,
+        value: &str,
+    ) -> (i32, String, String) {
         let output = self.command(arguments).env(name, value).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_infra"));
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
         command.env("XDG_RUNTIME_DIR", self.sshd.folder.path());
         command.env("HOME", self.sshd.folder.path());
+        let settings = self.sshd.settings();
+        command.env("INFRA_SSH_CONFIG", settings.config_file.unwrap());
+        command.env("INFRA_SSH_IDENTITY", settings.identity_file.unwrap());
         command.env_remove("INFRA_IDENTITY").env_remove("INFRA_IDENTITY_FILE");
         command
     }
 }
 
-fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
 }
