@@ -116,7 +116,7 @@ fn entries(node: &Node, what: &str, known: &[&str], mistakes: &mut Diagnostics) 
         let mut mistake = Diagnostic::at(&entry.key_span, message);
         mistake = match ssh::of_the_user(&entry.key).filter(|_| what == "ssh") {
             Some(option) => mistake
-                .because("such a file can run programs, so that the project cannot name it")
+                .because("the project cannot name files of the person who runs infra")
                 .hint(format!("say {option} where you run infra")),
             None => mistake.suggest(&entry.key, known.iter().copied()),
         };

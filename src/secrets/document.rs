@@ -1,7 +1,9 @@
 //! The YAML text of a decrypted file: its names and values.
 
+use std::collections::BTreeMap;
+
 use super::open;
-use super::tree::Path;
+use super::tree::{Path, Tree};
 use crate::diagnostic::nearest;
 use crate::error::{Error, Result};
 use crate::secrets::Folder;
@@ -17,6 +19,17 @@ pub fn keys(name: &str, text: &str) -> Result<Vec<String>> {
     let mut keys = Vec::new();
     collect(&parsed(name, text)?, "", &mut keys);
     Ok(keys)
+}
+
+/// The values by their dotted names, each in a form that tells it from every other one.
+///
+/// # Errors
+/// If it is not YAML; says the line and nothing of what is there.
+pub(super) fn values(name: &str, text: &str) -> Result<BTreeMap<String, Zeroizing<String>>> {
+    let mut leaves = Vec::new();
+    Tree::of_document(&parsed(name, text)?).leaves(&Path::new(), &mut leaves);
+    let value = |(path, tree): (Path, Tree)| (path.join("."), tree.canonical());
+    Ok(leaves.into_iter().map(value).collect())
 }
 
 /// The document in the text of the file `name`.

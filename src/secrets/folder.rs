@@ -1,5 +1,6 @@
 //! The folder `secrets/` of a project, for the commands that write in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use zeroize::Zeroizing;
 use super::header::Header;
 use super::identity::Callbacks;
 use super::open;
+use super::readers;
 use super::recipients::{Reader, Recipients};
 use super::replace::{self, Recovered, Replacement};
 use super::store::{LAB_FILE, LAB_IDENTITY};
@@ -162,6 +164,11 @@ impl Folder {
             .map_err(Error::from)
     }
 
+    /// Whether an identity was read already, so that nobody is asked for a passphrase again.
+    pub(super) fn has_identities(&self) -> bool {
+        matches!(self.identities.get(), Some(Ok(_)))
+    }
+
     /// Whether what was encrypted as the file `name` can be opened here. A passphrase that was
     /// given for it is known.
     pub(super) fn can_open(&self, name: &str, bytes: &[u8]) -> bool {
@@ -186,13 +193,29 @@ impl Folder {
         cell.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
-    /// Encrypts `text` to the recipients of the file `name`. No identity is needed.
+    /// Encrypts `text` to those recipients of the file `name` that have read it until now, in the
+    /// bytes `before`; to all of them if there was no file. No identity is needed.
     ///
     /// # Errors
     /// If nobody may read the file, or a recipient cannot be encrypted to.
-    pub fn encrypt(&self, name: &str, text: &str) -> Result<Vec<u8>> {
+    pub fn encrypt(&self, name: &str, before: Option<&[u8]>, text: &str) -> Result<Vec<u8>> {
         let recipients = self.recipients()?;
-        write::encrypted(&Self::shown(name), text, &recipients.of_file(name), &self.callbacks)
+        let readers = readers::kept(name, before, &recipients)?.kept;
+        self.encrypted(name, text, &readers)
+    }
+
+    /// Encrypts `text` to all recipients of the file `name`, also to new ones. No identity is
+    /// needed.
+    ///
+    /// # Errors
+    /// If nobody may read the file, or a recipient cannot be encrypted to.
+    pub(super) fn encrypt_anew(&self, name: &str, text: &str) -> Result<Vec<u8>> {
+        self.encrypted(name, text, &self.recipients()?.of_file(name))
+    }
+
+    fn encrypted(&self, name: &str, text: &str, readers: &[&Reader]) -> Result<Vec<u8>> {
+        let digests = self.digests(name, text);
+        write::encrypted(&Self::shown(name), text, readers, &digests, &self.callbacks)
     }
 
     /// Encrypts `text` and puts it in place of the file whose bytes were `before` (`None`: there
@@ -201,7 +224,7 @@ impl Folder {
     /// # Errors
     /// If it cannot be encrypted or written; the file is as before then.
     pub fn replace(&self, name: &str, before: Option<&[u8]>, text: &str) -> Result<Replaced> {
-        let bytes = self.encrypt(name, text)?;
+        let bytes = self.encrypt(name, before, text)?;
         std::fs::create_dir_all(&self.path).context(|| "cannot make `secrets/`".to_owned())?;
         let _lock = self.lock()?;
         if self.bytes(name)?.as_deref() != before {
@@ -216,7 +239,7 @@ impl Folder {
     /// # Errors
     /// If it cannot be encrypted or written.
     pub fn set_aside(&self, name: &str, text: &str) -> Result<String> {
-        let bytes = self.encrypt(name, text)?;
+        let bytes = self.encrypt(name, self.bytes(name)?.as_deref(), text)?;
         let _lock = self.lock()?;
         let names = std::iter::once(format!("{name}{ASIDE}"));
         let mut names = names.chain((2..).map(|number| format!("{name}{ASIDE}{number}")));
@@ -261,8 +284,12 @@ impl Folder {
         if names.is_empty() {
             names.push("all");
         }
-        let reads_all = |reader: &&Reader| names.iter().all(|name| reader.reads(name));
-        let mut readers: Vec<&Reader> = recipients.readers.iter().filter(reads_all).collect();
+        let mut readers: Vec<&Reader> = recipients.readers.iter().collect();
+        for name in &names {
+            // New readers get these secrets by `rekey`, and not by a plan.
+            let kept = readers::kept(name, self.bytes(name)?.as_deref(), &recipients)?.kept;
+            readers.retain(|reader| kept.iter().any(|kept| kept.name == reader.name));
+        }
         // age lets a passphrase open only what has no other recipient.
         if readers.iter().any(|reader| !reader.is_passphrase()) {
             readers.retain(|reader| !reader.is_passphrase());
@@ -273,7 +300,7 @@ impl Folder {
                 .because(format!("no recipient reads all of `{}`", names.join("`, `")))
                 .hint("name one in `secrets/recipients.yaml`: `you: { key: age1… }`"));
         }
-        write::encrypted(path, text, &readers, &self.callbacks)
+        write::encrypted(path, text, &readers, &BTreeMap::new(), &self.callbacks)
     }
 
     /// Opens what [`Folder::wrap`] encrypted; what is about the lab with the lab's identity, where

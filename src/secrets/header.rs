@@ -19,6 +19,9 @@ use crate::error::{Error, Result};
 /// The tag of the stanza with the fingerprints, and its version.
 const RECORD: (&str, &str) = ("infra-readers", "v1");
 
+/// The tag of the stanza with the digests of values, and its version.
+const DIGESTS: (&str, &str) = ("infra-digests", "v1");
+
 /// No header is longer, whoever wrote it.
 const LONGEST_LINES: usize = 10_000;
 
@@ -27,8 +30,15 @@ const LONGEST_LINES: usize = 10_000;
 pub enum Header {
     /// Who knows a passphrase opens it.
     Passphrase,
-    /// Fingerprints of all readers, sorted.
-    Recorded(Vec<[u8; 16]>),
+    /// Written by infra.
+    Recorded {
+        /// Fingerprints of all readers, sorted, as the writer of the file gives them.
+        prints: Vec<[u8; 16]>,
+        /// The stanzas that are there, as those of a file of another program.
+        counted: BTreeMap<String, usize>,
+        /// Of each secret, a digest that only a reader of the key for plans can make.
+        digests: BTreeMap<String, String>,
+    },
     /// Written by another program: stanzas by tag, SSH keys with the tag of their key.
     Anonymous(BTreeMap<String, usize>),
 }
@@ -65,15 +75,23 @@ impl Header {
 
     fn of(stanzas: &[(String, String)]) -> Self {
         let mut counted = BTreeMap::new();
+        let (mut record, mut digests) = (None, BTreeMap::new());
         for (head, body) in stanzas {
             let mut words = head.split(' ');
             let tag = words.next().unwrap_or_default();
             if tag == "scrypt" {
                 return Self::Passphrase;
             }
-            if (tag, words.next()) == (RECORD.0, Some(RECORD.1)) {
+            let version = words.next();
+            if (tag, version) == (RECORD.0, Some(RECORD.1)) {
                 let bytes = BASE64_STANDARD_NO_PAD.decode(body).unwrap_or_default();
-                return Self::Recorded(bytes.as_chunks::<16>().0.to_vec());
+                record = Some(bytes.as_chunks::<16>().0.to_vec());
+                continue;
+            }
+            if (tag, version) == (DIGESTS.0, Some(DIGESTS.1)) {
+                let bytes = BASE64_STANDARD_NO_PAD.decode(body).unwrap_or_default();
+                digests = serde_json::from_slice(&bytes).unwrap_or_default();
+                continue;
             }
             let counts = if tag.starts_with("ssh-") {
                 head.split(' ').take(2).collect::<Vec<_>>().join(" ")
@@ -84,7 +102,10 @@ impl Header {
                 *counted.entry(counts).or_insert(0) += 1;
             }
         }
-        Self::Anonymous(counted)
+        match record {
+            Some(prints) => Self::Recorded { prints, counted, digests },
+            None => Self::Anonymous(counted),
+        }
     }
 
     /// How `readers` differ from those of the file, in words; `None` if they do not, as far as
@@ -96,7 +117,9 @@ impl Header {
             _ if is_passphrase(readers) => {
                 Some("it is encrypted to keys instead of a passphrase".to_owned())
             }
-            Self::Recorded(fingerprints) => recorded(fingerprints, readers, all),
+            Self::Recorded { prints, counted, .. } => {
+                recorded(prints, readers, all).or_else(|| more_than_recorded(counted, readers))
+            }
             Self::Anonymous(counted) => {
                 let wanted = expected(readers);
                 (*counted != wanted).then(|| {
@@ -110,8 +133,8 @@ impl Header {
     pub fn described(&self, all: &Recipients) -> String {
         match self {
             Self::Passphrase => "whoever knows the passphrase".to_owned(),
-            Self::Recorded(fingerprints) => {
-                let names = fingerprints.iter().map(|print| name_of(print, all));
+            Self::Recorded { prints, .. } => {
+                let names = prints.iter().map(|print| name_of(print, all));
                 names.collect::<Vec<_>>().join(", ")
             }
             Self::Anonymous(counted) => kinds(counted),
@@ -143,6 +166,21 @@ fn recorded(fingerprints: &[[u8; 16]], readers: &[&Reader], all: &Recipients) ->
         parts.push(format!("still encrypted to {}", extra.join(", ")));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// In words, that a file can be opened with more keys than its writer has recorded. Plugins may
+/// make any number of stanzas.
+fn more_than_recorded(counted: &BTreeMap<String, usize>, readers: &[&Reader]) -> Option<String> {
+    let wanted = expected(readers);
+    let has_plugin = readers.iter().any(|reader| matches!(reader.key.kind, KeyKind::Plugin(_)));
+    let is_more = |tag: &String, count: usize| count > wanted.get(tag).copied().unwrap_or(0);
+    let more: BTreeMap<String, usize> = counted
+        .iter()
+        .filter(|(tag, count)| is_more(tag, **count))
+        .filter(|(tag, _)| !has_plugin || *tag == "X25519" || tag.starts_with("ssh-"))
+        .map(|(tag, count)| (tag.clone(), count - wanted.get(tag).copied().unwrap_or(0)))
+        .collect();
+    (!more.is_empty()).then(|| format!("it is encrypted to {} more than it says", kinds(&more)))
 }
 
 fn name_of(fingerprint: &[u8; 16], all: &Recipients) -> String {
@@ -190,14 +228,20 @@ fn kinds(counted: &BTreeMap<String, usize>) -> String {
 pub(super) struct Recorded {
     keys: Vec<Box<dyn age::Recipient + Send>>,
     record: Vec<u8>,
+    digests: Vec<u8>,
 }
 
 impl Recorded {
-    /// The keys of `readers` for the file that is shown as `path`.
+    /// The keys of `readers` for the file that is shown as `path`, and the digests of its values.
     ///
     /// # Errors
     /// Names the recipient whose key cannot be used here.
-    pub(super) fn new(path: &str, readers: &[&Reader], callbacks: &Callbacks) -> Result<Self> {
+    pub(super) fn new(
+        path: &str,
+        readers: &[&Reader],
+        digests: &BTreeMap<String, String>,
+        callbacks: &Callbacks,
+    ) -> Result<Self> {
         let keys = keys(readers);
         let mut prints: Vec<[u8; 16]> = keys.iter().map(|key| key.fingerprint()).collect();
         prints.sort_unstable();
@@ -215,7 +259,13 @@ impl Recorded {
                 }
             })?);
         }
-        Ok(Self { keys: usable, record: prints.concat() })
+        // A map of texts and numbers can always be written.
+        let digests = if digests.is_empty() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(digests).unwrap_or_default()
+        };
+        Ok(Self { keys: usable, record: prints.concat(), digests })
     }
 }
 
@@ -237,6 +287,10 @@ impl age::Recipient for Recorded {
         let (tag, version) = RECORD;
         let body = self.record.clone();
         stanzas.push(Stanza { tag: tag.to_owned(), args: vec![version.to_owned()], body });
+        if !self.digests.is_empty() {
+            let ((tag, version), body) = (DIGESTS, self.digests.clone());
+            stanzas.push(Stanza { tag: tag.to_owned(), args: vec![version.to_owned()], body });
+        }
         Ok((stanzas, labels.unwrap_or_default()))
     }
 }

@@ -1,6 +1,7 @@
 //! Secrets: read where they are used, remembered where they were used.
 
 pub mod change;
+mod compare;
 pub mod document;
 mod folder;
 mod header;
@@ -12,6 +13,7 @@ mod lookup;
 pub mod memory;
 mod open;
 mod plan_key;
+mod readers;
 pub mod recipients;
 mod rekey;
 mod replace;
@@ -31,11 +33,12 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::yaml::Node;
 
+pub use compare::differences;
 pub use folder::{Folder, Lock, Opened, Replaced};
 pub use header::Header;
 pub use identity::{Ask, Identities, IdentitySource, ask_twice};
 pub use key::{Key, KeyKind};
-pub use plan_key::{PLANS_FILE, PlanKey, SEAL_LENGTH};
+pub use plan_key::{PLANS_FILE, PlanKey};
 pub use rekey::{FileReaders, rekey, survey};
 pub use replace::{Recovered, Replacement};
 pub use store::Store;

@@ -3,11 +3,15 @@
 //! age keeps a plan secret and says nothing about its author: the recipients are public. So each
 //! plan carries a seal that only readers of this file can make, and that `apply --plan` checks.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::document;
 use super::folder::{Folder, Replaced};
 use super::open;
 use crate::error::{Context as _, Error, Result};
@@ -22,8 +26,12 @@ const NAME: &str = "key";
 /// The length of the key, in bytes.
 const LENGTH: usize = 32;
 
-/// The length of a seal, in bytes.
-pub const SEAL_LENGTH: usize = 32;
+/// The length of the digest of a secret, in hexadecimal digits.
+const DIGEST_DIGITS: usize = 32;
+
+/// Keeps one use of the key from serving another.
+const PLAN: &[u8] = b"infra plan\0";
+const SECRET: &[u8] = b"infra secret\0";
 
 /// Seals plans, and checks their seals.
 pub struct PlanKey(Zeroizing<Vec<u8>>);
@@ -45,22 +53,29 @@ impl PlanKey {
         Self::new(b"lab")
     }
 
-    /// The seal of `text`: [`SEAL_LENGTH`] bytes of HMAC-SHA-256.
+    /// The seal of `text`: 32 bytes of HMAC-SHA-256.
     pub fn seal(&self, text: &[u8]) -> Vec<u8> {
-        self.mac(text).finalize().into_bytes().to_vec()
+        self.mac(PLAN, text).finalize().into_bytes().to_vec()
     }
 
     /// Whether `seal` is the seal of `text`. Takes as long for each wrong seal.
     pub fn is_seal(&self, text: &[u8], seal: &[u8]) -> bool {
-        self.mac(text).verify_slice(seal).is_ok()
+        self.mac(PLAN, text).verify_slice(seal).is_ok()
     }
 
-    fn mac(&self, text: &[u8]) -> Hmac<Sha256> {
+    /// The digest of a secret in the file `file`: it tells whether a value has changed, and without
+    /// the key nobody can find the value by trying.
+    fn digest(&self, file: &str, name: &str, value: &str) -> String {
+        let text = Zeroizing::new([file, name, value].join("\0"));
+        format!("{:.DIGEST_DIGITS$x}", self.mac(SECRET, text.as_bytes()).finalize().into_bytes())
+    }
+
+    fn mac(&self, purpose: &[u8], text: &[u8]) -> Hmac<Sha256> {
         // HMAC fills a key up to the length of a block with zeros.
         let mut block = [0; 64];
         block.iter_mut().zip(self.0.iter()).for_each(|(to, from)| *to = *from);
         let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
-        mac.update(b"infra plan\0");
+        mac.update(purpose);
         mac.update(text);
         mac
     }
@@ -84,6 +99,17 @@ impl Folder {
         Ok(Some(PlanKey(key)))
     }
 
+    /// The digests of the values in `text`, the content of the file `name`. None where nobody here
+    /// has the key for plans at hand: a command that needs no identity asks for none.
+    pub(super) fn digests(&self, name: &str, text: &str) -> BTreeMap<String, String> {
+        let key = self.has_identities().then(|| self.plan_key().ok().flatten()).flatten();
+        let Some(key) = key.filter(|_| name != PLANS_FILE) else { return BTreeMap::new() };
+        let values = document::values(name, text).unwrap_or_default();
+        let digest =
+            |(of, value): (&String, &Zeroizing<String>)| (of.clone(), key.digest(name, of, value));
+        values.iter().map(digest).collect()
+    }
+
     /// Makes the file with a new key.
     ///
     /// # Errors
@@ -93,7 +119,10 @@ impl Folder {
         rustix::rand::getrandom(&mut key[..], rustix::rand::GetRandomFlags::empty())
             .context(|| "cannot make a key for plans".to_owned())?;
         let mut text = Zeroizing::new(format!("{NAME}: \""));
-        key.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        for byte in key.iter() {
+            // Writing to a text cannot fail.
+            let _ = write!(*text, "{byte:02x}");
+        }
         text.push_str("\"\n");
         match self.replace(PLANS_FILE, None, &text)? {
             Replaced::Done => Ok(PlanKey(key)),

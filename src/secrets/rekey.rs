@@ -52,7 +52,7 @@ pub fn rekey(folder: &Folder, lock: &Lock, files: &[String], gives_up_access: bo
     for file in files {
         let gone = || Error::input(format!("`{}` is not there any more", Folder::shown(file)));
         let opened = folder.open(file)?.ok_or_else(gone)?;
-        let content = folder.encrypt(file, &opened.text)?;
+        let content = folder.encrypt_anew(file, &opened.text)?;
         if !folder.can_open(file, &content) {
             lost.push(format!("`{}`", Folder::shown(file)));
         }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use zeroize::Zeroizing;
+
 use crate::yaml::{Node, Value};
 
 /// A value. It is never printed: there is no `Debug`.
@@ -44,6 +46,37 @@ impl Tree {
                 Self::Map(map.entries.iter().map(entry).collect())
             }
         }
+    }
+
+    /// The value as a text that no other value has.
+    pub(super) fn canonical(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::new());
+        match self {
+            Self::Null => text.push('n'),
+            Self::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
+            Self::Number(number) => {
+                text.push('#');
+                text.push_str(number);
+            }
+            // The length keeps two texts of a list apart from a longer one.
+            Self::Text(value) => text.push_str(&Zeroizing::new(format!("{}:{value}", value.len()))),
+            Self::List(list) => {
+                text.push('[');
+                for value in list {
+                    text.push_str(&value.canonical());
+                    text.push(',');
+                }
+            }
+            Self::Map(map) => {
+                text.push('{');
+                for (key, value) in map {
+                    for part in [&*key.len().to_string(), ":", key, "=", &*value.canonical()] {
+                        text.push_str(part);
+                    }
+                }
+            }
+        }
+        text
     }
 
     /// Sets the value at `path`, or removes it together with maps that become empty.

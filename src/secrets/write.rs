@@ -1,5 +1,6 @@
 //! Encrypting a text, and replacing a file in one step.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -17,7 +18,8 @@ use crate::error::{Context as _, Error, Result};
 const BEGINNING: &str = ".infra-";
 const END: &str = ".new";
 
-/// `text`, encrypted and armored, for all of `readers`. `path` is how the file is shown.
+/// `text`, encrypted and armored, for all of `readers`. `path` is how the file is shown; `digests`
+/// are of its values.
 ///
 /// # Errors
 /// Names the recipient that cannot be encrypted to.
@@ -25,6 +27,7 @@ pub(super) fn encrypted(
     path: &str,
     text: &str,
     readers: &[&Reader],
+    digests: &BTreeMap<String, String>,
     callbacks: &Callbacks,
 ) -> Result<Vec<u8>> {
     let refused = || Error::input(format!("cannot encrypt `{path}`"));
@@ -51,7 +54,7 @@ pub(super) fn encrypted(
                     .because(cause)
                     .hint("age lets a passphrase open only files that have no other recipient"));
             }
-            let recorded = Recorded::new(path, several, callbacks)?;
+            let recorded = Recorded::new(path, several, digests, callbacks)?;
             let encryptor = age::Encryptor::with_recipients(std::iter::once(&recorded as _));
             encryptor.map_err(|error| refused().because(plain(error)))?
         }

@@ -153,11 +153,7 @@ impl Selection {
     }
 
     /// The servers as they may be asked, and what is to be told of the rest.
-    fn distrusted(
-        &self,
-        declared: &[Server],
-        trusted: &Project,
-    ) -> anyhow::Result<(Vec<Server>, Vec<(String, Event)>)> {
+    fn distrusted(&self, declared: &[Server], trusted: &Project) -> anyhow::Result<Distrusted> {
         let inventory = Inventory::load(trusted, self.targets.lab, &[])?;
         let store = Store::placeholders();
         let compiler = Compiler::new(trusted, &inventory, &store);
@@ -270,6 +266,9 @@ struct Compiled {
     unseen: Vec<Unseen>,
     secret_files: BTreeSet<String>,
 }
+
+/// The servers that are asked about a change that nobody trusts, and what is told of the rest.
+type Distrusted = (Vec<Server>, Vec<(String, Event)>);
 
 /// Where the server is one of the lab, leaves what its inventory expects of the machine out: the
 /// machine that the lab is on says nothing about the server's own size.

@@ -12,7 +12,7 @@ use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::report::Report;
 use crate::resources::{Change, FieldChange, State, Value};
 use crate::saved_plan::Way;
-use crate::secrets::Store;
+use crate::secrets::{self, Folder, IdentitySource, PLANS_FILE, Store};
 
 /// Stands for a field that is not there any more.
 const NOTHING: &str = "(nothing)";
@@ -43,7 +43,18 @@ impl Selection {
             new.manifests.get(name).or_else(|| old.manifests.get(name)).map(Arc::clone)
         });
         let mut report = Report::new(context.output, context.verbose > 0, context.colored(), shown);
+        // Nobody is asked for a passphrase: without an identity at hand the files speak.
+        let identity = IdentitySource { ask: None, ..context.identity.clone() };
+        let old_folder = Folder::new(&old_project.root, &identity);
+        let new_folder = Folder::new(&project.root, &identity);
         for name in &names {
+            let mut files = files_of(name, &old, self.targets.lab);
+            files.extend(files_of(name, &new, self.targets.lab));
+            for file in files {
+                for message in secrets::differences(&file, &old_folder, &new_folder)? {
+                    report.event(name, &Event::Warning { message })?;
+                }
+            }
             for event in differences(name, &old, &new) {
                 report.event(name, &event)?;
             }
@@ -68,6 +79,14 @@ fn side(project: &Project, inventory: Inventory, names: &BTreeSet<String>) -> an
     }
     drop(compiler);
     Ok(mistakes.into_result(Side { inventory, manifests })?)
+}
+
+/// The files of secrets that a server of one revision reads, and the key for plans for it.
+fn files_of(name: &str, side: &Side, lab: bool) -> BTreeSet<String> {
+    let server = side.inventory.servers.get(name);
+    let files = server.map(|server| Store::files_of(name, &server.groups, lab));
+    let plans = (!lab).then(|| PLANS_FILE.to_owned());
+    files.unwrap_or_default().into_iter().chain(plans).collect()
 }
 
 /// The events that tell how a server differs.
@@ -98,8 +117,9 @@ fn differences(name: &str, old: &Side, new: &Side) -> Vec<Event> {
     for resource in &after {
         let outcome = match find(&before, &resource.id) {
             None => Outcome::Changed(Change::Create(State::from_fields(fields(resource)))),
-            Some(known) => changed(&fields(&known), &fields(resource))
-                .map_or(Outcome::Ok, |change| Outcome::Changed(change)),
+            Some(known) => {
+                changed(&fields(&known), &fields(resource)).map_or(Outcome::Ok, Outcome::Changed)
+            }
         };
         events.push(Event::Checked { id: resource.id.clone(), outcome, mark: None });
     }

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         secrets::kill::TESTS,
         secrets::others::TESTS,
         secrets::process::TESTS,
+        secrets::readers::TESTS,
         secrets::rekey::TESTS,
         secrets::values::TESTS,
         host::TESTS,

@@ -111,10 +111,11 @@ fn every_format_gives_its_secrets() {
     for (file, text, count, plain) in cases {
         let project = Project::new();
         let said = format!("secrets/all.yaml.age  {count} imported\n");
+        let new = "`secrets/all.yaml.age` is new, and read by ada\n";
         let note = match plain {
-            "" => String::new(),
+            "" => new.to_owned(),
             plain => {
-                format!("{plain} not encrypted, and not imported: the inventory is for them\n")
+                format!("{new}{plain} not encrypted, and not imported: the inventory is for them\n")
             }
         };
         assert_eq!(project.import(&[&format!("old/{file}")]), (0, said, note), "{file}");

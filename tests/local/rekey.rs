@@ -29,7 +29,7 @@ impl Project {
         project.both();
         for file in files {
             let text = format!("name: {file}\n");
-            let bytes = project.secrets("ada").encrypt(file, &text).unwrap();
+            let bytes = project.secrets("ada").encrypt(file, None, &text).unwrap();
             fs::write(project.secrets("ada").file(file), bytes).unwrap();
         }
         project

@@ -34,14 +34,18 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let folder = super::folder(context)?;
     let editor = Editor::find()?;
     let before = folder.open(&args.name)?;
+    let is_new = before.is_none();
     // That nobody could read the result is found before somebody has written it.
-    folder.encrypt(&args.name, "")?;
+    folder.encrypt(&args.name, before.as_ref().map(|opened| opened.bytes.as_slice()), "")?;
     let memory = MemoryFolder::create()?;
     let _watcher = Watcher::start(memory.path())?;
     die_cleanly(memory.path())?;
     let shown = Folder::shown(&args.name);
     let edit = Edit { folder: &folder, name: &args.name, shown: &shown, editor, memory: &memory };
     let done = edit.run(before, report::terminal::colored_errors(context.color))?;
+    if matches!(done, Done::Written) {
+        super::note_readers(&folder, &args.name, is_new)?;
+    }
     report::note(&match done {
         Done::Unchanged => format!("no change in `{shown}`"),
         Done::Written => format!("wrote `{shown}`"),

@@ -125,13 +125,16 @@ pub(super) fn merge(args: &MergeArgs, context: &Context) -> anyhow::Result<ExitC
         Ok((bytes, text.unwrap_or_default()))
     };
     let (_, base) = read(&args.base)?;
-    let (_, ours) = read(&args.ours)?;
+    let (our_bytes, ours) = read(&args.ours)?;
     let (their_bytes, theirs) = read(&args.theirs)?;
+    // A reader that the other side adds has to wait for `rekey`, as everywhere.
+    let before = Some(our_bytes.as_slice()).filter(|bytes| !bytes.is_empty());
+    let encrypt = |text: &str| folder.encrypt(&name, before, text);
     let merged = change::merge(&name, &base, &ours, &theirs)?;
     let conflicts = &merged.conflicts;
     if !conflicts.is_empty() {
         let text = change::with_notes(&name, &merged.text, &theirs, conflicts, "the other side")?;
-        write::replace(&args.ours, &folder.encrypt(&name, &text)?)?;
+        write::replace(&args.ours, &encrypt(&text)?)?;
         let (keys, file) = (merged.conflict_names(), args.path.display());
         let error = Error::input(format!("both sides changed {keys} in `{file}`"));
         let hint = format!("choose with `infra secrets edit {name}`, then `git add {file}`");
@@ -142,7 +145,7 @@ pub(super) fn merge(args: &MergeArgs, context: &Context) -> anyhow::Result<ExitC
     if *merged.text == *theirs && *theirs != *ours && is_for_readers(&folder, &name, &their_bytes) {
         write::replace(&args.ours, &their_bytes)?;
     } else if *merged.text != *ours {
-        write::replace(&args.ours, &folder.encrypt(&name, &merged.text)?)?;
+        write::replace(&args.ours, &encrypt(&merged.text)?)?;
     }
     Ok(ExitCode::Done)
 }

@@ -56,6 +56,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
                 .hint("import again")
                 .into());
         }
+        super::note_readers(&folder, &args.into, before.is_none())?;
     }
     let plain: usize = files.iter().map(|file| file.plain).sum();
     if plain > 0 {

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::inventory::Inventory;
 use crate::report;
-use crate::secrets::{Folder, Recovered, memory};
+use crate::secrets::{Folder, PLANS_FILE, Recovered, memory};
 
 /// The arguments of `infra secrets`.
 #[derive(Debug, clap::Args)]
@@ -126,7 +126,7 @@ fn missing(folder: &Folder, name: &str) -> anyhow::Result<Error> {
 
 /// Refuses the name of a new file that no server would ever open.
 fn check_known(context: &Context, folder: &Folder, name: &str) -> anyhow::Result<()> {
-    if folder.file(name).exists() || ["all", "lab"].contains(&name) {
+    if folder.file(name).exists() || ["all", "lab", PLANS_FILE].contains(&name) {
         return Ok(());
     }
     // What is wrong with the inventory is no matter of the secrets.
@@ -142,6 +142,23 @@ fn check_known(context: &Context, folder: &Folder, name: &str) -> anyhow::Result
         None => error.hint("write `all`, the name of a group or the name of a server"),
     }
     .into())
+}
+
+/// Tells who reads a file that was just made, or who has to wait for `rekey` before they read a
+/// file that was written again.
+fn note_readers(folder: &Folder, name: &str, is_new: bool) -> Result<(), Error> {
+    let path = Folder::shown(name);
+    if is_new {
+        report::note(&format!("`{path}` is new, and read by {}", folder.readers(name)?.join(", ")));
+        return Ok(());
+    }
+    let waiting = folder.waiting_readers(name)?;
+    if !waiting.is_empty() {
+        let names = waiting.join(", ");
+        let rekey = "`infra secrets rekey` lets them";
+        report::note(&format!("{names} cannot read `{path}` yet: {rekey}"));
+    }
+    Ok(())
 }
 
 /// Refuses a name that leads out of the folder, or that age would not be asked for.

@@ -90,7 +90,7 @@ pub(super) fn update(
             return Ok(());
         }
         if folder.replace(name, bytes.as_deref(), &changed)? == Replaced::Done {
-            return Ok(());
+            return super::note_readers(folder, name, bytes.is_none());
         }
     }
     let error = Error::failed(format!("cannot write `{}`", Folder::shown(name)));

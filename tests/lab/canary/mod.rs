@@ -105,7 +105,7 @@ impl Client {
             .collect();
         let text = format!("{}round: number {round}\n", lines.concat());
         let folder = Folder::new(&self.lab.project, &IdentitySource::default());
-        let bytes = folder.encrypt("lab", &text).unwrap();
+        let bytes = folder.encrypt("lab", None, &text).unwrap();
         fs::write(folder.file("lab"), bytes).unwrap();
     }
 

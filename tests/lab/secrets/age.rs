@@ -170,6 +170,7 @@ fn identities_behind_a_passphrase_are_opened_once_and_only_if_needed() {
     let ssh = project.read("ssh.pub");
     let list = format!("recipients: {{ a: {{ key: {key} }}, b: {{ key: \"{}\" }} }}\n", ssh.trim());
     project.write("secrets/recipients.yaml", &list);
+    assert_eq!(project.secrets(&["rekey"], "").code, 0);
     let said = project.terminal("age -p -a -o locked key", "sesame\nsesame\n");
     assert_eq!(said.code, 0, "{}", said.out);
     project.write("inventory/groups/blue.yaml", "description: blue ones\n");

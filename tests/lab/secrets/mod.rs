@@ -6,6 +6,7 @@ pub(crate) mod git;
 pub(crate) mod kill;
 pub(crate) mod others;
 pub(crate) mod process;
+pub(crate) mod readers;
 pub(crate) mod rekey;
 mod stages;
 pub(crate) mod values;

@@ -126,13 +126,12 @@ pub(super) fn walk(
     last: Last,
 ) -> std::result::Result<(Place, Option<RawStat>), Missing> {
     let mut parts: Vec<String> = parts(path).collect();
-    let (folder, ground) = match closed_folder(&mut parts) {
-        Some(folder) => (folder, Ground::Root),
-        None => {
-            let (folder, raw) = open_root()?;
-            let ground = Ground::root(&folder, &raw, accounts);
-            (folder, ground)
-        }
+    let (folder, ground) = if let Some(folder) = closed_folder(&mut parts) {
+        (folder, Ground::Root)
+    } else {
+        let (folder, raw) = open_root()?;
+        let ground = Ground::root(&folder, &raw, accounts);
+        (folder, ground)
     };
     Walk { accounts, purpose, folder, ground, parts, followed: 0 }.finish(last)
 }
