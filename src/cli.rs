@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::inventory::Project;
 use crate::report::{self, ColorChoice, Format};
+use crate::secret;
 use crate::secrets::{Ask, IdentitySource};
 
 /// Makes Debian servers match a declarative inventory, over SSH.
@@ -104,6 +105,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Prints an error that comes before any subcommand, and says how the process shall end.
+pub fn refuse(error: &Error) -> ExitCode {
+    let color = report::terminal::colored_errors(ColorChoice::Auto);
+    report::terminal::print_error(&error.clone().into(), color);
+    ExitCode::of_error(&error.clone().into())
+}
+
 /// Runs the subcommand, if it can write what is asked for.
 fn run(command: &Command, context: &Context) -> anyhow::Result<ExitCode> {
     if context.output == Format::Markdown && !command.has_markdown() {
@@ -122,7 +130,7 @@ fn identity_source(file: Option<PathBuf>) -> IdentitySource {
     });
     IdentitySource {
         file,
-        text: std::env::var("INFRA_IDENTITY").ok().filter(|text| !text.is_empty()),
+        text: secret::identity(),
         usual: [".config/infra/identity.txt", ".ssh/id_ed25519", ".ssh/id_rsa"]
             .map(|file| home.join(file))
             .to_vec(),

@@ -2,5 +2,8 @@
 
 fn main() -> std::process::ExitCode {
     infra::secret::keep_memory_private();
+    if let Err(error) = infra::secret::hide_identity() {
+        return infra::cli::refuse(&error).into();
+    }
     infra::cli::main(std::env::args_os()).into()
 }

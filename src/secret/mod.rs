@@ -1,12 +1,17 @@
 //! Secret values: a type that cannot be printed, and the scrubber that masks them in text.
 
 mod forms;
+#[cfg(feature = "cli")]
+mod handover;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "cli")]
+pub use handover::{hide_identity, identity};
 
 /// What stands in place of a secret wherever it would be shown.
 pub const MASK: &str = "(secret)";

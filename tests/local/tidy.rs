@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "saved_plan",
         &["error", "events", "inventory", "manifest", "resources", "secrets", "transport", "wire"],
     ),
-    ("secret", &[]),
+    ("secret", &["error"]),
     ("size", &[]),
     ("secrets", &["diagnostic", "error", "files", "secret", "yaml"]),
     ("transport", &["error", "events", "inventory", "manifest", "secret", "wire"]),

@@ -106,6 +106,16 @@ impl Key {
         Self(hex(random))
     }
 
+    /// The key in a file of its own.
+    pub fn from_file(bytes: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(bytes).trim().to_owned())
+    }
+
+    /// The key as its file holds it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether there is one.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -29,6 +29,10 @@ pub const FOLDER: &str = "/var/lib/infra";
 
 const FILE: &str = "/var/lib/infra/state.json";
 
+/// The key of the hashes in [`FILE`], beside it: a copy of the state alone does not let anybody find
+/// values by trying.
+const KEY_FILE: &str = "/var/lib/infra/state.key";
+
 /// How many runs are remembered.
 const RUNS: usize = 100;
 
@@ -40,8 +44,8 @@ pub struct State {
     /// Grows with every apply.
     #[serde(default)]
     serial: u64,
-    /// The key of the hashes.
-    #[serde(default)]
+    /// The key of the hashes. Older builds kept it in the state itself.
+    #[serde(default, skip_serializing)]
     key: Key,
     /// Services whose reload or restart has been asked for and has not happened.
     owed_services: BTreeMap<ResourceId, ServiceAction>,
@@ -69,6 +73,9 @@ pub struct State {
     /// Whether something here is newer than the file.
     #[serde(skip)]
     is_unsaved: bool,
+    /// Whether the key is in its file.
+    #[serde(skip)]
+    is_key_kept: bool,
 }
 
 /// Tells this machine from others. systemd asks programs not to pass on the machine id itself
@@ -81,8 +88,8 @@ fn machine(probe: &dyn Probe) -> Result<String> {
 }
 
 impl State {
-    /// The first version knew of debts alone.
-    const VERSION: u32 = 2;
+    /// The first version knew of debts alone, the second one held the key.
+    const VERSION: u32 = 3;
 
     /// Reads the state; a server without one owes nothing.
     pub fn load(probe: &dyn Probe) -> Result<Self> {
@@ -96,6 +103,14 @@ impl State {
                 .hint("use the version of infra that last ran on this server, or a newer one"));
         }
         state.version = Self::VERSION;
+        if let Some(key) = probe.read(KEY_FILE)? {
+            state.key = Key::from_file(&key);
+            state.is_key_kept = true;
+        }
+        if state.key.is_empty() {
+            // Nobody can tell any more what was applied, so that nothing is called drift.
+            state.resources.values_mut().for_each(|managed| managed.fields.clear());
+        }
         Ok(state)
     }
 
@@ -318,6 +333,12 @@ impl State {
     fn save(&mut self, system: &mut dyn System) -> Result<()> {
         let bytes = serde_json::to_vec(self).context(|| format!("cannot write `{FILE}`"))?;
         system.make_directory(FOLDER, &Attributes::new("root", "root", 0o700))?;
+        if !self.is_key_kept && !self.key.is_empty() {
+            // Before the state, which does not hold the key any more from now on.
+            let mode = Attributes::new("root", "root", 0o600);
+            system.write_file(KEY_FILE, self.key.as_str().as_bytes(), &mode)?;
+            self.is_key_kept = true;
+        }
         system.write_file(FILE, &bytes, &Attributes::new("root", "root", 0o600))?;
         self.is_unsaved = false;
         Ok(())

@@ -98,4 +98,22 @@ fn the_identity_is_not_handed_on() {
     super::say(command.args(["diff", "web"]), "");
     let seen = project.read("seen-by-ssh");
     assert!(seen.contains("PATH=") && !seen.contains("AGE-SECRET-KEY-"), "{seen}");
+
+    // A plugin of age's, which a library starts, and the process itself while the plugin runs.
+    let seen = project.path("seen-by-plugin");
+    let seen = seen.display();
+    let plugin = format!("#!/bin/sh\nenv > {seen}\ncat /proc/$PPID/environ >> {seen}\n");
+    project.write("bin/age-plugin-fake", &plugin);
+    project.run("chmod", &["+x", "bin/age-plugin-fake"], "");
+    let recipient = super::recipient(&key);
+    let fake = "age1fake1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqr4gt80";
+    let list = format!("recipients: {{ me: {{ key: {recipient} }}, b: {{ key: {fake} }} }}\n");
+    project.write("secrets/recipients.yaml", &list);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_infra"));
+    let path = format!("{}:{}", project.path("bin").display(), std::env::var("PATH").unwrap());
+    command.current_dir(project.path("")).env("PATH", path).env("INFRA_IDENTITY", &key);
+    let said = super::say(command.args(["secrets", "rekey"]), "");
+    assert!(project.path("seen-by-plugin").exists(), "{}", said.err);
+    let seen = project.read("seen-by-plugin");
+    assert!(seen.contains("PATH=") && !seen.contains("AGE-SECRET-KEY-"), "{seen}\n{}", said.err);
 }
