@@ -184,6 +184,42 @@ fn a_repository_that_changes_may_bring_newer_versions() {
     assert_eq!(version(&plan.outcomes[2]), told("1-1 or newer"));
 }
 
+/// Older builds kept the key in the state: a copy of the state alone let anybody try values.
+#[test]
+fn the_key_of_the_hashes_is_in_a_file_of_its_own() {
+    let roles = "{ web: [ { file: { path: /etc/motd, content: a } } ] }";
+    let manifest = manifest(&serde_yaml::from_str(roles).unwrap());
+    let options = RunOptions::default();
+    let mut fake = Fake::new(&World::default());
+    apply(&manifest, &options, &mut fake);
+    let read = |fake: &Fake, path: &str| {
+        String::from_utf8(fake.read(path).unwrap().unwrap_or_default()).unwrap()
+    };
+    let (state, key) = ("/var/lib/infra/state.json", "/var/lib/infra/state.key");
+    let digits = read(&fake, key);
+    assert_eq!(digits.len(), 64);
+    assert!(!read(&fake, state).contains(&digits));
+    let mode = fake.stat(key).unwrap().unwrap().mode;
+    assert_eq!(mode, 0o600);
+
+    // The state as the build before wrote it.
+    let attributes = Attributes::new("root", "root", 0o600);
+    let old = read(&fake, state).replacen("\"version\":3", "\"version\":2", 1);
+    let old = old.replacen('{', &format!("{{\"key\":\"{digits}\","), 1);
+    fake.write_file(state, old.as_bytes(), &attributes).unwrap();
+    fake.remove_file(key).unwrap();
+    fake.write_file("/etc/motd", b"by hand", &Attributes::new("root", "root", 0o644)).unwrap();
+    assert_eq!(plan(&manifest, &options, &fake), ["file:/etc/motd changed Drift"]);
+    apply(&manifest, &options, &mut fake);
+    assert_eq!(read(&fake, key), digits);
+    assert!(!read(&fake, state).contains(&digits));
+
+    // Without the key nobody can tell what was applied.
+    fake.remove_file(key).unwrap();
+    fake.write_file("/etc/motd", b"by hand", &Attributes::new("root", "root", 0o644)).unwrap();
+    assert_eq!(plan(&manifest, &options, &fake), ["file:/etc/motd changed"]);
+}
+
 fn wrong_files(files: &BTreeMap<String, Option<String>>, fake: &Fake) -> Vec<String> {
     let mut mistakes = Vec::new();
     for (path, wanted) in files {
