@@ -1,6 +1,7 @@
 //! What the user sees. Only this module prints; everything else emits events or returns values.
 
 mod difference;
+mod facts;
 mod health;
 mod human;
 mod json;
@@ -14,6 +15,7 @@ pub mod terminal;
 mod time;
 mod totals;
 
+pub use facts::facts;
 pub use health::Health;
 pub use progress::ProgressLines;
 pub use run::{Report, end_line, error_line};

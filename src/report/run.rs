@@ -69,12 +69,18 @@ impl Report {
     /// Something happened on `server`.
     pub fn event(&mut self, name: &str, event: &Event) -> io::Result<()> {
         self.progress.event(name, event);
-        let Some(server) = self.servers.get_mut(name) else { return Ok(()) };
+        let text = self.told(name, event);
+        self.print(&text)
+    }
+
+    /// What is printed of an event.
+    pub(super) fn told(&mut self, name: &str, event: &Event) -> String {
+        let Some(server) = self.servers.get_mut(name) else { return String::new() };
         server.totals.add(event);
         if matches!(event, Event::Aborted { .. }) {
             server.totals.skip_rest(server.manifest.resources.len());
         }
-        let text = match self.format {
+        match self.format {
             Format::Json => {
                 let id = match event {
                     Event::Checked { id, .. } | Event::Applied { id, .. } => Some(id),
@@ -99,8 +105,7 @@ impl Report {
                 server.entries.extend(entry);
                 String::new()
             }
-        };
-        self.print(&text)
+        }
     }
 
     /// `server` could not be worked on.
@@ -172,26 +177,30 @@ impl Report {
             .values()
             .map(|server| server.totals.exit_code())
             .fold(ExitCode::Done, ExitCode::merge);
+        self.print(&self.ending(code))?;
+        Ok(code)
+    }
+
+    /// What is printed at the end.
+    pub(super) fn ending(&self, code: ExitCode) -> String {
+        match self.format {
+            Format::Json => return end_line(code),
+            Format::Markdown => return self.markdown(),
+            Format::Human => {}
+        }
         let mut text = String::new();
-        if self.format == Format::Json {
-            text = end_line(code);
-        } else if self.format == Format::Markdown {
-            text = self.markdown();
-        } else {
-            for (name, server) in &self.servers {
-                for (id, error) in &server.totals.failures {
-                    let resource = id.as_ref().and_then(|id| server.resource(id));
-                    text.push_str(&self.style.failure(name, resource, id.as_ref(), error));
-                }
-            }
-            if self.servers.len() > 1 {
-                let stand = self.servers.iter();
-                let stand = stand.map(|(name, server)| (&**name, server.totals.standing()));
-                text.push_str(&self.style.closing(&stand.collect()));
+        for (name, server) in &self.servers {
+            for (id, error) in &server.totals.failures {
+                let resource = id.as_ref().and_then(|id| server.resource(id));
+                text.push_str(&self.style.failure(name, resource, id.as_ref(), error));
             }
         }
-        self.print(&text)?;
-        Ok(code)
+        if self.servers.len() > 1 {
+            let stand = self.servers.iter();
+            let stand = stand.map(|(name, server)| (&**name, server.totals.standing()));
+            text.push_str(&self.style.closing(&stand.collect()));
+        }
+        text
     }
 
     /// Everything for a comment on a merge request.
