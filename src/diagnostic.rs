@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::shown;
+
 /// A text that the user wrote, and the name it is shown under.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
@@ -153,35 +155,37 @@ impl Diagnostic {
     pub fn render(&self, colored: bool) -> String {
         let renderer = if colored { Renderer::styled() } else { Renderer::plain() };
         let mut group = Group::with_title(Level::ERROR.primary_title(&self.message));
-        let labels: Vec<String> = self.places.iter().map(|place| shown(&place.label)).collect();
-        let mut sources: Vec<&Arc<Source>> = Vec::new();
-        for place in &self.places {
-            if !sources.contains(&&place.span.source) {
-                sources.push(&place.span.source);
+        let labels: Vec<String> =
+            self.places.iter().map(|place| shown::line(&place.label)).collect();
+
+        let mut sources: Vec<(&Arc<Source>, String)> = Vec::new();
+        for Place { span, .. } in &self.places {
+            if !sources.iter().any(|(source, _)| *source == &span.source) {
+                sources.push((&span.source, shown::line(&span.source.name)));
             }
         }
-        for source in sources {
+        for (source, path) in &sources {
             let here = self.places.iter().zip(&labels).enumerate();
-            let here = here.filter(|(_, (place, _))| place.span.source == *source);
+            let here = here.filter(|(_, (place, _))| place.span.source == **source);
             let annotations = here.map(|(index, (place, label))| {
                 let kind =
                     if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
                 let annotation = kind.span(place.span.marked());
                 if label.is_empty() { annotation } else { annotation.label(label) }
             });
-            let snippet = Snippet::source(&source.text).path(&source.name);
+            let snippet = Snippet::source(&source.text).path(path);
             group = group.element(snippet.annotations(annotations));
         }
         let mut text = renderer.render(&[group]);
         for cause in &self.causes {
             text.push_str("\ncaused by: ");
-            text.push_str(&shown(cause));
+            text.push_str(&shown::lines(cause));
         }
         if let Some(hint) = &self.hint {
             text.push_str("\nhint: ");
-            text.push_str(&shown(hint));
+            text.push_str(&shown::lines(hint));
         }
-        text
+        shown::composed(&text, colored)
     }
 }
 
@@ -256,20 +260,6 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// `text` without anything that a terminal would obey. The renderer cleans messages and source
-/// lines, and nothing else.
-fn shown(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' => clean.push(character),
-            _ if character.is_control() => clean.extend(character.escape_default()),
-            _ => clean.push(character),
-        }
-    }
-    clean
-}
-
 /// The name in `known` that a person may have meant by `given`.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (given.chars().count() / 3).max(1);
@@ -339,12 +329,26 @@ hint: did you mean `worker_connections`?"
 
     #[test]
     fn nothing_drives_the_terminal() {
-        let source = Source::new("a.yaml", "a: \u{1b}[2J\n");
-        let mistake = Diagnostic::at(&Span::new(&source, 0..1), "no `\u{1b}[2J`")
-            .label("\u{1b}[2J")
-            .because("\u{1b}[2J")
-            .hint("\u{1b}[2J");
-        assert!(!mistake.render(false).contains('\u{1b}'), "{}", mistake.render(false));
+        let source = Source::new("a.yaml", "a: \u{1b}[2J##[error]\n");
+        let text = "\u{1b}[2J\u{202e}\u{200b}\n::error::x";
+        let mistake = Diagnostic::at(&Span::new(&source, 0..1), "no `\u{1b}[2J`\n::error::x")
+            .label(text)
+            .because(text)
+            .hint(text);
+        assert_eq!(
+            mistake.render(false),
+            "\
+error: no `␛[2J`
+       \\u{3a}:error::x
+ --> a.yaml:1:1
+  |
+1 | a: ␛[2J#\\u{23}[error]
+  | ^ \\u{1b}[2J\\u{202e}\\u{200b}\\n::error::x
+caused by: \\u{1b}[2J\\u{202e}\\u{200b}
+  \\u{3a}:error::x
+hint: \\u{1b}[2J\\u{202e}\\u{200b}
+  \\u{3a}:error::x"
+        );
     }
 
     #[test]

@@ -96,12 +96,14 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        // A line of a text must not pass for a line of the error's own.
+        let indented = |text: &str| text.trim_end().replace('\n', "\n  ");
+        f.write_str(&indented(&self.message))?;
         for cause in &self.causes {
-            write!(f, "\ncaused by: {}", cause.trim_end().replace('\n', "\n  "))?;
+            write!(f, "\ncaused by: {}", indented(cause))?;
         }
         if let Some(hint) = &self.hint {
-            write!(f, "\nhint: {hint}")?;
+            write!(f, "\nhint: {}", indented(hint))?;
         }
         Ok(())
     }
@@ -134,6 +136,15 @@ mod tests {
             error.to_string(),
             "cannot write `/etc/motd`\ncaused by: no space left on device\n\
              hint: free some space on `/`"
+        );
+    }
+
+    #[test]
+    fn no_text_passes_for_another_line() {
+        let error = Error::failed("a\nhint: b").because("c\ncaused by: d\n").hint("e\nerror: f");
+        assert_eq!(
+            error.to_string(),
+            "a\n  hint: b\ncaused by: c\n  caused by: d\nhint: e\n  error: f"
         );
     }
 }

@@ -38,6 +38,8 @@ pub mod secrets;
 #[cfg(feature = "cli")]
 pub mod session;
 #[cfg(feature = "cli")]
+pub mod shown;
+#[cfg(feature = "cli")]
 pub mod transport;
 pub mod wire;
 #[cfg(feature = "cli")]

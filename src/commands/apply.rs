@@ -12,6 +12,7 @@ use crate::exit_code::ExitCode;
 use crate::fleet::Stop;
 use crate::report::{self, Report};
 use crate::session::{Selection, Session, runtime, tell};
+use crate::shown;
 use crate::wire::RunOptions;
 
 use super::saved::Saved;
@@ -136,7 +137,7 @@ fn leave(report: &mut Report, failed: &str, servers: &[&String]) -> std::io::Res
 
 fn confirm(report: &Report, servers: &[String], saved: Option<&Saved>) -> std::io::Result<bool> {
     for (server, message) in report.without_plan() {
-        report::note(&format!("`{server}` is left out: {message}"));
+        report::note(&left_out(server, message));
     }
     let changes = match report.changes(servers) {
         1 => "1 change".to_owned(),
@@ -151,6 +152,10 @@ fn confirm(report: &Report, servers: &[String], saved: Option<&Saved>) -> std::i
         report::note(&report::terminal::escape(&text));
     }
     report.ask(&format!("Make {changes} on {names}?"))
+}
+
+fn left_out(server: &str, message: &str) -> String {
+    format!("`{server}` is left out: {}", shown::line(message))
 }
 
 /// Applies the plans, `at_once` servers at a time, and says whether the user stopped it.
@@ -227,7 +232,15 @@ pub(super) fn seconds(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use super::{left_out, seconds};
+
+    #[test]
+    fn a_server_forges_no_line_of_the_question() {
+        assert_eq!(
+            left_out("rufus", "no\x1b[2J\nhint: yes"),
+            "`rufus` is left out: no\\u{1b}[2J\\nhint: yes"
+        );
+    }
 
     #[test]
     fn times() {

@@ -44,7 +44,7 @@ pub(super) fn ask(
         if context.output == Format::Json {
             report::print(&report::error_line(&server, &error))?;
         } else {
-            report::terminal::print_error(&error.into(), context.colored());
+            report::print_failure(&server, &error, context.colored());
         }
     }
     Ok(code)

@@ -50,7 +50,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         }
         Format::Json => {
             let totals = serde_json::json!({ "servers": servers, "resources": resources });
-            format!("{totals}\n")
+            report::json_line(&totals)
         }
     })?;
     Ok(ExitCode::Done)

@@ -53,7 +53,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         return Err(Diagnostics::from(mistake).into());
     };
     let text = match context.output {
-        Format::Json => serde_json::to_string(&schema)? + "\n",
+        Format::Json => report::json_text(&serde_json::to_string(&schema)?) + "\n",
         Format::Human | Format::Markdown => page(kind, schema.as_value()),
     };
     report::print(&text)?;

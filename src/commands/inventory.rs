@@ -7,6 +7,7 @@ use crate::compile::Compiler;
 use crate::exit_code::ExitCode;
 use crate::inventory::{Inventory, Server};
 use crate::report::{self, Format};
+use crate::shown;
 use crate::yaml::{Node, Value};
 
 use super::input::{Input, InputArgs};
@@ -57,15 +58,13 @@ fn list(context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 fn list_for_people(inventory: &Inventory) -> String {
-    let servers = inventory
-        .servers
-        .values()
-        .map(|server| [server.name.clone(), server.groups.join(", "), server.description.clone()]);
+    let servers = inventory.servers.values().map(|server| {
+        [server.name.clone(), server.groups.join(", "), shown::line(&server.description)]
+    });
     let mut text = table(["SERVER", "GROUPS", "DESCRIPTION"], servers);
-    let groups = inventory
-        .groups
-        .iter()
-        .map(|(name, group)| [name.clone(), group.servers.join(", "), group.description.clone()]);
+    let groups = inventory.groups.iter().map(|(name, group)| {
+        [name.clone(), group.servers.join(", "), shown::line(&group.description)]
+    });
     if groups.len() > 0 {
         text.push('\n');
         text.push_str(&table(["GROUP", "SERVERS", "DESCRIPTION"], groups));
@@ -98,7 +97,7 @@ fn list_as_json(inventory: &Inventory) -> String {
     let groups = inventory.groups.iter().map(|(name, group)| {
         json!({ "group": name, "description": group.description, "servers": group.servers })
     });
-    servers.chain(groups).map(|object| format!("{object}\n")).collect::<Vec<_>>().concat()
+    servers.chain(groups).map(|object| report::json_line(&object)).collect()
 }
 
 impl Show {
@@ -140,7 +139,7 @@ impl Show {
         let roles: serde_json::Map<_, _> =
             roles.iter().map(|(role, params)| (role.clone(), self.json(params))).collect();
         let vars = self.json(&server.vars);
-        format!("{}\n", json!({ "server": server.name, "vars": vars, "roles": roles }))
+        report::json_line(&json!({ "server": server.name, "vars": vars, "roles": roles }))
     }
 
     /// The lines, with their origins in a column of their own if they are wanted.
@@ -230,5 +229,9 @@ fn quoted(text: &str) -> String {
     let is_word = text.starts_with(|c: char| c.is_alphabetic() || c == '/')
         && text.chars().all(plain)
         && !WORDS.contains(&text.to_lowercase().as_str());
-    if is_word { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    if is_word {
+        text.to_owned()
+    } else {
+        report::json_text(&serde_json::Value::from(text).to_string())
+    }
 }

@@ -37,7 +37,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
             }
         }
         let text = match context.output {
-            Format::Json => serde_json::to_string(&document)? + "\n",
+            Format::Json => report::json_line(&document),
             Format::Human | Format::Markdown => serde_yaml::to_string(&document)?,
         };
         report::print(&text)?;

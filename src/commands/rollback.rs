@@ -6,6 +6,7 @@ use crate::events::{Event, RunEnd, RunRecord};
 use crate::exit_code::ExitCode;
 use crate::report;
 use crate::session::{Selection, Targets};
+use crate::shown;
 use crate::wire::Request;
 
 use super::apply;
@@ -44,16 +45,16 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     let (from, to) = before_last(server, &runs)?;
-    report::note(&format!(
-        "rolling back `{server}` from {} to {}, applied {} by {}",
-        report::commit(from),
-        report::commit(to),
-        report::moment(to.started),
-        report::terminal::escape(&to.who),
-    ));
+    report::note(&announcement(server, from, to));
     let commit = to.commit.clone().unwrap_or_default();
     let selection = Selection::at(args.targets.clone(), commit, args.allow_data_loss);
     apply::run(&apply::Args::of(selection, args.yes), context)
+}
+
+fn announcement(server: &str, from: &RunRecord, to: &RunRecord) -> String {
+    let (from, commit) = (report::commit(from), report::commit(to));
+    let (when, who) = (report::moment(to.started), shown::name(&to.who));
+    format!("rolling back `{server}` from {from} to {commit}, applied {when} by {who}")
 }
 
 /// The last run, and the newest before it that brought the server to another commit.
@@ -120,6 +121,17 @@ mod tests {
         // Twice is there and back again.
         let runs = [run(1, "a", Done), run(2, "b", Done), run(3, "a", Done)];
         assert_eq!(before_last("rufus", &runs).unwrap().1.serial, 2);
+    }
+
+    #[test]
+    fn a_server_forges_no_line_of_the_announcement() {
+        let mut to = run(1, "\n\x1b[2J::a", RunEnd::Done);
+        to.who = "x\nhint: y".to_owned();
+        assert_eq!(
+            announcement("rufus", &to, &to),
+            "rolling back `rufus` from \\n\\u{1b}[2J::a to \\n\\u{1b}[2J::a, \
+             applied 1970-01-01 00:00 UTC by x\\nhint: y"
+        );
     }
 
     #[test]

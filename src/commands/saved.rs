@@ -14,6 +14,7 @@ use crate::report::{self, Report};
 use crate::saved_plan::{SavedPlan, SavedServer, Seen, Way, no_plan};
 use crate::secrets::{Folder, PLANS_FILE, PlanKey, write};
 use crate::session::{Session, Targets};
+use crate::shown;
 use crate::wire::RunOptions;
 
 /// How an encrypted file begins; a larger file that begins otherwise is not read to its end.
@@ -127,7 +128,7 @@ impl Saved {
         let saved = Self { plan, path: shown, makers: makers(&folder, is_lab) };
         saved.check_time(now())?;
         let text = format!("the plan in `{}`: {}\n{}", saved.path, saved.origin(), saved.makers);
-        report::note(&report::terminal::escape(&text));
+        report::note(&text);
         Ok(saved)
     }
 
@@ -135,7 +136,7 @@ impl Saved {
     pub(super) fn origin(&self) -> String {
         let header = &self.plan.header;
         let commit = report::short_commit(header.commit.as_deref());
-        format!("made {} by {}, commit {commit}", report::moment(header.made), header.who)
+        format!("made {} by {}, commit {commit}", report::moment(header.made), shown::name(&header.who))
     }
 
     /// The people that can have made the plan, in words.

@@ -3,14 +3,14 @@
 use serde_json::json;
 
 use super::Format;
-use super::terminal::escape;
+use super::json::json_line;
 use crate::resources::Facts;
+use crate::shown;
 
 /// What a server is.
 pub fn facts(server: &str, facts: &Facts, format: Format) -> String {
     if format == Format::Json {
-        let line = json!({"event": "facts", "server": server, "facts": facts});
-        return format!("{line}\n");
+        return json_line(&json!({"event": "facts", "server": server, "facts": facts}));
     }
     let megabytes = |bytes: u64| format!("{} MB", bytes / (1 << 20));
     let lines = [
@@ -23,6 +23,6 @@ pub fn facts(server: &str, facts: &Facts, format: Format) -> String {
         ("disk", megabytes(facts.disk_bytes)),
     ];
     let lines =
-        lines.map(|(name, value)| format!("  {:10}{}\n", format!("{name}:"), escape(&value)));
+        lines.map(|(name, value)| format!("  {:10}{}\n", format!("{name}:"), shown::name(&value)));
     format!("{server}:\n{}", lines.concat())
 }

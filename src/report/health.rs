@@ -5,16 +5,40 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Format;
-use super::json::{error_object, plan_totals};
+use super::json::{error_object, json_line, plan_totals};
 use super::markdown;
 use super::run::end_line;
 use super::runs::{commit, end, table};
-use super::terminal::escape;
 use super::time::moment;
 use super::totals::Totals;
 use crate::error::{Error, Kind};
 use crate::events::{Event, RunRecord};
 use crate::exit_code::ExitCode;
+use crate::shown;
+
+/// How a format writes the table and the lines below it.
+struct Write {
+    table: fn(&[[String; 6]]) -> String,
+    /// The name of a server.
+    server: fn(&str) -> String,
+    /// What a server says.
+    name: fn(&str) -> String,
+    text: fn(&str) -> String,
+    /// What is before a line of its own.
+    before: &'static str,
+}
+
+const HUMAN: Write =
+    Write { table, server: str::to_owned, name: shown::name, text: shown::line, before: "" };
+
+/// A line of its own is a paragraph of its own.
+const MARKDOWN: Write = Write {
+    table: markdown::table,
+    server: markdown::server,
+    name: markdown::name,
+    text: markdown::code,
+    before: "\n",
+};
 
 /// What was found on each server.
 #[derive(Debug, Default)]
@@ -51,22 +75,18 @@ impl Health {
     pub fn render(&self, format: Format) -> String {
         if format == Format::Json {
             let lines = self.servers.iter().map(|(name, totals)| object(name, totals));
-            let lines: Vec<String> = lines.map(|line| format!("{line}\n")).collect();
-            return lines.concat() + &end_line(self.exit_code());
+            let lines: String = lines.map(|line| json_line(&line)).collect();
+            return lines + &end_line(self.exit_code());
         }
         let head = ["SERVER", "STATE", "PENDING", "DRIFT", "OWED", "LAST RUN"].map(str::to_owned);
-        let rows: Vec<[String; 6]> =
-            std::iter::once(head).chain(self.servers.iter().map(row)).collect();
-        let mut text = match format {
-            Format::Markdown => markdown::table(&rows),
-            Format::Human | Format::Json => table(&rows),
-        };
+        let write = if format == Format::Markdown { MARKDOWN } else { HUMAN };
+        let rows = self.servers.iter().map(|server| row(server, &write));
+        let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
+        let mut text = (write.table)(&rows);
         for (name, totals) in &self.servers {
             for complaint in complaints(totals) {
-                let line = escape(&format!("{name}: {complaint}\n"));
-                // A line of its own is a paragraph of its own.
-                text.push_str(if format == Format::Markdown { "\n" } else { "" });
-                text.push_str(&line);
+                let (name, complaint) = ((write.server)(name), (write.text)(&complaint));
+                text.extend([write.before, &name, ": ", &complaint, "\n"]);
             }
         }
         text
@@ -86,22 +106,22 @@ fn complaints(totals: &Totals) -> Vec<String> {
     complaints
 }
 
-fn row((name, totals): (&String, &Totals)) -> [String; 6] {
+fn row((name, totals): (&String, &Totals), write: &Write) -> [String; 6] {
     let memory = &totals.memory;
     let is_known = totals.failures.iter().all(|(id, _)| id.is_some());
     let number = |number: usize| if is_known { number.to_string() } else { "?".to_owned() };
-    let mut last = memory.last_run.as_ref().map_or("never".to_owned(), last_run);
+    let mut last = memory.last_run.as_ref().map_or("never".to_owned(), |run| last_run(run, write));
     if !is_known && memory.last_run.is_none() {
         "?".clone_into(&mut last);
     }
     if let Some(run) = &memory.cut_run {
-        last = format!("{}, cut", last_run(run));
+        last = format!("{}, cut", last_run(run, write));
     }
     if memory.reboot.is_some() {
         last.push_str("; reboot needed");
     }
     [
-        name.clone(),
+        (write.server)(name),
         state(totals).to_owned(),
         number(pending(totals)),
         number(totals.plan.drifted),
@@ -110,12 +130,13 @@ fn row((name, totals): (&String, &Totals)) -> [String; 6] {
     ]
 }
 
-fn last_run(run: &RunRecord) -> String {
+fn last_run(run: &RunRecord, write: &Write) -> String {
     let ended = match run.ended {
         Some(_) => format!(", {}", end(run.end)),
         None => String::new(),
     };
-    escape(&format!("{} by {}, {}{ended}", moment(run.started), run.who, commit(run)))
+    let (who, commit) = ((write.name)(&run.who), (write.name)(&commit(run)));
+    format!("{} by {who}, {commit}{ended}", moment(run.started))
 }
 
 /// How many resources and services an apply would change.
@@ -232,16 +253,16 @@ gone: cannot reach `gone`
         );
         assert_eq!(health.exit_code(), ExitCode::Failed);
         let markdown = health.render(Format::Markdown);
-        let lines: Vec<&str> = markdown.lines().take(3).collect();
-        assert_eq!(
-            lines,
-            [
-                "| SERVER | STATE | PENDING | DRIFT | OWED | LAST RUN |",
-                "| --- | --- | --- | --- | --- | --- |",
-                "| cut | cut | 0 | 0 | 0 | 2023-11-14 22:13 UTC by ana@laptop, 0123456789, cut |",
-            ]
+        let head = "\
+| SERVER | STATE | PENDING | DRIFT | OWED | LAST RUN |
+| --- | --- | --- | --- | --- | --- |
+| cut | cut | 0 | 0 | 0 | 2023-11-14 22:13 UTC by `ana@laptop`, `0123456789`, cut |
+";
+        assert!(markdown.starts_with(head), "{markdown}");
+        assert!(
+            markdown.ends_with("does not run ``\n\ngone: `` cannot reach `gone` ``\n"),
+            "{markdown}"
         );
-        assert!(markdown.ends_with("does not run\n\ngone: cannot reach `gone`\n"), "{markdown}");
         let json = health.render(Format::Json);
         let lines: Vec<Value> =
             json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -1,14 +1,15 @@
-//! Results as text for people. Everything that a server sent is escaped here.
+//! Results as text for people. Everything that a server sent passes through [`crate::shown`].
 
 use std::collections::BTreeMap;
 
 use super::difference::{Mask, ShownField};
-use super::terminal::escape;
+use super::failure;
 use super::totals::{Counts, Standing, Totals};
 use crate::error::Error;
 use crate::events::{Event, Mark, Outcome, RunRecord, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::Change;
+use crate::shown::{self, cut, whole_line};
 
 /// So many servers are named in one part of the closing line.
 const MOST_NAMES: usize = 10;
@@ -91,7 +92,7 @@ impl Style {
         let mut lines = format!("{indent}{}\n", values(field));
         let shown = if self.verbose { field.diff.len() } else { MOST_DIFF_LINES };
         for line in field.diff.iter().take(shown) {
-            let text = format!("{indent}  {}", escape_line(line));
+            let text = format!("{indent}  {}", whole_line(line));
             let text = match line.chars().next() {
                 Some('+') => self.paint(Tone::Create, &text),
                 Some('-') => self.paint(Tone::Remove, &text),
@@ -111,14 +112,12 @@ impl Style {
 
     /// What is said of a run that did not come to its end.
     pub(super) fn cut_run(self, server: &str, run: &RunRecord) -> String {
-        let text = format!("the last run, by {}, was cut: an apply goes on from there", run.who);
-        self.line(server, &self.paint(Tone::Change, &format!("  {}", escape(&text))))
+        self.line(server, &self.paint(Tone::Change, &format!("  {}", cut_run(run))))
     }
 
     /// What a plan would do to a service.
     pub(super) fn due(self, server: &str, id: &ResourceId, action: ServiceAction) -> String {
-        let text = escape(&format!("~ {id}  {}", word(action)));
-        self.line(server, &self.paint(Tone::Change, &text))
+        self.line(server, &self.paint(Tone::Change, &due(id, action)))
     }
 
     /// What goes with the packages that go.
@@ -166,7 +165,7 @@ impl Style {
             Event::Warning { message } => (Tone::Change, format!("warning: {message}")),
             _ => return String::new(),
         };
-        self.line(server, &self.paint(tone, &escape(&text)))
+        self.line(server, &self.paint(tone, &shown::line(&text)))
     }
 
     /// The closing line of a check.
@@ -181,7 +180,7 @@ impl Style {
     /// That the server should be rebooted, and why; empty if not.
     fn reboot(self, server: &str, totals: &Totals) -> String {
         let Some(because) = &totals.memory.reboot else { return String::new() };
-        let text = escape(&format!("! reboot needed: {because}"));
+        let text = shown::line(&format!("! reboot needed: {because}"));
         self.line(server, &self.paint(Tone::Change, &text))
     }
 
@@ -232,8 +231,6 @@ impl Style {
         error: &Error,
     ) -> String {
         let head = self.paint(Tone::Failure, "error:");
-        let text = error.to_string();
-        let (message, rest) = text.split_once('\n').unwrap_or((&text, ""));
         let mut place = format!(" --> {server}");
         if let Some(id) = id {
             place = format!("{place}  {id}");
@@ -241,11 +238,9 @@ impl Style {
         if let Some(resource) = resource {
             place = format!("{place}  {}", resource.place);
         }
-        let mut lines = format!("\n{head} {}\n{}\n", escape(message), escape(&place));
-        if !rest.is_empty() {
-            lines.push_str(&escape(rest));
-            lines.push('\n');
-        }
+        let message = shown::line(&error.message);
+        let mut lines = format!("\n{head} {message}\n{}\n", shown::line(&place));
+        lines.extend(failure::reasons(error).iter().map(|line| format!("{line}\n")));
         lines
     }
 }
@@ -273,19 +268,30 @@ pub(super) fn planned(id: &ResourceId, outcome: &Outcome, mark: Option<Mark>) ->
         Outcome::Failed(error) => (Tone::Failure, '!', format!("failed: {}", error.message)),
     };
     let why = mark.map(why).unwrap_or_default();
-    (tone, escape_line(&format!("{symbol} {id}  {word}{why}")))
+    (tone, whole_line(&format!("{symbol} {id}  {}{why}", cut(&word, shown::MOST_BYTES))))
+}
+
+/// What is said of a run that did not come to its end.
+pub(super) fn cut_run(run: &RunRecord) -> String {
+    let who = shown::name(&run.who);
+    format!("the last run, by {who}, was cut: an apply goes on from there")
+}
+
+/// What a plan would do to a service, on one line.
+pub(super) fn due(id: &ResourceId, action: ServiceAction) -> String {
+    whole_line(&format!("~ {id}  {}", word(action)))
 }
 
 /// The packages that apt removes beside those that the plan names.
 pub(super) fn also_removed(packages: &[String]) -> String {
-    escape_line(&format!("- apt also removes what depends on those: {}", packages.join(", ")))
+    whole_line(&format!("- apt also removes what depends on those: {}", packages.join(", ")))
 }
 
 /// The fields of something new.
 pub(super) fn on_one_line(fields: &[ShownField]) -> String {
     let texts: Vec<String> =
         fields.iter().map(|field| format!("{}: {}", field.name, field.desired)).collect();
-    escape_line(&texts.join(", "))
+    whole_line(&texts.join(", "))
 }
 
 /// A field's name and its values, before and after.
@@ -297,7 +303,7 @@ pub(super) fn values(field: &ShownField) -> String {
         Some(current) => format!("{current} → {}", field.desired),
         None => field.desired.clone(),
     };
-    escape_line(&format!("{}: {values}", field.name))
+    whole_line(&format!("{}: {values}", field.name))
 }
 
 /// The numbers of a plan beside those that are as they should be.
@@ -322,13 +328,8 @@ pub(super) fn counts(plan: Counts) -> Vec<String> {
     parts
 }
 
-/// Text that is one line, whatever it holds.
-pub(super) fn escape_line(text: &str) -> String {
-    escape(text).replace('\n', "\\n")
-}
-
 /// Names on one line; those beyond [`MOST_NAMES`] are counted.
-fn shortened(names: &[&str]) -> String {
+pub(super) fn shortened(names: &[&str]) -> String {
     match names.split_at_checked(MOST_NAMES) {
         Some((first, more)) if !more.is_empty() => {
             format!("{} and {} more", first.join(", "), more.len())

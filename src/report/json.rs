@@ -9,6 +9,31 @@ use crate::error::{Error, Kind};
 use crate::events::{Event, Mark, Outcome};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::Change;
+use crate::shown::is_hidden;
+
+/// An object on a line of its own, as programs read it; see [`json_text`].
+pub fn json_line(object: &Value) -> String {
+    json_text(&object.to_string()) + "\n"
+}
+
+/// JSON without line feeds in which no terminal and no CI job finds anything to obey: what is
+/// hidden, and the second of two `#`, is written as an escape. A program reads the same texts.
+pub fn json_text(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let mut before = None;
+    for character in json.chars() {
+        // All of these can only be in texts, where an escape is allowed.
+        if is_hidden(character) || (character == '#' && before == Some('#')) {
+            let mut units = [0; 2];
+            let units = character.encode_utf16(&mut units).iter();
+            text.extend(units.map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            text.push(character);
+        }
+        before = Some(character);
+    }
+    text
+}
 
 /// The object of an event; `None` for what has no meaning of its own.
 pub(super) fn event(
@@ -181,6 +206,17 @@ mod tests {
 
     use super::*;
     use crate::manifest::Expect;
+
+    #[test]
+    fn texts_are_written_safely_and_read_back() {
+        let said = "a\u{9b}\u{7f}\u{202e}\u{2028}\u{e0041}\\##[error]\n\té";
+        let line = json_line(&json!({ "message": said }));
+        assert_eq!(
+            line,
+            "{\"message\":\"a\\u009b\\u007f\\u202e\\u2028\\udb40\\udc41\\\\#\\u0023[error]\\n\\té\"}\n"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["message"], said);
+    }
 
     #[test]
     fn events_have_stable_names() {

@@ -1,15 +1,19 @@
 //! A plan as a comment on a merge request: a table of the servers, and below it what changes on
-//! each, folded. Everything that a server sent is escaped here.
+//! each, folded. All text of others is in code, in a fence or in a span: markup, links, mentions and
+//! references are nothing but text there, also for what GitHub and GitLab look for after they have
+//! read the markdown, which no backslash keeps them from.
 
 use super::difference::Mask;
+use super::failure::reasons;
 use super::human::{
-    MOST_DIFF_LINES, also_removed, counts, escape_line, on_one_line, planned, values, word,
+    MOST_DIFF_LINES, also_removed, counts, cut_run, due, on_one_line, planned, shortened, values,
+    word,
 };
-use super::terminal::escape;
 use super::totals::Totals;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Mark, Outcome};
 use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::shown;
 
 /// What fits a comment on GitHub (65,536 characters), with room for what is put around it.
 const MOST_BYTES: usize = 60_000;
@@ -30,23 +34,18 @@ pub(super) fn entry<'a>(
     event: &Event,
 ) -> Option<Entry> {
     let (head, body) = match event {
-        Event::Remembered(memory) => {
-            let run = memory.cut_run.as_ref()?;
-            let text =
-                format!("the last run, by {}, was cut: an apply goes on from there", run.who);
-            (text, String::new())
-        }
+        Event::Remembered(memory) => (cut_run(memory.cut_run.as_ref()?), String::new()),
         Event::Checked { outcome: Outcome::Ok | Outcome::Deferred, .. } => return None,
         Event::Checked { id, outcome, mark } => {
             let (_, head) = planned(id, outcome, *mark);
             (head, details(manifest, resource(id), outcome, *mark))
         }
-        Event::ServiceDue { id, action } => (format!("~ {id}  {}", word(*action)), String::new()),
+        Event::ServiceDue { id, action } => (due(id, *action), String::new()),
         Event::AlsoRemoved { packages } => (also_removed(packages), String::new()),
-        Event::Warning { message } => (format!("warning: {message}"), String::new()),
+        Event::Warning { message } => (shown::line(&format!("warning: {message}")), String::new()),
         _ => return None,
     };
-    Some(Entry { head: escape_line(&head), body })
+    Some(Entry { head, body })
 }
 
 /// The lines below a resource. Those of a difference begin at the margin, where they are colored.
@@ -58,7 +57,7 @@ fn details(
 ) -> String {
     let change = match outcome {
         Outcome::Changed(change) => change,
-        Outcome::Failed(error) => return reasons(error),
+        Outcome::Failed(error) => return indented(error),
         _ => return String::new(),
     };
     let fields = Mask::new(manifest, resource, mark).fields(change);
@@ -72,7 +71,7 @@ fn details(
     for field in &fields {
         body.extend(["    ", &values(field), "\n"]);
         let lines = field.diff.iter().take(MOST_DIFF_LINES);
-        body.extend(lines.map(|line| escape_line(line) + "\n"));
+        body.extend(lines.map(|line| shown::whole_line(line) + "\n"));
         if let Some(more) = field.diff.len().checked_sub(MOST_DIFF_LINES).filter(|more| *more > 0) {
             body.extend(["… ", &more.to_string(), " more lines\n"]);
         }
@@ -81,10 +80,8 @@ fn details(
 }
 
 /// The causes and the hint of an error, indented.
-fn reasons(error: &Error) -> String {
-    let text = error.to_string();
-    let lines = text.lines().skip(1);
-    lines.flat_map(|line| ["    ".to_owned(), escape(line), "\n".to_owned()]).collect()
+fn indented(error: &Error) -> String {
+    reasons(error).iter().flat_map(|line| ["    ", line, "\n"]).collect()
 }
 
 /// The whole comment.
@@ -128,8 +125,9 @@ fn row(name: &str, totals: &Totals) -> [String; 7] {
     let due: Vec<String> = totals
         .due
         .iter()
-        .map(|(id, action)| format!("{} {}", word(*action), id.identity()))
+        .map(|(id, action)| format!("{} {}", word(*action), self::name(id.identity())))
         .collect();
+    let due: Vec<&str> = due.iter().map(String::as_str).collect();
     let mut notes = Vec::new();
     for (count, what) in [
         (plan.released, "no longer managed"),
@@ -141,28 +139,48 @@ fn row(name: &str, totals: &Totals) -> [String; 7] {
             notes.push(format!("{count} {what}"));
         }
     }
-    notes.extend(totals.memory.reboot.iter().map(|because| format!("reboot needed: {because}")));
+    let reboot = totals.memory.reboot.iter();
+    notes.extend(reboot.map(|because| format!("reboot needed: {}", self::name(because))));
     for (_, error) in totals.failures.iter().filter(|(id, _)| id.is_none()) {
         let what = if error.kind == Kind::Unreachable { "unreachable" } else { "failed" };
         notes.push(format!("**{what}**"));
     }
     [
-        name.to_owned(),
+        server(name),
         number(plan.create),
         number(plan.change),
         number(plan.remove),
         number(plan.drifted),
-        due.join(", "),
+        shortened(&due),
         notes.join(", "),
     ]
 }
 
-/// A table; the first row is its head.
+/// Text of others, in a span of code.
+pub(super) fn code(text: &str) -> String {
+    // A table is cut into cells before spans are read, and a backslash says nothing in a span.
+    let text = shown::line(text).replace('|', "\\u{7c}");
+    let ticks = "`".repeat(longest_run(&text) + 1);
+    // Without spaces a backtick at an end would belong to the marks of the span.
+    let is_padded = text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']);
+    let space = if is_padded && !text.trim().is_empty() { " " } else { "" };
+    if text.is_empty() { text } else { format!("{ticks}{space}{text}{space}{ticks}") }
+}
+
+/// A name that others gave, in a span of code.
+pub(super) fn name(text: &str) -> String {
+    code(&shown::name(text))
+}
+
+/// The name of a server: as it is unless it may be taken for a link.
+pub(super) fn server(name: &str) -> String {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_plain { name.to_owned() } else { code(name) }
+}
+
+/// A table of cells that are markdown; the first row is its head.
 pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let line = |cells: &[String]| {
-        let cells = cells.iter().map(|cell| escape_line(cell).replace('|', "\\|"));
-        format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
-    };
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut lines: Vec<String> = rows.iter().map(|row| line(row)).collect();
     lines.insert(1.min(lines.len()), format!("|{}\n", " --- |".repeat(N)));
     lines.concat()
@@ -172,8 +190,8 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
 fn block(name: &str, totals: &Totals, entries: &[Entry], most: usize) -> String {
     let failures = totals.failures.iter().filter(|(id, _)| id.is_none());
     let failures = failures.map(|(_, error)| Entry {
-        head: format!("! {}", escape_line(&error.message)),
-        body: reasons(error),
+        head: format!("! {}", shown::line(&error.message)),
+        body: indented(error),
     });
     let entries: Vec<Entry> = failures.chain(entries.iter().cloned()).collect();
     if entries.is_empty() {
@@ -215,8 +233,12 @@ fn block(name: &str, totals: &Totals, entries: &[Entry], most: usize) -> String 
 
 /// What encloses `code`, so that nothing in it ends it.
 fn fence(code: &str) -> String {
-    let longest = code.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    "`".repeat(3.max(longest + 1))
+    "`".repeat(3.max(longest_run(code) + 1))
+}
+
+/// How many backticks follow each other in `text` at most.
+fn longest_run(text: &str) -> usize {
+    text.split(|character| character != '`').map(str::len).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -286,7 +308,7 @@ mod tests {
 | server | create | change | remove | drift | reload, restart |  |
 | --- | --- | --- | --- | --- | --- | --- |
 | faremis |  |  |  |  |  | **unreachable** |
-| rufus | 1 | 1 | 1 | 1 | reload nginx | 1 to verify, reboot needed: asked for by libc6 |
+| rufus | 1 | 1 | 1 | 1 | reload `nginx` | 1 to verify, reboot needed: `asked for by libc6` |
 
 <details open><summary><b>faremis</b>: failed</summary>
 
@@ -317,6 +339,24 @@ warning: it has 2 processors, its inventory expects 4
 </details>
 "
         );
+    }
+
+    #[test]
+    fn text_of_others_is_a_span_of_code() {
+        for (text, expected) in [
+            ("libc6", "`libc6`"),
+            ("a`b", "``a`b``"),
+            ("`a` b", "`` `a` b ``"),
+            ("``", "``` `` ```"),
+            ("a|b\\", "`a\\u{7c}b\\`"),
+            ("a\n<b>", "`a\\n<b>`"),
+            (" ", "` `"),
+            ("", ""),
+        ] {
+            assert_eq!(code(text), expected);
+        }
+        assert_eq!(server("rufus"), "rufus");
+        assert_eq!(server("www.rufus.org"), "`www.rufus.org`");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 mod difference;
 mod facts;
+mod failure;
 mod health;
+#[cfg(test)]
+mod hostile;
 mod human;
 mod json;
 mod markdown;
@@ -16,7 +19,9 @@ mod time;
 mod totals;
 
 pub use facts::facts;
+pub use failure::print_failure;
 pub use health::Health;
+pub use json::{json_line, json_text};
 pub use progress::ProgressLines;
 pub use run::{Report, end_line, error_line};
 pub use runs::{commit, history, short_commit};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::terminal::escape;
 use crate::events::Event;
+use crate::shown;
 
 /// More lines than a terminal has would only scroll.
 const MOST_LINES: usize = 12;
@@ -87,7 +87,7 @@ impl Progress {
             self.lines.insert(server.to_owned(), line);
         }
         if let Some(line) = self.lines.get(server) {
-            line.set_message(escape(text).replace('\n', " "));
+            line.set_message(shown::line(text));
         }
     }
 

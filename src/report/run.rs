@@ -88,7 +88,7 @@ impl Report {
                 };
                 let resource = id.and_then(|id| server.resource(id));
                 let mut text = String::new();
-                let mut add = |object| text = format!("{text}{object}\n");
+                let mut add = |object| text.push_str(&json::json_line(&object));
                 json::event(&server.manifest, resource, event).map(&mut add);
                 match event {
                     Event::PlanComplete => add(json::plan_totals(name, &server.totals)),
@@ -222,12 +222,12 @@ impl Report {
 
 /// How a command ends, as a line of JSON.
 pub fn end_line(code: ExitCode) -> String {
-    format!("{}\n", serde_json::json!({"event": "end", "exit_code": code.number()}))
+    json::json_line(&serde_json::json!({"event": "end", "exit_code": code.number()}))
 }
 
 /// Why a server failed, as a line of JSON.
 pub fn error_line(server: &str, error: &Error) -> String {
-    format!("{}\n", json::failure(server, error))
+    json::json_line(&json::failure(server, error))
 }
 
 impl Server {

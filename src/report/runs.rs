@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::Format;
-use super::terminal::escape;
+use super::json::json_line;
 use super::time::moment;
 use crate::events::{RunEnd, RunRecord};
+use crate::shown;
 
 /// How many digits of a commit tell it from others, for people.
 const COMMIT_DIGITS: usize = 10;
@@ -14,8 +15,7 @@ const COMMIT_DIGITS: usize = 10;
 pub fn history(server: &str, runs: &[RunRecord], limit: usize, format: Format) -> String {
     let newest: Vec<&RunRecord> = runs.iter().rev().take(limit).collect();
     if format == Format::Json {
-        let line = json!({"event": "history", "server": server, "runs": newest});
-        return format!("{line}\n");
+        return json_line(&json!({"event": "history", "server": server, "runs": newest}));
     }
     let mut text = format!("{server}:\n");
     if newest.is_empty() {
@@ -36,8 +36,8 @@ fn row(run: &RunRecord) -> [String; 6] {
     [
         format!("  {}", run.serial),
         moment(run.started),
-        escape(&run.who),
-        escape(&commit(run)),
+        shown::name(&run.who),
+        commit(run),
         format!("{}{partial}", end(run.end)),
         if counts.is_empty() { "nothing changed".to_owned() } else { counts.join(", ") },
     ]
@@ -48,7 +48,7 @@ pub fn commit(run: &RunRecord) -> String {
     short_commit(run.commit.as_deref())
 }
 
-/// A commit, short; `-` outside git.
+/// A commit, short, whatever a server or a plan says it is; `-` outside git.
 pub fn short_commit(commit: Option<&str>) -> String {
     let Some(commit) = commit else { return "-".to_owned() };
     let (hash, dirty) = match commit.strip_suffix("-dirty") {
@@ -56,7 +56,7 @@ pub fn short_commit(commit: Option<&str>) -> String {
         None => (commit, ""),
     };
     let short: String = hash.chars().take(COMMIT_DIGITS).collect();
-    format!("{short}{dirty}")
+    shown::line(&format!("{short}{dirty}"))
 }
 
 /// How a run ended, in one word.

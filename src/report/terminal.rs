@@ -5,7 +5,10 @@ use std::os::fd::AsFd as _;
 
 use clap::ValueEnum;
 
+use super::failure;
 use crate::diagnostic::Diagnostics;
+use crate::error::Error;
+use crate::shown;
 
 /// The forms in which results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,6 +49,15 @@ pub fn raw_output() -> io::Result<std::fs::File> {
 
 /// Writes a line beside the data to standard error: what is being done, warnings.
 pub fn note(text: &str) {
+    say(&shown::composed(text, false));
+}
+
+/// Writes mistakes in what the user wrote to standard error.
+pub fn print_mistakes(mistakes: &Diagnostics, colored: bool) {
+    say(&mistakes.render(colored));
+}
+
+pub(super) fn say(text: &str) {
     // There is nowhere to report that standard error cannot be written.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -63,6 +75,7 @@ pub fn can_ask_passphrase() -> bool {
 
 /// Asks the person at the terminal; only `yes` means yes.
 pub fn ask(question: &str) -> io::Result<bool> {
+    let question = shown::composed(question, false);
     write!(io::stderr().lock(), "{question} Only `yes` is accepted: ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
@@ -71,7 +84,7 @@ pub fn ask(question: &str) -> io::Result<bool> {
 
 /// Asks the person at the terminal for a line.
 pub fn line(question: &str) -> io::Result<String> {
-    write!(io::stderr().lock(), "{question}")?;
+    write!(io::stderr().lock(), "{}", shown::composed(question, false))?;
     let mut answer = String::new();
     if io::stdin().lock().read_line(&mut answer)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -81,18 +94,24 @@ pub fn line(question: &str) -> io::Result<String> {
 
 /// Prints why the run ends.
 pub fn print_error(error: &anyhow::Error, colored: bool) {
-    if let Some(mistakes) = error.downcast_ref::<Diagnostics>() {
-        note(&mistakes.render(colored));
-        return;
+    match error.downcast_ref::<Diagnostics>() {
+        Some(mistakes) => print_mistakes(mistakes, colored),
+        None => say(&error_text(error, colored)),
     }
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1) {
-        text.push_str("\ncaused by: ");
-        text.push_str(&cause.to_string());
-    }
-    let text = escape(&text);
+}
+
+fn error_text(error: &anyhow::Error, colored: bool) -> String {
+    let own = error.downcast_ref::<Error>().filter(|_| error.source().is_none());
+    let (message, below) = if let Some(own) = own {
+        (shown::line(&own.message), failure::reasons(own))
+    } else {
+        let causes = error.chain().skip(1);
+        let causes = causes.map(|cause| format!("caused by: {}", shown::lines(&cause.to_string())));
+        (shown::lines(&error.to_string()), causes.collect())
+    };
     let head = if colored { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
-    note(&format!("{head} {text}"));
+    let head = format!("{head} {message}");
+    std::iter::once(head).chain(below).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether to use color on standard output.
@@ -116,36 +135,23 @@ fn colored(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
     }
 }
 
-/// `text` from a server without anything that a terminal would obey: control characters are
-/// shown as escapes, except line feeds and tabs.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' | '\t' => escaped.push(character),
-            _ if character.is_control() || is_directional(character) => {
-                escaped.extend(character.escape_default());
-            }
-            _ => escaped.push(character),
-        }
-    }
-    escaped
-}
-
-/// Whether a character changes the direction of the text around it, so that a line shows
-/// something else than it says.
-fn is_directional(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn text_from_servers_cannot_drive_the_terminal() {
-        assert_eq!(escape("a\x1b[2Jb\r\u{9b}c\n\td"), "a\\u{1b}[2Jb\\r\\u{9b}c\n\td");
-        assert_eq!(escape("x\u{202e}y é"), "x\\u{202e}y é");
+    fn an_error_drives_no_terminal_and_forges_no_line() {
+        let text = "a\x1b[2J\nhint: b";
+        let (line, shown) = ("a\\u{1b}[2J\\nhint: b", "a\\u{1b}[2J\n  hint: b");
+        let error = Error::failed(text).because(text).hint(text);
+        assert_eq!(
+            error_text(&error.into(), false),
+            format!("error: {line}\ncaused by: {shown}\nhint: {line}")
+        );
+        let error = anyhow::anyhow!(text).context(text);
+        assert_eq!(error_text(&error, false), format!("error: {shown}\ncaused by: {shown}"));
+        let error = anyhow::Error::from(Error::failed("a")).context("b");
+        assert_eq!(error_text(&error, false), "error: b\ncaused by: a");
     }
 
     #[test]

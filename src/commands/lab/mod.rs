@@ -210,7 +210,7 @@ fn status(lab: &Lab, format: Format) -> anyhow::Result<()> {
     let mut text = String::new();
     for server in lab.status()? {
         match format {
-            Format::Json => text.push_str(&serde_json::to_string(&server)?),
+            Format::Json => text.push_str(&report::json_text(&serde_json::to_string(&server)?)),
             Format::Human | Format::Markdown => {
                 let state = if server.pid.is_some() { "up" } else { "ended" };
                 let (name, os, address) = (server.name, server.os, server.address);
@@ -221,7 +221,7 @@ fn status(lab: &Lab, format: Format) -> anyhow::Result<()> {
     }
     for save in lab.saves()? {
         match format {
-            Format::Json => text.push_str(&serde_json::to_string(&save)?),
+            Format::Json => text.push_str(&report::json_text(&serde_json::to_string(&save)?)),
             Format::Human | Format::Markdown => text.push_str(&save_line(&save)),
         }
         text.push('\n');

@@ -211,7 +211,7 @@ impl Edit<'_> {
             let error = Error::input(format!("cannot save the edit of `{}`", self.shown));
             return Err(self.aside(error.because(format!("line {line} is not YAML")), text));
         }
-        report::note(&mistakes.render(colored));
+        report::terminal::print_mistakes(mistakes, colored);
         reopen_or_give_up()
     }
 

@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         Format::Human | Format::Markdown => format!("{path}  {count} {plural} imported\n"),
         Format::Json => {
             let object = serde_json::json!({ "file": path, "imported": count, "plain": plain });
-            format!("{object}\n")
+            report::json_line(&object)
         }
     })?;
     Ok(ExitCode::Done)

@@ -49,7 +49,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     report::note(&format!("wrote `{}`; keep a copy of it in a safe place", file.display()));
     report::print(&match context.output {
         Format::Human | Format::Markdown => format!("{public}\n"),
-        Format::Json => format!("{}\n", serde_json::json!({ "recipient": public, "file": file })),
+        Format::Json => {
+            report::json_line(&serde_json::json!({ "recipient": public, "file": file }))
+        }
     })?;
     Ok(ExitCode::Done)
 }

@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
     report::print(&match context.output {
         Format::Human | Format::Markdown => text,
-        Format::Json => format!("{}\n", serde_json::Value::Object(files)),
+        Format::Json => report::json_line(&serde_json::Value::Object(files)),
     })?;
     Ok(ExitCode::Done)
 }

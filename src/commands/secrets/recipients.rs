@@ -50,5 +50,5 @@ fn json(file: &FileReaders) -> String {
         "encrypted_to": file.found,
         "difference": file.difference,
     });
-    format!("{object}\n")
+    report::json_line(&object)
 }

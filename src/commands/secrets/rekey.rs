@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
                 format!("{path}  encrypted to {}\n", file.wanted.join(", "))
             }
             Format::Json => {
-                format!("{}\n", serde_json::json!({ "file": path, "readers": file.wanted }))
+                report::json_line(&serde_json::json!({ "file": path, "readers": file.wanted }))
             }
         }
     };
