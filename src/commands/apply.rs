@@ -149,7 +149,7 @@ fn confirm(report: &Report, servers: &[String], saved: Option<&Saved>) -> std::i
     };
     if let Some(saved) = saved {
         let text = format!("as planned: {}\n{}", saved.origin(), saved.makers());
-        report::note(&report::terminal::escape(&text));
+        report::note(&text);
     }
     report.ask(&format!("Make {changes} on {names}?"))
 }

@@ -136,7 +136,11 @@ impl Saved {
     pub(super) fn origin(&self) -> String {
         let header = &self.plan.header;
         let commit = report::short_commit(header.commit.as_deref());
-        format!("made {} by {}, commit {commit}", report::moment(header.made), shown::name(&header.who))
+        format!(
+            "made {} by {}, commit {commit}",
+            report::moment(header.made),
+            shown::name(&header.who)
+        )
     }
 
     /// The people that can have made the plan, in words.

@@ -147,6 +147,7 @@ fn outcomes(text: &str) -> Vec<Outcome> {
         Outcome::Changed(Change::Update(update)),
         Outcome::Changed(Change::Remove),
         Outcome::Unknown { after: id(text) },
+        Outcome::Untrusted,
         Outcome::Deferred,
         Outcome::Skipped { because: id(text) },
         Outcome::Released { because: text.to_owned() },
@@ -161,6 +162,7 @@ fn events(text: &str) -> Vec<Event> {
         last_run: Some(run(text)),
         cut_run: Some(run(text)),
         owed: vec![(id(text), ServiceAction::Reload)],
+        machine: text.to_owned(),
         reboot: Some(text.to_owned()),
     };
     let mut events =

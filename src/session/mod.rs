@@ -24,6 +24,7 @@ use crate::manifest::{Expect, Manifest};
 use crate::report::Report;
 use crate::saved_plan::Seen;
 use crate::secrets::Store;
+use crate::transport::RuntimeFolder;
 use crate::wire::RunOptions;
 
 use narrow::{Unseen, narrow, without_values};
@@ -135,7 +136,7 @@ impl Selection {
         let compiled = self.compile(&project, context, true);
         let Compiled { servers: declared, unseen, .. } =
             compiled.map_err(|error| self.named(error))?;
-        let trusted = context.project()?.at(revision, &scratch())?;
+        let trusted = context.project()?.at(revision, scratch()?.path())?;
         let answer = self.distrusted(&declared, &trusted);
         let (servers, news) = answer.map_err(|error| at_revision(error, revision))?;
         let options = self.options(&project, options);
@@ -193,7 +194,7 @@ impl Selection {
     fn project(&self, context: &Context) -> anyhow::Result<Project> {
         let project = context.project()?;
         Ok(match &self.at {
-            Some(revision) => project.at(revision, &scratch())?,
+            Some(revision) => project.at(revision, scratch()?.path())?,
             None => project,
         })
     }
@@ -280,9 +281,12 @@ fn as_in_lab(manifest: &mut Manifest, os: Option<&str>) {
 }
 
 /// Where files may lie for a moment.
-fn scratch() -> PathBuf {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    runtime.filter(|folder| folder.is_dir()).unwrap_or_else(std::env::temp_dir)
+fn scratch() -> Result<RuntimeFolder> {
+    RuntimeFolder::open(session_folder().as_deref())
+}
+
+fn session_folder() -> Option<PathBuf> {
+    std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
 }
 
 /// Names the revision in every place that an error shows.

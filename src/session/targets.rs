@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Session;
+use super::{Session, session_folder};
 use crate::cli::Context;
 use crate::commands::lab::LabFolder;
 use crate::compile::Compiler;
@@ -182,7 +182,7 @@ impl Targets {
 
 /// The way to servers, with somebody to ask at the terminal, or nobody.
 pub(super) fn transport(terminal: Option<Arc<dyn Terminal>>) -> Result<Transport> {
-    let session_folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let session_folder = session_folder();
     // A program that was replaced while it runs has no path any more.
     let relay = std::env::current_exe().ok().filter(|path| path.is_file());
     Transport::new(session_folder.as_deref(), Person::new(terminal), relay)

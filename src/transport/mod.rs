@@ -18,6 +18,7 @@ pub use failure::may_pass;
 pub use link::Link;
 pub use master::ssh_missing;
 pub use person::{Person, Terminal};
+pub use runtime_folder::RuntimeFolder;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +31,6 @@ use crate::error::{Error, Kind, Result};
 use crate::inventory::connection::SshSettings;
 use bootstrap::Start;
 use master::Master;
-use runtime_folder::RuntimeFolder;
 
 /// How long a living master may take to open a channel.
 const OPENING: Duration = Duration::from_secs(15);
