@@ -299,7 +299,10 @@ fn note(record: &Record, system: &mut dyn System) -> Result<()> {
 }
 
 /// Puts back what a run that was cut has left unproved. `true` if there was something.
-pub(super) fn recover(system: &mut dyn System, state: &mut State) -> Result<bool> {
+///
+/// # Errors
+/// If the record cannot be read, or something cannot be put back.
+pub fn recover(system: &mut dyn System, state: &mut State) -> Result<bool> {
     let Some(record) = [RECORD, REVERTING].iter().find_map(|path| read(path, system).transpose())
     else {
         return Ok(false);

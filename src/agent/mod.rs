@@ -3,7 +3,7 @@
 mod apply;
 mod differences;
 mod emitter;
-mod guard;
+pub mod guard;
 pub mod host;
 pub mod lock;
 pub mod plan;
