@@ -4,6 +4,7 @@
 
 mod agent;
 mod compile;
+mod crates;
 mod diagnostics;
 mod doors;
 mod import;
