@@ -178,7 +178,8 @@ impl State {
             self.key = Key::new(&random);
         }
         self.history.extend(self.run.take());
-        self.serial += 1;
+        // A damaged file may hold any number: the next one need only differ.
+        self.serial = self.serial.wrapping_add(1);
         run.serial = self.serial;
         self.run = Some(run);
         self.save(system)
