@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value};
 
+use super::bounds;
 use super::explain::{explain, undefined, unknown_filter};
 use super::filter_names::filter_names;
 use super::filters;
@@ -33,8 +34,7 @@ impl Engine {
         environment.set_debug(true);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        bounds::add(&mut environment);
         environment.set_fuel(Some(FUEL));
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
@@ -49,6 +49,7 @@ impl Engine {
             if value.is_none() {
                 return Ok(());
             }
+            bounds::check(value)?;
             minijinja::escape_formatter(out, state, value)
         });
         filters::add(&mut environment);

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use minijinja::{Environment, Error, ErrorKind, Value};
 use sha2::{Digest as _, Sha256, Sha512};
 
+use super::bounds;
+
 /// The names of the filters added here and of the common ones of minijinja, for suggestions.
 pub(super) const NAMES: &[&str] = &[
     "abs",
@@ -71,6 +73,7 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("to_nice_json", |value: Value| to_json(&value, true));
     environment.add_filter("to_nice_yaml", |value: Value| {
         let mut out = String::new();
+        bounds::check(&value)?;
         yaml(&value, 0, &mut out)?;
         Ok::<_, Error>(out)
     });
@@ -145,6 +148,7 @@ fn comment(text: &str) -> String {
 }
 
 fn to_json(value: &Value, pretty: bool) -> Result<String, Error> {
+    bounds::check(value)?;
     let text =
         if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     text.map_err(|error| wrong(error.to_string()))

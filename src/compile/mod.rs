@@ -1,5 +1,6 @@
 //! Inventory, roles, templates and secrets become one manifest a server.
 
+mod bounds;
 mod derived;
 mod engine;
 mod expand;
