@@ -12,7 +12,8 @@ use infra::error::{Error, Kind};
 use infra::events::{Event, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction};
 use infra::manifest::{Manifest, ResourceId};
 use infra::resources::{self, Change, FieldChange, KINDS, Probe as _, State, Value};
-use infra::saved_plan::{SavedPlan, SavedServer, Seen};
+use infra::saved_plan::{SavedPlan, SavedServer, Seen, Way};
+use infra::secrets::PlanKey;
 use infra::wire::{self, Request, RunOptions};
 use infra_fuzz::{Project, SEPARATOR, compare_and_apply, server};
 use libfuzzer_sys::fuzz_target;
@@ -131,6 +132,7 @@ fn events() -> Vec<Event> {
         Outcome::Failed(error()),
     ];
     let memory = Memory {
+        machine: "0123456789abcdef".to_owned(),
         serial: 7,
         last_run: Some(run_record(RunEnd::Done)),
         cut_run: Some(run_record(RunEnd::Cut)),
@@ -176,8 +178,9 @@ fn plan(manifest: &Manifest, mut run: &[u8]) -> Vec<u8> {
         seen.add(&event);
     }
     events().iter().for_each(|event| seen.add(event));
-    let servers = vec![SavedServer { manifest: manifest.clone(), seen }];
-    let text = SavedPlan::new(RunOptions::default(), servers, 7, false).text().unwrap();
+    let servers = vec![SavedServer { manifest: manifest.clone(), seen, way: Way::default() }];
+    let plan = SavedPlan::new(RunOptions::default(), servers, (7, 9), false);
+    let text = plan.text(&PlanKey::of_lab()).unwrap();
     STANDARD.decode(text.lines().nth(1).unwrap()).unwrap()
 }
 
