@@ -5,8 +5,11 @@ use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
-/// The longest text of a single value, in bytes; fuel allows none of this length in a template.
+/// The texts in a single value, in bytes; fuel allows none of this length in a template.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most values in a single value, as in a file of YAML.
+const MOST_VALUES: usize = 200_000;
 
 /// How deep lists and maps may lie in one another: twice as deep as in YAML.
 const DEEPEST: usize = 128;
@@ -33,16 +36,23 @@ pub(super) fn add(environment: &mut Environment<'static>) {
 /// # Errors
 /// Says which bound it exceeds.
 pub(super) fn check(value: &Value) -> Result<(), Error> {
-    let mut left = MOST_BYTES;
+    let mut left = Left { values: MOST_VALUES, bytes: MOST_BYTES };
     walk(value, DEEPEST, &mut left)
 }
 
-/// Looks at everything in `value`, which may be `depth` deep and have `left` bytes.
-fn walk(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
-    let bytes = value.as_str().map_or(1, |text| text.len() + 1);
-    *left = left
-        .checked_sub(bytes)
-        .ok_or_else(|| wrong(format!("a value with a text of more than {MOST_BYTES} bytes")))?;
+/// How much may still be found in a value.
+struct Left {
+    values: usize,
+    bytes: usize,
+}
+
+/// Looks at everything in `value`, which may be `depth` deep.
+fn walk(value: &Value, depth: usize, left: &mut Left) -> Result<(), Error> {
+    let too_many = || wrong(format!("a value holds more than {MOST_VALUES} values"));
+    left.values = left.values.checked_sub(1).ok_or_else(too_many)?;
+    let too_long = || wrong(format!("the texts in a value have more than {MOST_BYTES} bytes"));
+    let bytes = value.as_str().map_or(0, str::len);
+    left.bytes = left.bytes.checked_sub(bytes).ok_or_else(too_long)?;
     let is_map = value.kind() == ValueKind::Map;
     if !is_map && !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
         return Ok(());
