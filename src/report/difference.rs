@@ -1,5 +1,6 @@
 //! A change as it may be shown: secrets masked, texts as line differences.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,9 +9,11 @@ use similar::{ChangeTag, DiffTag, TextDiff};
 
 use crate::events::Mark;
 use crate::manifest::{Manifest, Resource};
+use crate::resources::digest::is_comparable;
 use crate::resources::{Change, Spec, Value};
 use crate::secret::{MASK, Scrubber, Secret};
 
+use super::masks::Budget;
 use super::old_lines::OldLines;
 use super::short_lines::ShortLines;
 
@@ -22,9 +25,6 @@ const PLAIN_FIELDS: &[&str] = &["enabled", "group", "mode", "owner", "running", 
 
 /// Lines around a difference.
 const CONTEXT_LINES: usize = 3;
-
-/// Longer texts are shown by size and hash, as what is no text.
-const MOST_COMPARED_BYTES: usize = 256 * 1024;
 
 /// How much of what a program says is shown, in characters.
 const MOST_SHOWN: usize = 400;
@@ -52,7 +52,7 @@ pub(super) struct ShownField {
 /// What must not be seen of one resource.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mask {
-    pub(super) scrubber: Scrubber,
+    pub(super) scrubber: Rc<Scrubber>,
     pub(super) own: Vec<Secret>,
     /// Lines of its own secrets that a search for them everywhere would find by accident.
     short_lines: ShortLines,
@@ -64,21 +64,24 @@ pub(super) struct Mask {
     /// Whether what is on the server was made from the secrets of now, but for the changes of
     /// somebody by hand.
     pub(super) is_drift: bool,
+    /// How much of the server is still compared.
+    budget: Rc<Budget>,
 }
 
 impl Mask {
-    /// Masks all secrets of the manifest, and treats those of `resource` with special care.
-    /// `mark` says whose change it is.
+    /// Masks what `scrubber` masks, and treats the secrets of `resource` with special care. `mark`
+    /// says whose change it is.
     pub(super) fn new(
         manifest: &Manifest,
         resource: Option<&Resource>,
         mark: Option<Mark>,
+        scrubber: Rc<Scrubber>,
+        budget: Rc<Budget>,
     ) -> Self {
         let names = resource.map(|resource| resource.secrets.as_slice()).unwrap_or_default();
         let own: Vec<Secret> =
             names.iter().filter_map(|name| manifest.secrets.get(name).cloned()).collect();
         let desired = resource.and_then(|resource| resource.spec.desired()).unwrap_or_default();
-        let scrubber = Scrubber::new(manifest.secrets.values());
         let texts: Vec<String> = desired
             .fields()
             .map(|(_, value)| match value {
@@ -105,6 +108,7 @@ impl Mask {
             most_shown: is_command.then_some(MOST_SHOWN),
             is_transformed,
             is_drift: mark == Some(Mark::Drift),
+            budget,
         }
     }
 
@@ -124,13 +128,17 @@ impl Mask {
 
     fn field(&self, name: &str, current: Option<&Value>, desired: &Value) -> ShownField {
         let (current, desired, diff) = match (current, desired) {
-            (None, Value::Content(new)) => {
-                (None, self.size(new, is_comparable(new)), self.content(&[], new))
+            (None, new @ (Value::Content(_) | Value::Digest { .. })) => {
+                let diff = self.content(&Value::Content(Vec::new()), new);
+                (None, self.size(new, diff.is_some()), diff.unwrap_or_default())
             }
-            (Some(Value::Content(old)), Value::Content(new)) => {
-                let is_text = is_comparable(old) && is_comparable(new);
-                let (old_size, new_size) = (self.size(old, is_text), self.size(new, is_text));
-                (Some(old_size), new_size, self.content(old, new))
+            (
+                Some(old @ (Value::Content(_) | Value::Digest { .. })),
+                new @ (Value::Content(_) | Value::Digest { .. }),
+            ) => {
+                let diff = self.content(old, new);
+                let (old, new) = (self.size(old, diff.is_some()), self.size(new, diff.is_some()));
+                (Some(old), new, diff.unwrap_or_default())
             }
             (current, desired) => {
                 let plain = desired.summary();
@@ -165,14 +173,19 @@ impl Mask {
     }
 
     /// A content in a few words: its lines, or what tells it from others.
-    fn size(&self, bytes: &[u8], is_text: bool) -> String {
-        if is_text {
-            return match String::from_utf8_lossy(bytes).lines().count() {
-                1 => "1 line".to_owned(),
-                lines => format!("{lines} lines"),
-            };
-        }
-        let size = match bytes.len() {
+    fn size(&self, content: &Value, is_text: bool) -> String {
+        let (bytes, sha256) = match content {
+            Value::Content(bytes) if is_text => {
+                return match String::from_utf8_lossy(bytes).lines().count() {
+                    1 => "1 line".to_owned(),
+                    lines => format!("{lines} lines"),
+                };
+            }
+            Value::Content(bytes) => (bytes.len() as u64, Sha256::digest(bytes)),
+            Value::Digest { bytes, sha256 } => (*bytes, (*sha256).into()),
+            other => return other.summary(),
+        };
+        let size = match bytes {
             1 => "1 byte".to_owned(),
             count => format!("{count} bytes"),
         };
@@ -180,24 +193,28 @@ impl Mask {
         if !self.own.is_empty() {
             return size;
         }
-        let hash = format!("{:x}", Sha256::digest(bytes));
+        let hash = format!("{sha256:x}");
         format!("{size}, sha256 {}", &hash[..HASH_DIGITS])
     }
 
-    /// The differences of two texts; empty if one of them is no text, or too long.
-    fn content(&self, old: &[u8], new: &[u8]) -> Vec<String> {
+    /// The differences of two texts; `None` if one is none, is too long, or the budget is spent.
+    fn content(&self, old: &Value, new: &Value) -> Option<Vec<String>> {
+        let (Value::Content(old), Value::Content(new)) = (old, new) else { return None };
         if !is_comparable(old) || !is_comparable(new) {
-            return Vec::new();
+            return None;
         }
-        let (Ok(old), Ok(new)) = (str::from_utf8(old), str::from_utf8(new)) else {
-            return Vec::new();
-        };
+        let (old, new) = (str::from_utf8(old).ok()?, str::from_utf8(new).ok()?);
+        let spending = self.budget.spend();
+        if !spending.has_room_for(0) {
+            return None;
+        }
         let is_found = self.own.iter().all(|secret| is_verbatim(secret, new)) || self.masks(new);
         if !is_found || self.is_transformed {
-            return vec![HIDDEN_LINE.to_owned()];
+            return Some(vec![HIDDEN_LINE.to_owned()]);
         }
         let old_lines = OldLines::beside(new, self);
-        let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(old, new);
+        let patience = PATIENCE.min(spending.time());
+        let diff = TextDiff::configure().timeout(patience).diff_lines(old, new);
         let mut lines = Vec::new();
         for group in diff.grouped_ops(CONTEXT_LINES) {
             let starts = group.first().map(|op| (op.old_range().start, op.new_range().start));
@@ -210,6 +227,9 @@ impl Mask {
                     });
                 for change in diff.iter_changes(&op) {
                     let text = change.value().trim_end_matches('\n');
+                    if !spending.has_room_for(text.len()) {
+                        return None;
+                    }
                     lines.push(match change.tag() {
                         ChangeTag::Equal => format!(" {}", self.line(text)),
                         ChangeTag::Insert => format!("+{}", self.line(text)),
@@ -219,7 +239,7 @@ impl Mask {
                 }
             }
         }
-        lines
+        Some(lines)
     }
 
     fn masks(&self, text: &str) -> bool {
@@ -246,17 +266,15 @@ fn is_verbatim(secret: &Secret, text: &str) -> bool {
     value.len() >= 4 && text.contains(value)
 }
 
-/// Whether it is a text that people would read the differences of.
-fn is_comparable(bytes: &[u8]) -> bool {
-    bytes.len() <= MOST_COMPARED_BYTES && !bytes.contains(&0) && str::from_utf8(bytes).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use super::*;
     use crate::manifest::Expect;
+    use crate::report::masks::Masks;
+    use crate::resources::digest::MOST_COMPARED_BYTES;
     use crate::resources::{FieldChange, State};
 
     fn mask(own: &[&str]) -> Mask {
@@ -269,12 +287,13 @@ mod tests {
         Mask {
             own: own.iter().map(|text| Secret::new(*text)).collect(),
             is_transformed: false,
-            ..Mask::new(&manifest, None, None)
+            ..Masks::new(Arc::new(manifest)).of(None, None)
         }
     }
 
     fn diff(mask: &Mask, old: &str, new: &str) -> Vec<String> {
-        mask.content(old.as_bytes(), new.as_bytes())
+        let content = |text: &str| Value::Content(text.into());
+        mask.content(&content(old), &content(new)).unwrap_or_default()
     }
 
     /// The secret is masked before a text is cut: half of it would be found by nobody.
@@ -289,7 +308,7 @@ mod tests {
     #[test]
     fn short_lines_of_a_long_secret_are_hidden() {
         let mut mask = mask(&["begin-1\nab=\nend-22"]);
-        mask.scrubber = Scrubber::new(&mask.own);
+        mask.scrubber = Rc::new(Scrubber::new(&mask.own));
         mask.short_lines = ShortLines::of(&mask.own);
         assert_eq!(
             diff(&mask, "x\n", "x\n  begin-1\n  ab=\n  end-22\nabc\n")[2..],
@@ -309,13 +328,17 @@ mod tests {
 
     #[test]
     fn what_is_no_text_or_too_long_is_told_by_size_and_hash() {
+        // The same whether the agent has shortened the change or not.
         let mask_of = |own: &[&str], old: &[u8], new: &[u8]| {
-            let change = Change::Update(vec![FieldChange {
+            let mut change = Change::Update(vec![FieldChange {
                 field: "content".to_owned(),
                 current: Some(Value::Content(old.to_vec())),
                 desired: Value::Content(new.to_vec()),
             }]);
+            let whole = mask(own).fields(&change).remove(0);
+            change.shorten();
             let field = mask(own).fields(&change).remove(0);
+            assert_eq!(field, whole);
             (field.current.unwrap(), field.desired, field.diff.len())
         };
         let x = "1 byte, sha256 2d711642b726".to_owned();
@@ -329,6 +352,7 @@ mod tests {
             mask_of(&["hunter2"], b"x\0", b"y\0"),
             ("2 bytes".to_owned(), "2 bytes".to_owned(), 0)
         );
+        assert_eq!(mask_of(&["hunter2"], b"x", &long).1, "262145 bytes");
     }
 
     #[test]
@@ -389,7 +413,7 @@ mod tests {
     #[test]
     fn what_the_compiler_found_made_from_a_secret_is_masked_like_it() {
         let mut mask = mask(&["hunter2"]);
-        mask.scrubber = Scrubber::new([&Secret::new("aHVudGVyMg==")]);
+        mask.scrubber = Rc::new(Scrubber::new([&Secret::new("aHVudGVyMg==")]));
         assert_eq!(
             diff(&mask, "a\nauth aHVudGVyMQ==\n", "A\nauth aHVudGVyMg==\n"),
             [

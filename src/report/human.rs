@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::difference::{Mask, ShownField};
+use super::difference::ShownField;
 use super::failure;
+use super::masks::Masks;
 use super::totals::{Counts, Standing, Totals};
 use crate::error::Error;
 use crate::events::{Event, Mark, Outcome, RunRecord, ServiceAction};
-use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::manifest::{Resource, ResourceId};
 use crate::resources::Change;
 use crate::shown::{self, cut, whole_line};
 
@@ -55,7 +56,7 @@ impl Style {
     /// What the check found of one resource; empty for what is as it should be.
     pub(super) fn checked(
         self,
-        manifest: &Manifest,
+        masks: &Masks,
         resource: Option<&Resource>,
         id: &ResourceId,
         outcome: &Outcome,
@@ -65,9 +66,9 @@ impl Style {
             return String::new();
         }
         let (tone, text) = planned(id, outcome, mark);
-        let mut lines = self.line(&manifest.server, &self.paint(tone, &text));
+        let mut lines = self.line(&masks.manifest.server, &self.paint(tone, &text));
         if let Outcome::Changed(change) = outcome {
-            let fields = Mask::new(manifest, resource, mark).fields(change);
+            let fields = masks.of(resource, mark).fields(change);
             if change.is_create() && !self.verbose {
                 lines.push_str(&self.new_fields(&fields));
             } else {

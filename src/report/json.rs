@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::difference::Mask;
 use super::human::word;
+use super::masks::Masks;
 use super::totals::{Counts, Totals};
 use crate::error::{Error, Kind};
 use crate::events::{Event, Mark, Outcome};
-use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::manifest::{Resource, ResourceId};
 use crate::resources::Change;
 use crate::shown::is_hidden;
 
@@ -36,12 +36,8 @@ pub fn json_text(json: &str) -> String {
 }
 
 /// The object of an event; `None` for what has no meaning of its own.
-pub(super) fn event(
-    manifest: &Manifest,
-    resource: Option<&Resource>,
-    event: &Event,
-) -> Option<Value> {
-    let server = &manifest.server;
+pub(super) fn event(masks: &Masks, resource: Option<&Resource>, event: &Event) -> Option<Value> {
+    let server = &masks.manifest.server;
     Some(match event {
         Event::Started { facts } => json!({"event": "facts", "server": server, "facts": facts}),
         Event::Remembered(memory) => json!({
@@ -54,7 +50,7 @@ pub(super) fn event(
         }),
         Event::History(runs) => json!({"event": "history", "server": server, "runs": runs}),
         Event::Checked { id, outcome, mark } => {
-            let mut object = resource_event("planned", manifest, resource, (id, outcome, *mark));
+            let mut object = resource_event("planned", masks, resource, (id, outcome, *mark));
             if let Some(mark) = mark {
                 object["mark"] = json!(mark_word(*mark));
             }
@@ -74,7 +70,7 @@ pub(super) fn event(
             "percent": percent, "message": message,
         }),
         Event::Applied { id, outcome } => {
-            resource_event("applied", manifest, resource, (id, outcome, None))
+            resource_event("applied", masks, resource, (id, outcome, None))
         }
         Event::ServiceDone { id, action, error } => json!({
             "event": "service_done", "server": server, "service": id, "action": word(*action),
@@ -101,22 +97,20 @@ pub(super) fn event(
 
 fn resource_event(
     name: &str,
-    manifest: &Manifest,
+    masks: &Masks,
     resource: Option<&Resource>,
     (id, outcome, mark): (&ResourceId, &Outcome, Option<Mark>),
 ) -> Value {
     let mut object = json!({
         "event": name,
-        "server": manifest.server,
+        "server": masks.manifest.server,
         "resource": id,
         "role": resource.map(|resource| &resource.role),
         "place": resource.map(|resource| &resource.place),
         "outcome": outcome_word(name, outcome),
     });
     let (key, value) = match outcome {
-        Outcome::Changed(change) => {
-            ("fields", json!(Mask::new(manifest, resource, mark).fields(change)))
-        }
+        Outcome::Changed(change) => ("fields", json!(masks.of(resource, mark).fields(change))),
         Outcome::Unknown { after } => ("after", json!(after)),
         Outcome::Released { because } => ("because", json!(because)),
         Outcome::Skipped { because } => ("because", json!(because)),
@@ -203,9 +197,10 @@ pub(super) fn apply_totals(server: &str, totals: &Totals) -> Value {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use super::*;
-    use crate::manifest::Expect;
+    use crate::manifest::{Expect, Manifest};
 
     #[test]
     fn texts_are_written_safely_and_read_back() {
@@ -229,7 +224,7 @@ mod tests {
         let id = ResourceId::new("file", "/etc/motd");
         let outcome = Outcome::Failed(Error::failed("no").because("why").hint("do"));
         assert_eq!(
-            event(&manifest, None, &Event::Applied { id, outcome }).unwrap(),
+            event(&Masks::new(Arc::new(manifest)), None, &Event::Applied { id, outcome }).unwrap(),
             json!({
                 "event": "applied", "server": "rufus", "resource": "file:/etc/motd",
                 "role": null, "place": null, "outcome": "failed",

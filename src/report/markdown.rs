@@ -3,16 +3,16 @@
 //! references are nothing but text there, also for what GitHub and GitLab look for after they have
 //! read the markdown, which no backslash keeps them from.
 
-use super::difference::Mask;
 use super::failure::reasons;
 use super::human::{
     MOST_DIFF_LINES, also_removed, counts, cut_run, due, on_one_line, planned, shortened, values,
     word,
 };
+use super::masks::Masks;
 use super::totals::Totals;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Mark, Outcome};
-use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::manifest::{Resource, ResourceId};
 use crate::shown;
 
 /// What fits a comment on GitHub (65,536 characters), with room for what is put around it.
@@ -29,7 +29,7 @@ pub(super) struct Entry {
 
 /// What is told of an event; `None` for what is as it should be.
 pub(super) fn entry<'a>(
-    manifest: &Manifest,
+    masks: &Masks,
     resource: impl Fn(&ResourceId) -> Option<&'a Resource>,
     event: &Event,
 ) -> Option<Entry> {
@@ -38,7 +38,7 @@ pub(super) fn entry<'a>(
         Event::Checked { outcome: Outcome::Ok | Outcome::Deferred, .. } => return None,
         Event::Checked { id, outcome, mark } => {
             let (_, head) = planned(id, outcome, *mark);
-            (head, details(manifest, resource(id), outcome, *mark))
+            (head, details(masks, resource(id), outcome, *mark))
         }
         Event::ServiceDue { id, action } => (due(id, *action), String::new()),
         Event::AlsoRemoved { packages } => (also_removed(packages), String::new()),
@@ -50,7 +50,7 @@ pub(super) fn entry<'a>(
 
 /// The lines below a resource. Those of a difference begin at the margin, where they are colored.
 fn details(
-    manifest: &Manifest,
+    masks: &Masks,
     resource: Option<&Resource>,
     outcome: &Outcome,
     mark: Option<Mark>,
@@ -60,7 +60,7 @@ fn details(
         Outcome::Failed(error) => return indented(error),
         _ => return String::new(),
     };
-    let fields = Mask::new(manifest, resource, mark).fields(change);
+    let fields = masks.of(resource, mark).fields(change);
     if fields.is_empty() {
         return String::new();
     }
@@ -248,7 +248,7 @@ mod tests {
 
     use super::*;
     use crate::events::{Memory, ServiceAction};
-    use crate::manifest::Expect;
+    use crate::manifest::{Expect, Manifest};
     use crate::report::{Format, Report};
     use crate::resources::{Change, FieldChange, State, Value};
 

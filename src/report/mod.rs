@@ -9,6 +9,7 @@ mod hostile;
 mod human;
 mod json;
 mod markdown;
+mod masks;
 mod old_lines;
 mod progress;
 mod run;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::human::Style;
 use super::json;
 use super::markdown::{self, Entry};
+use super::masks::Masks;
 use super::progress::{Progress, ProgressLines};
 use super::terminal::{Format, print};
 use super::totals::Totals;
@@ -25,7 +26,7 @@ pub struct Report {
 
 /// One server of a report.
 struct Server {
-    manifest: Arc<Manifest>,
+    masks: Masks,
     /// Where each resource is in the manifest.
     index: BTreeMap<ResourceId, usize>,
     totals: Totals,
@@ -78,7 +79,7 @@ impl Report {
         let Some(server) = self.servers.get_mut(name) else { return String::new() };
         server.totals.add(event);
         if matches!(event, Event::Aborted { .. }) {
-            server.totals.skip_rest(server.manifest.resources.len());
+            server.totals.skip_rest(server.masks.manifest.resources.len());
         }
         match self.format {
             Format::Json => {
@@ -89,7 +90,7 @@ impl Report {
                 let resource = id.and_then(|id| server.resource(id));
                 let mut text = String::new();
                 let mut add = |object| text.push_str(&json::json_line(&object));
-                json::event(&server.manifest, resource, event).map(&mut add);
+                json::event(&server.masks, resource, event).map(&mut add);
                 match event {
                     Event::PlanComplete => add(json::plan_totals(name, &server.totals)),
                     Event::Finished | Event::Aborted { .. } if server.totals.is_applying => {
@@ -101,7 +102,7 @@ impl Report {
             }
             Format::Human => server.text(self.style, event),
             Format::Markdown => {
-                let entry = markdown::entry(&server.manifest, |id| server.resource(id), event);
+                let entry = markdown::entry(&server.masks, |id| server.resource(id), event);
                 server.entries.extend(entry);
                 String::new()
             }
@@ -235,7 +236,7 @@ impl Server {
         let ids = manifest.resources.iter().map(|resource| resource.id.clone());
         let index = ids.enumerate().map(|(index, id)| (id, index)).collect();
         Self {
-            manifest,
+            masks: Masks::new(manifest),
             index,
             totals: Totals::default(),
             plan: String::new(),
@@ -244,12 +245,12 @@ impl Server {
     }
 
     fn resource(&self, id: &ResourceId) -> Option<&Resource> {
-        self.manifest.resources.get(*self.index.get(id)?)
+        self.masks.manifest.resources.get(*self.index.get(id)?)
     }
 
     /// What people are told of an event.
     fn text(&mut self, style: Style, event: &Event) -> String {
-        let name = &self.manifest.server;
+        let name = &self.masks.manifest.server;
         match event {
             Event::Remembered(memory) => {
                 if let Some(run) = &memory.cut_run {
@@ -259,7 +260,7 @@ impl Server {
             }
             Event::Checked { id, outcome, mark } => {
                 let resource = self.resource(id);
-                let lines = style.checked(&self.manifest, resource, id, outcome, *mark);
+                let lines = style.checked(&self.masks, resource, id, outcome, *mark);
                 self.plan.push_str(&lines);
                 String::new()
             }

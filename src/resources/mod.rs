@@ -8,6 +8,7 @@
 //! put cases into `tests/local/resources/<kind>/`.
 
 pub mod content;
+pub mod digest;
 pub mod fields;
 pub mod prediction;
 pub mod probe;

@@ -22,6 +22,13 @@ pub enum Value {
     Set(Vec<String>),
     /// Compared, never shown.
     Hidden(String),
+    /// Stands for a long value where only what tells it from others is sent or kept.
+    Digest {
+        /// Its size in bytes.
+        bytes: u64,
+        /// Its hash.
+        sha256: [u8; 32],
+    },
 }
 
 /// What `current` found on the server.
@@ -164,18 +171,37 @@ impl Change {
 
     /// Replaces the contents in it by something that says nothing about them.
     pub fn hide_contents(&mut self) {
-        let hide = |value: &mut Value| {
+        self.for_each_value(|value| {
             if matches!(value, Value::Content(_)) {
                 *value = Value::Hidden(String::new());
             }
-        };
+        });
+    }
+
+    /// Changes the values in it.
+    pub(super) fn for_each_value(&mut self, mut change: impl FnMut(&mut Value)) {
         match self {
-            Self::Create(state) => state.0.iter_mut().for_each(|(_, value)| hide(value)),
-            Self::Update(changes) => changes.iter_mut().for_each(|change| {
-                change.current.iter_mut().for_each(hide);
-                hide(&mut change.desired);
+            Self::Create(state) => state.0.iter_mut().for_each(|(_, value)| change(value)),
+            Self::Update(fields) => fields.iter_mut().for_each(|field| {
+                field.current.iter_mut().for_each(&mut change);
+                change(&mut field.desired);
             }),
             Self::Remove => {}
+        }
+    }
+
+    /// The bytes of the contents in it.
+    pub fn content_bytes(&self) -> usize {
+        let bytes = |value: &Value| if let Value::Content(bytes) = value { bytes.len() } else { 0 };
+        match self {
+            Self::Create(state) => state.0.iter().map(|(_, value)| bytes(value)).sum(),
+            Self::Update(fields) => {
+                let both = |field: &FieldChange| {
+                    field.current.as_ref().map_or(0, bytes) + bytes(&field.desired)
+                };
+                fields.iter().map(both).sum()
+            }
+            Self::Remove => 0,
         }
     }
 
@@ -217,6 +243,7 @@ impl Value {
             Self::Set(names) if names.is_empty() => "none".to_owned(),
             Self::Set(names) => names.join(", "),
             Self::Hidden(_) => MASK.to_owned(),
+            Self::Digest { bytes, .. } => format!("{bytes} bytes"),
         }
     }
 }

@@ -135,6 +135,7 @@ impl Key {
         match value {
             Value::Text(text) | Value::Hidden(text) => mac.update(text.as_bytes()),
             Value::Content(bytes) => mac.update(bytes),
+            Value::Digest { sha256, .. } => mac.update(sha256),
             Value::Set(names) => names.iter().for_each(|name| {
                 mac.update(name.as_bytes());
                 mac.update(&[0]);
