@@ -109,6 +109,17 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The bytes of contents in it.
+    pub fn content_bytes(&self) -> usize {
+        match self {
+            Self::Checked { outcome: Outcome::Changed(change), .. }
+            | Self::Applied { outcome: Outcome::Changed(change), .. } => change.content_bytes(),
+            _ => 0,
+        }
+    }
+}
+
 /// What a check found or an apply did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {

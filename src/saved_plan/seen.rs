@@ -35,7 +35,13 @@ impl Seen {
                 self.last_run.clone_from(&memory.last_run);
             }
             Event::Checked { id, outcome, mark } => {
-                self.outcomes.insert(id.clone(), (outcome.clone(), *mark));
+                let mut outcome = outcome.clone();
+                if let Outcome::Changed(change) = &mut outcome {
+                    // The agent does the same to a part of them, depending on the others.
+                    change.shorten();
+                    change.shorten_contents();
+                }
+                self.outcomes.insert(id.clone(), (outcome, *mark));
             }
             Event::ServiceDue { id, action } => {
                 self.due.insert(id.clone(), *action);
@@ -125,7 +131,7 @@ mod tests {
     use super::*;
     use crate::events::Memory;
     use crate::resources::state::FAILING;
-    use crate::resources::{Change, FieldChange};
+    use crate::resources::{Change, FieldChange, State, Value};
     use crate::saved_plan::SavedServer;
     use crate::saved_plan::tests::plan;
 
@@ -157,6 +163,28 @@ mod tests {
         assert_eq!(
             seen(None, None).differences(&seen(None, due), &manifest),
             ["`service:jobs` was as it should be, and is to be reloaded now"]
+        );
+    }
+
+    /// How much of a content is sent depends on the other changes of the server.
+    #[test]
+    fn a_content_is_the_same_whole_and_by_its_hash() {
+        let seen = |content: &str, is_short: bool| {
+            let content = Value::Content(content.repeat(2000).into_bytes());
+            let mut change = Change::Create(State::new().with("content", content));
+            if is_short {
+                change.shorten_contents();
+            }
+            let mut seen = Seen::default();
+            let id = ResourceId::new("file", "/etc/motd");
+            seen.add(&Event::Checked { id, outcome: Outcome::Changed(change), mark: None });
+            seen
+        };
+        assert_eq!(seen("x", false), seen("x", true));
+        let manifest = plan().servers.remove(0).manifest;
+        assert_eq!(
+            seen("x", false).differences(&seen("y", true), &manifest),
+            ["`file:/etc/motd` is not as it was"]
         );
     }
 

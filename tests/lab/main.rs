@@ -73,6 +73,7 @@ fn main() -> ExitCode {
         run::between::TESTS,
         run::fleet::TESTS,
         run::interrupt::TESTS,
+        run::limits::TESTS,
         run::report::TESTS,
         run::rotation::TESTS,
         run::saved::TESTS,

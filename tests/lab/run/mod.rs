@@ -3,6 +3,7 @@
 pub(crate) mod between;
 pub(crate) mod fleet;
 pub(crate) mod interrupt;
+pub(crate) mod limits;
 pub(crate) mod report;
 pub(crate) mod rotation;
 pub(crate) mod saved;
@@ -53,7 +54,12 @@ resources:
 
 impl Project {
     pub(crate) fn new() -> Self {
-        let sshd = Sshd::start(&Setup::default());
+        Self::with(&Setup::default())
+    }
+
+    /// A project beside a server that differs from a plain one.
+    fn with(setup: &Setup<'_>) -> Self {
+        let sshd = Sshd::start(setup);
         let folder = sshd.file("project");
         write(&folder.join("roles/demo/role.yaml"), ROLE);
         write(&folder.join("roles/demo/templates/motd.j2"), "one\n{{ greeting }}\nthree\n");
