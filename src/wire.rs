@@ -2,7 +2,8 @@
 //!
 //! The laptop sends one [`Request::Check`] with the whole manifest and then at most one
 //! [`Request::Apply`]; the agent answers with [`Event`](crate::events::Event)s. Nothing needs a
-//! round trip per resource. The end of its input tells the agent that the laptop is gone.
+//! round trip per resource. The end of its input tells the agent that the laptop is gone. An agent
+//! that works sends a [`HEARTBEAT`] where it has nothing else to tell.
 
 use std::io::{self, Read, Write};
 
@@ -15,8 +16,17 @@ use crate::manifest::{Manifest, ResourceId};
 /// skips everything up to these bytes.
 pub const PREAMBLE: &[u8; 16] = b"\0infra-agent-v1\n";
 
-/// Larger frames are refused: a length that was garbled must not exhaust the memory.
-pub const MAX_FRAME_BYTES: usize = 256 * 1024 * 1024;
+/// Larger requests are refused: a length that was garbled must not exhaust the memory.
+pub const MAX_REQUEST_BYTES: usize = 256 * 1024 * 1024;
+
+/// Larger events are refused by the laptop, and sent by no agent.
+pub const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// The frame of an agent that works on something and has nothing to tell: it is empty.
+pub const HEARTBEAT: [u8; 4] = [0; 4];
+
+/// The time between two heartbeats.
+pub const HEARTBEAT_SECONDS: u64 = 5;
 
 /// What the laptop asks of the agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,7 +98,7 @@ pub fn write_frame<T: Serialize>(out: &mut impl Write, value: &T) -> io::Result<
     out.flush()
 }
 
-/// Reads one frame; `None` at the end of the input.
+/// Reads one frame of at most [`MAX_REQUEST_BYTES`]; `None` at the end of the input.
 pub fn read_frame<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match input.read_exact(&mut length) {
@@ -96,7 +106,7 @@ pub fn read_frame<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<Opti
         other => other?,
     }
     let length = u32::from_le_bytes(length) as usize;
-    if length > MAX_FRAME_BYTES {
+    if length > MAX_REQUEST_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is too long"));
     }
     let mut payload = vec![0; length];

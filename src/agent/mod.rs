@@ -6,6 +6,7 @@ mod emitter;
 pub mod guard;
 pub mod host;
 pub mod lock;
+mod output;
 pub mod plan;
 pub mod reboot;
 pub mod removal;
@@ -23,7 +24,7 @@ use crate::events::{Event, RunEnd, RunRecord};
 use crate::manifest::Manifest;
 use crate::resources::{Attributes, Probe, System};
 use crate::secret::Scrubber;
-use crate::wire::{self, Request, RunOptions};
+use crate::wire::{Request, RunOptions};
 
 use differences::differences;
 use emitter::Emitter;
@@ -31,6 +32,7 @@ pub use emitter::Sink;
 use guard::Guard;
 use host::Host;
 use lock::Lock;
+use output::Output;
 use plan::Plan;
 use removal::Removal;
 use requests::Requests;
@@ -57,27 +59,29 @@ pub fn revert(at_boot: bool) -> Result<()> {
 
 /// Serves one laptop: reads requests from `input` and writes events to `output` until the
 /// input ends. Never fails: what goes wrong is an event.
-pub fn serve(input: impl Read + Send + 'static, output: impl Write + 'static) {
+pub fn serve(input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
     // What programs make is readable as anywhere on Debian; infra itself sets every mode.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let stop = Arc::new(AtomicBool::new(false));
-    let mut output: Box<dyn Write> = Box::new(output);
-    if output.write_all(wire::PREAMBLE).and_then(|()| output.flush()).is_err() {
-        return;
-    }
-    let sink = move |event: &Event| wire::write_frame(&mut output, event);
-    let emitter = Emitter::new(Box::new(sink), Arc::clone(&stop));
+    let Ok(output) = Output::start(output) else { return };
+    let sink = Arc::clone(&output);
+    let emitter = Emitter::new(Box::new(move |event| sink.send(event)), Arc::clone(&stop));
     let requests = Requests::start(input, Arc::clone(&stop));
     let mut host = Host::new(Box::new(emitter.clone()), stop);
     emitter.emit(Event::Started { facts: host.facts().clone() });
-    let end = match answer(&requests, &mut host, &emitter) {
+    let end = match answer(&requests, &mut host, &emitter, &output) {
         Ok(()) => Event::Finished,
         Err(error) => Event::Aborted { error },
     };
     emitter.emit(end);
 }
 
-fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()> {
+fn answer(
+    requests: &Requests,
+    host: &mut Host,
+    emitter: &Emitter,
+    output: &Arc<Output>,
+) -> Result<()> {
     let (declared, options) = match requests.next()? {
         Some(Request::Check { manifest, options }) => (manifest, options),
         Some(Request::History) => {
@@ -86,6 +90,7 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
         }
         _ => return Ok(()),
     };
+    output.beat();
     emitter.scrub(Scrubber::new(declared.secrets.values()));
     // Who waits for another run wants the plan of what it leaves, and nobody in between.
     let lock = match options.lock_wait_seconds {
@@ -117,7 +122,10 @@ fn answer(requests: &Requests, host: &mut Host, emitter: &Emitter) -> Result<()>
         emitter.emit(Event::AlsoRemoved { packages: shown.also_removed.clone() });
     }
     emitter.emit(Event::PlanComplete);
-    match requests.next()? {
+    output.rest(true);
+    let next = requests.next()?;
+    output.rest(false);
+    match next {
         Some(Request::Apply) => {
             let guard = Guard::new(requests, options.guard_seconds);
             let _lock = match lock {

@@ -45,7 +45,7 @@ pub(super) async fn answer(
             return Err(silent(login, seconds, error));
         };
         let is_reverted = matches!(event, Event::Reverted { .. });
-        send(sender, login.server, News::Event(event));
+        send(sender, login.server, News::Event(event)).await;
         if is_reverted {
             return Ok(());
         }

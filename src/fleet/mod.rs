@@ -59,7 +59,10 @@ pub enum Stop {
     Now,
 }
 
-type Sender = mpsc::UnboundedSender<(String, News)>;
+type Sender = mpsc::Sender<(String, News)>;
+
+/// So much news may wait for the report: a server that is faster has to wait.
+const MOST_WAITING: usize = 16;
 
 impl Fleet {
     /// Nobody is connected to yet. At most `jobs` servers are worked on at once.
@@ -77,7 +80,7 @@ impl Fleet {
         options: &RunOptions,
         mut tell: impl FnMut(&str, News) -> io::Result<()>,
     ) -> io::Result<()> {
-        let (sender, mut news) = mpsc::unbounded_channel();
+        let (sender, mut news) = mpsc::channel(MOST_WAITING);
         let turns = Arc::new(Semaphore::new(self.jobs));
         let mut tasks = JoinSet::new();
         for server in servers {
@@ -89,7 +92,7 @@ impl Fleet {
                 match check(&transport, &server, options, &sender).await {
                     Ok(link) => Some((name, (link, server.ssh))),
                     Err(error) => {
-                        send(&sender, &name, News::Failed(error));
+                        send(&sender, &name, News::Failed(error)).await;
                         None
                     }
                 }
@@ -116,7 +119,7 @@ impl Fleet {
         request: &Request,
         mut tell: impl FnMut(&str, News) -> io::Result<()>,
     ) -> io::Result<()> {
-        let (sender, mut news) = mpsc::unbounded_channel();
+        let (sender, mut news) = mpsc::channel(MOST_WAITING);
         let turns = Arc::new(Semaphore::new(self.jobs));
         let mut tasks = JoinSet::new();
         for (name, settings) in servers {
@@ -126,7 +129,7 @@ impl Fleet {
                 let _turn = turns.acquire().await;
                 let login = Login { server: &name, settings: &settings };
                 if let Err(error) = ask(&transport, login, &request, &sender).await {
-                    send(&sender, &name, News::Failed(error));
+                    send(&sender, &name, News::Failed(error)).await;
                 }
             });
         }
@@ -148,7 +151,7 @@ impl Fleet {
         stop: &watch::Receiver<Stop>,
         mut tell: impl FnMut(&str, News) -> io::Result<()>,
     ) -> io::Result<()> {
-        let (sender, mut news) = mpsc::unbounded_channel();
+        let (sender, mut news) = mpsc::channel(MOST_WAITING);
         let turns = Arc::new(Semaphore::new(self.jobs));
         let mut tasks = JoinSet::new();
         for name in servers {
@@ -160,7 +163,7 @@ impl Fleet {
                 let _turn = turns.acquire().await;
                 let login = Login { server: &name, settings: &settings };
                 if let Err(error) = apply(&transport, login, &mut link, stop, &sender).await {
-                    send(&sender, &name, News::Failed(error));
+                    send(&sender, &name, News::Failed(error)).await;
                 }
             });
         }
@@ -172,9 +175,9 @@ impl Fleet {
     }
 }
 
-fn send(sender: &Sender, server: &str, news: News) {
+async fn send(sender: &Sender, server: &str, news: News) {
     // The receiver is gone when the run was given up: nobody wants to know any more.
-    let _ = sender.send((server.to_owned(), news));
+    let _ = sender.send((server.to_owned(), news)).await;
 }
 
 async fn check(
@@ -184,7 +187,7 @@ async fn check(
     sender: &Sender,
 ) -> Result<Link, Error> {
     let name = &server.manifest.server;
-    send(sender, name, News::Connecting);
+    send(sender, name, News::Connecting).await;
     let mut link = transport.connect(Login { server: name, settings: &server.ssh }).await?;
     let manifest = Box::new((*server.manifest).clone());
     let options = RunOptions { withheld: server.withheld.clone(), ..options };
@@ -193,12 +196,12 @@ async fn check(
         let event = link.receive().await?;
         if let Event::Started { facts } = &event {
             for warning in differences(name, &server.manifest.expect, facts)? {
-                send(sender, name, News::Event(Event::Warning { message: warning }));
+                send(sender, name, News::Event(Event::Warning { message: warning })).await;
             }
         }
         let is_complete = event == Event::PlanComplete;
         let is_over = matches!(event, Event::Finished | Event::Aborted { .. });
-        send(sender, name, News::Event(event));
+        send(sender, name, News::Event(event)).await;
         if is_complete || is_over {
             return Ok(link);
         }
@@ -212,13 +215,13 @@ async fn ask(
     sender: &Sender,
 ) -> Result<(), Error> {
     let name = login.server;
-    send(sender, name, News::Connecting);
+    send(sender, name, News::Connecting).await;
     let mut link = transport.connect(login).await?;
     link.send(request).await?;
     loop {
         let event = link.receive().await?;
         let is_over = matches!(event, Event::Finished | Event::Aborted { .. });
-        send(sender, name, News::Event(event));
+        send(sender, name, News::Event(event)).await;
         if is_over {
             return Ok(());
         }
@@ -244,11 +247,11 @@ async fn apply(
                 let event = event?;
                 let is_over = matches!(event, Event::Finished | Event::Aborted { .. });
                 if let Event::ProofWanted { seconds, .. } = event {
-                    send(sender, name, News::Event(event));
+                    send(sender, name, News::Event(event)).await;
                     guard::answer(transport, login, link, seconds, sender).await?;
                     continue;
                 }
-                send(sender, name, News::Event(event));
+                send(sender, name, News::Event(event)).await;
                 if is_over {
                     return Ok(());
                 }

@@ -7,6 +7,8 @@ use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use super::frames::Frames;
+use super::limits::{Account, Limits};
 use crate::error::{Error, Kind, Result};
 use crate::events::Event;
 use crate::wire::{self, Request};
@@ -24,7 +26,9 @@ pub struct Link {
     _child: Child<Arc<Session>>,
     stdin: ChildStdin,
     stdout: ChildStdout,
-    buffer: Vec<u8>,
+    frames: Frames,
+    account: Account,
+    limits: Limits,
     stderr: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -34,10 +38,20 @@ impl Link {
         child: Child<Arc<Session>>,
         (stdin, stdout, stderr): (ChildStdin, ChildStdout, ChildStderr),
         buffer: Vec<u8>,
+        limits: Limits,
     ) -> Self {
         let said = Arc::new(Mutex::new(Vec::new()));
         tokio::spawn(collect(stderr, Arc::clone(&said)));
-        Self { server: server.to_owned(), _child: child, stdin, stdout, buffer, stderr: said }
+        Self {
+            server: server.to_owned(),
+            _child: child,
+            stdin,
+            stdout,
+            frames: Frames::new(buffer),
+            account: Account::new(server),
+            limits,
+            stderr: said,
+        }
     }
 
     /// Asks the agent for something.
@@ -46,6 +60,7 @@ impl Link {
     /// If the connection is gone.
     pub async fn send(&mut self, request: &Request) -> Result<()> {
         let frame = wire::encode(request).map_err(|error| self.lost(&error.to_string()))?;
+        self.account.ask(request);
         match timeout(SENDING, self.stdin.write_all(&frame)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.lost(&error.to_string())),
@@ -53,38 +68,35 @@ impl Link {
         }
     }
 
-    /// The next event. A call that is dropped before it returns loses nothing. There is no time
-    /// limit, because a package may take long to install: ssh notices a dead server by itself.
+    /// The next event. A call that is dropped before it returns loses nothing. An event may take
+    /// as long as a package takes to install; the agent says meanwhile that it is alive.
     ///
     /// # Errors
     /// If the connection or the agent is gone: the last event is `Finished` or `Aborted`, and
-    /// nobody asks for one after it.
+    /// nobody asks for one after it. If the server says more than it may, or nothing for too long.
     pub async fn receive(&mut self) -> Result<Event> {
         loop {
-            if let Some(event) = self.decode()? {
+            if let Some(event) = self.frames.take(&mut self.account)? {
                 return Ok(event);
             }
-            match self.stdout.read_buf(&mut self.buffer).await {
-                Ok(0) => return Err(self.lost("the channel was closed")),
-                Ok(_) => {}
-                Err(error) => return Err(self.lost(&error.to_string())),
+            let read = self.stdout.read_buf(&mut self.frames.buffer);
+            match timeout(self.limits.silence, read).await {
+                Ok(Ok(0)) => return Err(self.lost("the channel was closed")),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(self.lost(&error.to_string())),
+                Err(_) => return Err(self.silent()),
             }
         }
     }
 
-    fn decode(&mut self) -> Result<Option<Event>> {
-        let Some((length, rest)) = self.buffer.split_first_chunk::<4>() else { return Ok(None) };
-        let length = u32::from_le_bytes(*length) as usize;
-        if length > wire::MAX_FRAME_BYTES {
-            return Err(self.lost("a frame is too long"));
-        }
-        let Some(payload) = rest.get(..length) else {
-            self.buffer.reserve(length);
-            return Ok(None);
-        };
-        let event = wire::decode(payload).map_err(|error| self.lost(&error.to_string()))?;
-        self.buffer.drain(..4 + length);
-        Ok(Some(event))
+    fn silent(&self) -> Error {
+        let (server, seconds) = (&self.server, self.limits.silence.as_secs());
+        Error::new(
+            Kind::Unreachable,
+            format!("`{server}` did not say anything for {seconds} seconds"),
+        )
+        .because("an agent that works says so every few seconds")
+        .hint(format!("look at the server with `infra ssh {server}`, and run again"))
     }
 
     fn lost(&self, why: &str) -> Error {

@@ -9,12 +9,15 @@ pub mod dial;
 
 mod bootstrap;
 mod failure;
+mod frames;
+mod limits;
 mod link;
 mod master;
 mod person;
 mod runtime_folder;
 
 pub use failure::may_pass;
+pub use limits::Limits;
 pub use link::Link;
 pub use master::ssh_missing;
 pub use person::{Person, Terminal};
@@ -50,6 +53,7 @@ pub struct Transport {
     /// Our own program, if ssh may reach servers through it.
     relay: Option<PathBuf>,
     person: Person,
+    limits: Limits,
 }
 
 impl Transport {
@@ -63,7 +67,13 @@ impl Transport {
         person: Person,
         relay: Option<PathBuf>,
     ) -> Result<Self> {
-        Ok(Self { folder: RuntimeFolder::open(session_folder)?, relay, person })
+        let folder = RuntimeFolder::open(session_folder)?;
+        Ok(Self { folder, relay, person, limits: Limits::default() })
+    }
+
+    /// The same with other limits for what servers may say.
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Starts the agent on a server, through a connection that is there or a new one.
@@ -94,7 +104,7 @@ impl Transport {
         };
         start.run().await?;
         let Start { stdin, stdout, stderr, out, .. } = start;
-        Ok(Link::new(login.server, child, (stdin, stdout, stderr), out))
+        Ok(Link::new(login.server, child, (stdin, stdout, stderr), out, self.limits))
     }
 
     /// Logs in anew and starts the agent, as the next run will have to: nothing of a connection

@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         hostile::pull_request::TESTS,
         hostile::repository::TESTS,
         transport::TESTS,
+        transport::limits::TESTS,
         run::TESTS,
         run::between::TESTS,
         run::fleet::TESTS,
