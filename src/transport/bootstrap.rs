@@ -31,6 +31,9 @@ const MOST_NOISE_BYTES: usize = 64 * 1024;
 /// How long the server may take to start a shell, or to say nothing after an upload.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long the server may take to receive the agent.
+const UPLOADING: Duration = Duration::from_mins(10);
+
 /// How long the reason of an early end may be on its way.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -74,7 +77,7 @@ impl Start<'_> {
     /// Answers what is asked until the agent runs; what follows its preamble stays in `out`.
     pub(super) async fn run(&mut self) -> Result<()> {
         let (server, settings) = (self.login.server, self.login.settings);
-        let mut passwords_sent = 0;
+        let (mut passwords_sent, mut is_uploaded) = (0, false);
         loop {
             let said = timeout(PATIENCE, self.listen()).await.unwrap_or_else(|_| {
                 Err(Error::new(Kind::Unreachable, format!("`{server}` does not answer"))
@@ -91,10 +94,17 @@ impl Start<'_> {
                     self.send(line.as_bytes()).await;
                     passwords_sent += 1;
                 }
+                Said::Upload(_) if is_uploaded => {
+                    return Err(Error::failed(format!("`{server}` asks for the agent again"))
+                        .because("it was sent whole, and the server did not start it")
+                        .hint(format!("find out what runs on `{server}`")));
+                }
                 Said::Upload(arch) => {
+                    is_uploaded = true;
                     let agent = agent_for(server, &arch)?;
                     self.send(format!("{} {}\n", agent.sha256, agent.gzip.len()).as_bytes()).await;
-                    self.send(agent.gzip).await;
+                    // Nobody asks for the rest of one that takes longer.
+                    let _ = timeout(UPLOADING, self.send(agent.gzip)).await;
                 }
                 Said::End => {
                     let stderr = String::from_utf8_lossy(&self.err).into_owned();
@@ -125,7 +135,8 @@ impl Start<'_> {
             tokio::select! {
                 read = self.stdout.read_buf(&mut self.out) => if read.unwrap_or(0) == 0 {
                     // The reason may still be on its way.
-                    let rest = self.stderr.read_to_end(&mut self.err);
+                    let mut rest = (&mut self.stderr).take(MOST_NOISE_BYTES as u64);
+                    let rest = rest.read_to_end(&mut self.err);
                     let _ = timeout(LAST_WORDS, rest).await;
                     return Ok(Said::End);
                 },

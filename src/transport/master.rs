@@ -1,7 +1,7 @@
 //! The connection itself: an ssh master that outlives the run, so that the next run is faster.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -28,6 +28,9 @@ const LOGIN: Duration = Duration::from_secs(CONNECT_SECONDS + 30);
 
 /// How long a person may take to type a passphrase.
 const PATIENCE: Duration = Duration::from_mins(5);
+
+/// How much is read of what ssh says about a login, in bytes.
+const MOST_LOG_BYTES: u64 = 64 * 1024;
 
 /// How long a connection is kept after its last use.
 const KEPT_SECONDS: u32 = 600;
@@ -108,7 +111,7 @@ impl<'a> Master<'a> {
     async fn log_in(&self, may_ask: bool) -> Result<(), (Error, String)> {
         let log = self.folder.file(&format!("{}.{}", &self.name[..16], std::process::id()));
         let ended = self.run(&log, may_ask).await;
-        let text = fs::read(&log).unwrap_or_default();
+        let text = end_of(&log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
         // Nothing depends on the log being gone.
         let _ = fs::remove_file(&log);
@@ -297,6 +300,16 @@ fn private(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
+/// The last bytes of a log: a server has its part in how long it is.
+fn end_of(log: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MOST_LOG_BYTES)))?;
+    let mut end = Vec::new();
+    file.take(MOST_LOG_BYTES).read_to_end(&mut end)?;
+    Ok(end)
+}
+
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -324,6 +337,15 @@ mod tests {
         for line in ["proxyjump bastion", "proxycommand nc %h %p", "bindaddress 10.0.0.1"] {
             assert_eq!(direct(&format!("{line}\n{plain}")), None, "{line}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_long_log_is_read() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        fs::write(log.path(), format!("{}end", "x".repeat(1 << 20))).unwrap();
+        let end = end_of(log.path()).unwrap();
+        assert_eq!(end.len() as u64, MOST_LOG_BYTES);
+        assert!(end.ends_with(b"end"));
     }
 
     #[test]

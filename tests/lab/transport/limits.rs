@@ -25,6 +25,8 @@ crate::tests! {
     a_long_command_is_waited_for = 50,
     a_history_that_is_too_long_is_refused,
     what_was_not_asked_for_is_refused,
+    endless_uploads_end,
+    endless_words_of_a_server_end,
 }
 
 const HINT: &str = "hint: no agent of infra does that: find out what runs on `rufus`";
@@ -236,4 +238,32 @@ fn what_was_not_asked_for_is_refused() {
         let (_, error) = answer(&evil, &check(), 60);
         assert_eq!(error, format!("`rufus` sends something that was not asked for\n{HINT}"));
     }
+}
+
+fn endless_uploads_end() {
+    let evil = stranger(
+        "while printf '\\000infra-upload-1\\nx86_64\\n'; do read -r hash bytes || exit; \
+         head -c \"$bytes\" >/dev/null; done",
+        &[],
+    );
+    assert_eq!(
+        answer(&evil, &check(), 60).1,
+        "`rufus` asks for the agent again\n\
+         caused by: it was sent whole, and the server did not start it\n\
+         hint: find out what runs on `rufus`"
+    );
+}
+
+/// The reason of an early end is read, and not all that a server may say.
+fn endless_words_of_a_server_end() {
+    let evil = stranger(
+        "exec >&-; sleep 1; head -c 1000000 /dev/zero | tr '\\0' x >&2; echo; echo END >&2",
+        &[],
+    );
+    let (_, error) = answer(&evil, &check(), 60);
+    let is_ended = error.starts_with("the agent did not start on `rufus`\ncaused by: xxx");
+    // Where the server was slow to close its output.
+    let is_noise = error.starts_with("the login shell of `rufus` prints too much");
+    assert!(is_ended || is_noise, "{}", &error[..200]);
+    assert!(!error.contains("END"), "{}", error.len());
 }
