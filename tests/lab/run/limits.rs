@@ -67,7 +67,7 @@ fn many_large_differences_take_little_memory() {
         let plain = project.command(&[&["diff", "rufus"], more].concat());
         let mut limited = Command::new("sh");
         // Kilobytes of addresses, of which a run takes far more than of memory.
-        limited.args(["-c", "ulimit -v 600000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_infra")]);
+        limited.args(["-c", "ulimit -v 200000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_infra")]);
         limited.args(plain.get_args()).current_dir(&project.folder);
         for (name, value) in plain.get_envs() {
             match value {

@@ -107,6 +107,7 @@ fn endless_events_end_their_server_alone() {
     let servers = [("rufus", &evil), ("mikado", &good)].map(|(name, sshd)| Server {
         ssh: sshd.settings(),
         manifest: Arc::new(manifest(name, Vec::new())),
+        withheld: Vec::new(),
     });
     let (mut warnings, mut failures, mut plans) = (0, Vec::new(), Vec::new());
     within_patience(async {
@@ -182,7 +183,8 @@ fn a_long_command_is_waited_for() {
         secrets: Vec::new(),
         is_untraceable: false,
     };
-    let server = Server { ssh: sshd.settings(), manifest: Arc::new(manifest("rufus", vec![nap])) };
+    let manifest = Arc::new(manifest("rufus", vec![nap]));
+    let server = Server { ssh: sshd.settings(), manifest, withheld: Vec::new() };
     let mut said = Vec::new();
     within_patience(async {
         let mut fleet = Fleet::new(transport(sshd.folder.path(), 15), 2);
