@@ -53,6 +53,7 @@ impl Project {
     /// If git does not know the revision, or the project is not in it.
     pub fn at(&self, revision: &str, scratch: &Path) -> Result<Self> {
         let git = Git { root: &self.root };
+        git.check_place()?;
         let commit = git.commit(revision)?;
         let prefix = git.line(&["rev-parse", "--show-prefix"])?;
         let tree = format!("{commit}:{prefix}");
@@ -75,6 +76,18 @@ impl Project {
         Ok(Self { root, revision: Some(revision) })
     }
 
+    /// The same, where the revision is to be trusted and the work tree is not: its files cannot say
+    /// what the revision is.
+    ///
+    /// # Errors
+    /// As [`Project::at`]; if the project is a submodule.
+    pub fn trusted_at(&self, revision: &str, scratch: &Path) -> Result<Self> {
+        let git = Git { root: &self.root };
+        git.check_place()?;
+        git.check_is_no_submodule()?;
+        self.at(revision, scratch)
+    }
+
     /// The commit that the work tree is at, with `-dirty` if it differs from it; `None` outside
     /// git. Of a project that was read at a revision, that revision's.
     pub fn commit(&self) -> Option<String> {
@@ -82,10 +95,29 @@ impl Project {
             return Some(revision.commit.clone());
         }
         let git = Git { root: &self.root };
+        git.check_place().ok()?;
         let arguments = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"];
         git.line(&arguments).ok().filter(|commit| !commit.is_empty())
     }
 }
+
+/// Options with which git runs no program that a repository names, and takes no files for a
+/// repository that lie in a work tree.
+const HARMLESS: [&str; 6] = [
+    "-c",
+    "safe.bareRepository=explicit",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+];
+
+/// Variables with which git fetches nothing, and takes each object for itself.
+const OFFLINE: [(&str, &str); 3] =
+    [("GIT_NO_LAZY_FETCH", "1"), ("GIT_ALLOW_PROTOCOL", ""), ("GIT_NO_REPLACE_OBJECTS", "1")];
+
+/// Where git looks for a short name, in its order (gitrevisions(7)).
+const PLACES: [&str; 5] = ["refs/", "refs/tags/", "refs/heads/", "refs/remotes/", ""];
 
 /// Runs git in a project.
 struct Git<'a> {
@@ -95,11 +127,64 @@ struct Git<'a> {
 impl Git<'_> {
     fn command(&self) -> Command {
         let mut git = Command::new("git");
+        git.args(HARMLESS).envs(OFFLINE.iter().copied());
         git.env_remove(crate::secret::IDENTITY_VARIABLE)
             .arg("-C")
             .arg(self.root)
             .stdin(Stdio::null());
         git
+    }
+
+    /// Refuses a folder whose own files, or those of a folder above, are a repository to git: the
+    /// project brings these files, and with them programs that git would run.
+    fn check_place(&self) -> Result<()> {
+        let root = std::fs::canonicalize(self.root).unwrap_or_else(|_| self.root.to_owned());
+        for folder in root.ancestors() {
+            if folder.join(".git").exists() {
+                break;
+            }
+            if ["HEAD", "objects", "refs"].iter().all(|name| folder.join(name).exists()) {
+                let what = format!("`{}` is a git repository without a `.git`", folder.display());
+                return Err(Error::input(what)
+                    .because("its settings are files that anybody may have committed")
+                    .hint("remove `HEAD`, `objects` and `refs` from the folder"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a project that is a submodule: another repository then says what it holds.
+    fn check_is_no_submodule(&self) -> Result<()> {
+        let above = self.line(&["rev-parse", "--show-superproject-working-tree"])?;
+        if above.is_empty() {
+            return Ok(());
+        }
+        Err(Error::input(format!("`{}` is a submodule", self.root.display()))
+            .because("its own repository says what its revisions are")
+            .hint("clone that repository by itself, and name it with `--project`"))
+    }
+
+    /// Refuses a name that several references have: somebody may have pushed a tag with the name of
+    /// a branch.
+    fn check_is_unambiguous(&self, revision: &str) -> Result<()> {
+        let name = revision.split(['~', '^', '@', ':']).next().unwrap_or(revision);
+        let spellings: Vec<String> = PLACES.iter().map(|place| format!("{place}{name}")).collect();
+        let mut arguments = vec!["for-each-ref", "--format=%(refname)", "--"];
+        arguments.extend(spellings.iter().map(String::as_str));
+        let listing = self.output(&arguments)?;
+        let listing = String::from_utf8_lossy(&listing);
+        let mut found: Vec<&str> =
+            listing.lines().filter(|line| spellings.iter().any(|known| known == line)).collect();
+        let is_hash = name.len() >= 4 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hash && !found.is_empty() {
+            found.push("a commit");
+        }
+        if found.len() < 2 {
+            return Ok(());
+        }
+        let error = Error::input(format!("`{revision}` names several revisions"));
+        let error = found.iter().fold(error, |error, name| error.because(format!("`{name}`")));
+        Err(error.hint("write the one that you mean in full, such as `refs/remotes/origin/main`"))
     }
 
     /// What git prints.
@@ -126,6 +211,7 @@ impl Git<'_> {
     fn commit(&self, revision: &str) -> Result<String> {
         // Whether git can be asked at all is another question than whether it knows the revision.
         self.line(&["rev-parse", "--git-dir"])?;
+        self.check_is_unambiguous(revision)?;
         let wanted = format!("{revision}^{{commit}}");
         let known = self.line(&["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted]);
         known.map_err(|_| {

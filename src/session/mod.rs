@@ -136,7 +136,7 @@ impl Selection {
         let compiled = self.compile(&project, context, true);
         let Compiled { servers: declared, unseen, .. } =
             compiled.map_err(|error| self.named(error))?;
-        let trusted = context.project()?.at(revision, scratch()?.path())?;
+        let trusted = context.project()?.trusted_at(revision, scratch()?.path())?;
         let answer = self.distrusted(&declared, &trusted);
         let (servers, news) = answer.map_err(|error| at_revision(error, revision))?;
         let options = self.options(&project, options);
