@@ -95,6 +95,11 @@ pub enum Event {
         /// What stood in the way.
         error: Error,
     },
+    /// Something that a revision declares otherwise of the server itself, beside its resources.
+    Declared {
+        /// A lowercase phrase.
+        message: String,
+    },
     /// Something to tell that is no failure.
     Warning {
         /// A lowercase phrase.

@@ -64,11 +64,6 @@ impl Args {
 
 /// Prints the plan, asks, applies it, and prints what happened.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    if !args.yes && !report::terminal::can_ask() {
-        return Err(Error::input("nobody is at a terminal to say `yes`")
-            .hint("look at `infra diff`, then apply with `--yes`")
-            .into());
-    }
     let options = RunOptions {
         lock_wait_seconds: args.lock_wait,
         guard_seconds: args.guard_timeout,
@@ -79,6 +74,14 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         Some(path) => Some(Saved::open(path, args.selection.targets.lab, context)?),
         None => None,
     };
+    if !args.yes && !report::terminal::can_ask() {
+        return Err(Error::input("nobody is at a terminal to say `yes`")
+            .hint("look at `infra diff`, then apply with `--yes`")
+            .into());
+    }
+    if let Some(saved) = saved.as_ref().filter(|_| args.yes) {
+        report::note(&saved.announced());
+    }
     let mut session = match &saved {
         Some(saved) => saved.session(&args.selection.targets, options, context)?,
         None => args.selection.open(context, options, false)?,
@@ -148,8 +151,7 @@ fn confirm(report: &Report, servers: &[String], saved: Option<&Saved>) -> std::i
         many => format!("{} servers", many.len()),
     };
     if let Some(saved) = saved {
-        let text = format!("as planned: {}\n{}", saved.origin(), saved.makers());
-        report::note(&text);
+        report::note(&saved.announced());
     }
     report.ask(&format!("Make {changes} on {names}?"))
 }

@@ -31,12 +31,25 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "no_secrets")]
     out: Option<PathBuf>,
     /// How long the saved plan can be applied: `90m`, `12h`, `7d`.
-    #[arg(long, value_name = "TIME", default_value = "7d", requires = "out", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", default_value = "7d", requires = "out", value_parser = validity)]
     valid_for: u32,
 }
 
 /// How long a saved plan can be applied unless the user says otherwise, in seconds.
 const VALID_SECONDS: u32 = 7 * 86_400;
+
+/// No plan can be applied for longer, in seconds: the world is another by then.
+const MOST_VALID_SECONDS: u32 = 365 * 86_400;
+
+/// The seconds in a text such as `12h`.
+fn validity(text: &str) -> Result<u32, String> {
+    let wrong = || "expected a time from `1m` to `365d`, such as `12h`".to_owned();
+    if !text.ends_with(['m', 'h', 'd']) {
+        return Err(wrong());
+    }
+    let seconds = seconds(text).map_err(|_| wrong())?;
+    if (1..=MOST_VALID_SECONDS).contains(&seconds) { Ok(seconds) } else { Err(wrong()) }
+}
 
 impl Args {
     /// Compares everything selected.
@@ -69,4 +82,20 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         saving.save(seen)?;
     }
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::validity;
+
+    #[test]
+    fn a_plan_is_valid_for_a_time_with_a_unit() {
+        for (text, expected) in [("90m", 5400), ("12h", 43_200), ("365d", 31_536_000)] {
+            assert_eq!(validity(text), Ok(expected));
+        }
+        for text in ["7", "0m", "400d", "1w", "90s", "soon", "99999999d"] {
+            let error = "expected a time from `1m` to `365d`, such as `12h`".to_owned();
+            assert_eq!(validity(text), Err(error), "{text}");
+        }
+    }
 }

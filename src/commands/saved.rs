@@ -127,25 +127,15 @@ impl Saved {
         }
         let saved = Self { plan, path: shown, makers: makers(&folder, is_lab) };
         saved.check_time(now())?;
-        let text = format!("the plan in `{}`: {}\n{}", saved.path, saved.origin(), saved.makers);
-        report::note(&text);
         Ok(saved)
     }
 
-    /// When the plan was made, and who says so.
-    pub(super) fn origin(&self) -> String {
-        let header = &self.plan.header;
+    /// When the plan was made, by whom, and how that is known.
+    pub(super) fn announced(&self) -> String {
+        let (path, header) = (&self.path, &self.plan.header);
+        let (made, who) = (report::moment(header.made), shown::name(&header.who));
         let commit = report::short_commit(header.commit.as_deref());
-        format!(
-            "made {} by {}, commit {commit}",
-            report::moment(header.made),
-            shown::name(&header.who)
-        )
-    }
-
-    /// The people that can have made the plan, in words.
-    pub(super) fn makers(&self) -> &str {
-        &self.makers
+        format!("the plan in `{path}`: made {made} by {who}, commit {commit}\n{}", self.makers)
     }
 
     /// Refuses a plan that is too old at `now`, in seconds since 1970, or that was made later.
@@ -249,10 +239,17 @@ fn key_of(folder: &Folder) -> Result<PlanKey> {
     if let Some(key) = folder.plan_key()? {
         return Ok(key);
     }
+    let path = Folder::shown(PLANS_FILE);
+    if std::env::var_os("CI").is_some_and(|value| !value.is_empty()) {
+        // A key that goes with the machine of a job seals nothing that anybody can apply.
+        return Err(Error::input(format!("cannot seal a plan: `{path}` is not there"))
+            .hint("make a plan on your own machine once, and commit the file"));
+    }
     let key = folder.make_plan_key()?;
+    let readers = folder.readers(PLANS_FILE)?.join(", ");
     report::note(&format!(
-        "made `{}`, the key that tells your plans from those of others: commit it",
-        Folder::shown(PLANS_FILE)
+        "made `{path}`, the key that tells your plans from those of others, read by {readers}: \
+         commit it"
     ));
     Ok(key)
 }
@@ -272,9 +269,8 @@ fn makers(folder: &Folder, is_lab: bool) -> String {
     if is_lab {
         return "  anybody can have made it: the lab's key is public".to_owned();
     }
-    let recipients = folder.recipients().unwrap_or_default();
-    let readers = recipients.of_file(PLANS_FILE);
-    let names: Vec<&str> = readers.iter().map(|reader| reader.name.as_str()).collect();
+    let bytes = folder.bytes(PLANS_FILE).ok().flatten().unwrap_or_default();
+    let names = folder.names_of_readers(PLANS_FILE, &bytes);
     format!(
         "  its seal says that it was made by somebody who reads `{}` ({}) and is unchanged; \
          the rest is as they say",

@@ -1,5 +1,6 @@
 //! What is declared: servers and groups, merged with the place of every value.
 
+mod changed;
 pub mod connection;
 mod layer;
 mod project;

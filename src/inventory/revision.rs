@@ -88,6 +88,19 @@ impl Project {
         self.at(revision, scratch)
     }
 
+    /// The commit in which `head` left the history of `revision`: a change is all that came after. The
+    /// revision itself where git knows no such commit, as in a shallow clone.
+    ///
+    /// # Errors
+    /// If git does not know the revision.
+    pub fn base_of(&self, revision: &str, head: &str) -> Result<String> {
+        let git = Git { root: &self.root };
+        git.check_place()?;
+        let (revision, head) = (git.commit(revision)?, git.commit(head)?);
+        let base = git.line(&["merge-base", "--end-of-options", &revision, &head]);
+        Ok(base.ok().filter(|base| !base.is_empty()).unwrap_or(revision))
+    }
+
     /// The commit that the work tree is at, with `-dirty` if it differs from it; `None` outside
     /// git. Of a project that was read at a revision, that revision's.
     pub fn commit(&self) -> Option<String> {

@@ -44,7 +44,7 @@ const TEXTS: &[&str] = &[
 ];
 
 /// The number of the kinds of events.
-const KINDS: usize = 18;
+const KINDS: usize = 19;
 
 fn kind(event: &Event) -> usize {
     match event {
@@ -66,6 +66,7 @@ fn kind(event: &Event) -> usize {
         Event::Warning { .. } => 15,
         Event::Finished => 16,
         Event::Aborted { .. } => 17,
+        Event::Declared { .. } => 18,
     }
 }
 
@@ -174,6 +175,7 @@ fn events(text: &str) -> Vec<Event> {
     }
     events.push(Event::ServiceDue { id: id(text), action: ServiceAction::Reload });
     events.push(Event::AlsoRemoved { packages: vec![text.to_owned(), text.to_owned()] });
+    events.push(Event::Declared { message: text.to_owned() });
     events.push(Event::Warning { message: text.to_owned() });
     events.push(Event::PlanComplete);
     events.push(Event::Applying { id: id(text) });

@@ -163,6 +163,7 @@ impl Style {
             Event::Reverted { error } => {
                 (Tone::Failure, format!("the guarded changes are put back: {}", error.message))
             }
+            Event::Declared { message } => (Tone::Change, format!("~ {message}")),
             Event::Warning { message } => (Tone::Change, format!("warning: {message}")),
             _ => return String::new(),
         };

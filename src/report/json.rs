@@ -87,6 +87,9 @@ pub(super) fn event(masks: &Masks, resource: Option<&Resource>, event: &Event) -
         Event::Reverted { error } => json!({
             "event": "reverted", "server": server, "error": error_object(error),
         }),
+        Event::Declared { message } => {
+            json!({"event": "declared", "server": server, "message": message})
+        }
         Event::Warning { message } => {
             json!({"event": "warning", "server": server, "message": message})
         }

@@ -42,6 +42,7 @@ pub(super) fn entry<'a>(
         }
         Event::ServiceDue { id, action } => (due(id, *action), String::new()),
         Event::AlsoRemoved { packages } => (also_removed(packages), String::new()),
+        Event::Declared { message } => (shown::line(&format!("~ {message}")), String::new()),
         Event::Warning { message } => (shown::line(&format!("warning: {message}")), String::new()),
         _ => return None,
     };

@@ -21,6 +21,8 @@ pub(super) struct Totals {
     pub(super) is_reboot_new: bool,
     /// Services that the plan would reload or restart.
     pub(super) due: BTreeMap<ResourceId, ServiceAction>,
+    /// Whether two revisions differ in the server itself, beside its resources.
+    is_declared_otherwise: bool,
     /// Services that should run and do not.
     pub(super) down: Vec<ResourceId>,
     /// Whether an apply began.
@@ -116,6 +118,7 @@ impl Totals {
                     self.down.push(id.clone());
                 }
             }
+            Event::Declared { .. } => self.is_declared_otherwise = true,
             Event::ServiceDue { id, action } => {
                 self.due.insert(id.clone(), *action);
             }
@@ -165,7 +168,9 @@ impl Totals {
     /// Whether an apply would do anything.
     pub(super) fn has_changes(&self) -> bool {
         let plan = self.plan;
-        !self.due.is_empty() || plan.changed() + plan.released + plan.unknown + plan.deferred > 0
+        !self.due.is_empty()
+            || self.is_declared_otherwise
+            || plan.changed() + plan.released + plan.unknown + plan.deferred > 0
     }
 
     /// How the server stands.

@@ -34,7 +34,9 @@ pub fn identity() -> Option<String> {
 /// If the identity is too long, or the process cannot run itself.
 pub fn hide_identity() -> Result<()> {
     let own = format!("{}:", std::process::id());
-    let pipe = std::env::var(PIPE_VARIABLE).ok();
+    let given = std::env::var_os(IDENTITY_VARIABLE).filter(|text| !text.is_empty());
+    // Where both are set, the pipe is somebody else's.
+    let pipe = std::env::var(PIPE_VARIABLE).ok().filter(|_| given.is_none());
     if let Some(pipe) = pipe.and_then(|pipe| pipe.strip_prefix(&own)?.parse::<u32>().ok()) {
         let mut text = String::new();
         let file = std::fs::File::open(format!("/proc/self/fd/{pipe}"));
@@ -43,14 +45,15 @@ pub fn hide_identity() -> Result<()> {
         let _first = IDENTITY.set(Secret::new(text));
         return Ok(());
     }
-    let Some(text) = std::env::var(IDENTITY_VARIABLE).ok().filter(|text| !text.is_empty()) else {
-        return Ok(());
-    };
+    let Some(text) = given else { return Ok(()) };
+    let text = text.into_string().map_err(|_| failed().because("it is no text"))?;
     if text.len() > LONGEST {
         return Err(failed().because(format!("it has more than {LONGEST} bytes")));
     }
     let hand_over = || -> std::io::Result<std::io::Error> {
         let (reader, mut writer) = std::io::pipe()?;
+        // A pipe that is smaller than usual is an error, and not waited for.
+        rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK)?;
         writer.write_all(text.as_bytes())?;
         drop(writer);
         rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty())?;

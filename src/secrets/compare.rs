@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document;
 use super::folder::Folder;
 use super::header::Header;
+use super::plan_key::KEY_NAME;
 use crate::error::Result;
 
 /// How the file `name` differs between two revisions of a project, as lowercase phrases. An
@@ -21,6 +22,10 @@ pub fn differences(name: &str, old: &Folder, new: &Folder) -> Result<Vec<String>
         let readers = recipients.of_file(name);
         Ok(readers.iter().map(|it| (it.key.fingerprint(), it.name.clone())).collect())
     };
+    let (bytes_before, bytes_after) = (old.bytes(name)?, new.bytes(name)?);
+    if bytes_before.is_none() && bytes_after.is_none() {
+        return Ok(phrases);
+    }
     let (before, after) = (prints(old)?, prints(new)?);
     for (print, reader) in &after {
         if !before.contains_key(print) {
@@ -32,9 +37,8 @@ pub fn differences(name: &str, old: &Folder, new: &Folder) -> Result<Vec<String>
             phrases.push(format!("`{reader}` is no longer to read `{shown}`"));
         }
     }
-    let (before, after) = (old.bytes(name)?, new.bytes(name)?);
-    let (Some(before), Some(after)) = (&before, &after) else {
-        match (before, after) {
+    let (Some(before), Some(after)) = (&bytes_before, &bytes_after) else {
+        match (bytes_before, bytes_after) {
             (None, Some(_)) => phrases.push(format!("`{shown}` is new")),
             (Some(_), None) => phrases.push(format!("`{shown}` goes")),
             _ => {}
@@ -42,9 +46,30 @@ pub fn differences(name: &str, old: &Folder, new: &Folder) -> Result<Vec<String>
         return Ok(phrases);
     };
     if before != after {
+        phrases.extend(gained(name, before, after, new)?);
         phrases.push(values(name, (old, before), (new, after)));
     }
     Ok(phrases)
+}
+
+/// The readers that the header of `after` has, by its own account, and that of `before` has not.
+fn gained(name: &str, before: &[u8], after: &[u8], new: &Folder) -> Result<Vec<String>> {
+    let shown = Folder::shown(name);
+    let prints = |bytes: &[u8]| match Header::read(&shown, bytes) {
+        Ok(Header::Recorded { prints, .. }) => prints,
+        _ => Vec::new(),
+    };
+    let before = prints(before);
+    let recipients = new.recipients()?;
+    let gained =
+        prints(after).into_iter().filter(|print| !before.is_empty() && !before.contains(print));
+    Ok(gained
+        .map(|print| {
+            let known = recipients.readers.iter().find(|it| it.key.fingerprint() == print);
+            let reader = known.map_or("somebody who is not in the list", |it| it.name.as_str());
+            format!("`{shown}` is encrypted to `{reader}` as well")
+        })
+        .collect())
 }
 
 /// Which values of a file differ whose bytes do.
@@ -67,7 +92,8 @@ fn values(name: &str, (old, before): (&Folder, &[u8]), (new, after): (&Folder, &
         _ => BTreeMap::new(),
     };
     let (before, after) = (digests(before), digests(after));
-    if before.is_empty() || after.is_empty() {
+    let has_one_key = before.get(KEY_NAME).is_some_and(|key| after.get(KEY_NAME) == Some(key));
+    if !has_one_key {
         return format!("`{shown}` is written anew: only a reader can tell which values change");
     }
     match changed(&before, &after).as_str() {

@@ -28,7 +28,14 @@ pub fn keys(name: &str, text: &str) -> Result<Vec<String>> {
 pub(super) fn values(name: &str, text: &str) -> Result<BTreeMap<String, Zeroizing<String>>> {
     let mut leaves = Vec::new();
     Tree::of_document(&parsed(name, text)?).leaves(&Path::new(), &mut leaves);
-    let value = |(path, tree): (Path, Tree)| (path.join("."), tree.canonical());
+    // A key may have dots of its own.
+    let name = |path: &Path| {
+        path.iter()
+            .map(|key| key.replace('\\', "\\\\").replace('.', "\\."))
+            .collect::<Vec<_>>()
+            .join(".")
+    };
+    let value = |(path, tree): (Path, Tree)| (name(&path), tree.canonical());
     Ok(leaves.into_iter().map(value).collect())
 }
 

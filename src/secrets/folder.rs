@@ -158,7 +158,7 @@ impl Folder {
     /// # Errors
     /// Names the file that no identity opens, and who could.
     pub fn decrypt(&self, name: &str, bytes: &[u8]) -> Result<Zeroizing<String>> {
-        let readers = || Recipients::names_of(&self.path, name);
+        let readers = || self.names_of_readers(name, bytes);
         let identities = || self.identities(&Self::shown(name), name == LAB_FILE);
         open::decrypted(&Self::shown(name), bytes, identities, &self.callbacks, readers)
             .map_err(Error::from)
@@ -201,7 +201,7 @@ impl Folder {
     pub fn encrypt(&self, name: &str, before: Option<&[u8]>, text: &str) -> Result<Vec<u8>> {
         let recipients = self.recipients()?;
         let readers = readers::kept(name, before, &recipients)?.kept;
-        self.encrypted(name, text, &readers)
+        self.encrypted(name, text, &readers, &recipients)
     }
 
     /// Encrypts `text` to all recipients of the file `name`, also to new ones. No identity is
@@ -210,11 +210,18 @@ impl Folder {
     /// # Errors
     /// If nobody may read the file, or a recipient cannot be encrypted to.
     pub(super) fn encrypt_anew(&self, name: &str, text: &str) -> Result<Vec<u8>> {
-        self.encrypted(name, text, &self.recipients()?.of_file(name))
+        let recipients = self.recipients()?;
+        self.encrypted(name, text, &recipients.of_file(name), &recipients)
     }
 
-    fn encrypted(&self, name: &str, text: &str, readers: &[&Reader]) -> Result<Vec<u8>> {
-        let digests = self.digests(name, text);
+    fn encrypted(
+        &self,
+        name: &str,
+        text: &str,
+        readers: &[&Reader],
+        recipients: &Recipients,
+    ) -> Result<Vec<u8>> {
+        let digests = self.digests(name, text, recipients);
         write::encrypted(&Self::shown(name), text, readers, &digests, &self.callbacks)
     }
 

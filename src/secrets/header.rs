@@ -118,7 +118,12 @@ impl Header {
                 Some("it is encrypted to keys instead of a passphrase".to_owned())
             }
             Self::Recorded { prints, counted, .. } => {
-                recorded(prints, readers, all).or_else(|| more_than_recorded(counted, readers))
+                let is_less = || {
+                    has_less_than(counted, readers)
+                        .then(|| "it is encrypted to fewer keys than it says".to_owned())
+                };
+                let difference = recorded(prints, readers, all);
+                difference.or_else(|| more_than_recorded(counted, readers)).or_else(is_less)
             }
             Self::Anonymous(counted) => {
                 let wanted = expected(readers);
@@ -166,6 +171,17 @@ fn recorded(fingerprints: &[[u8; 16]], readers: &[&Reader], all: &Recipients) ->
         parts.push(format!("still encrypted to {}", extra.join(", ")));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// Whether a file has fewer stanzas than its recorded readers need: somebody wrote a name into the
+/// record who could not open the file.
+pub(super) fn has_less_than(counted: &BTreeMap<String, usize>, recorded: &[&Reader]) -> bool {
+    let keys: Vec<&Reader> = recorded
+        .iter()
+        .filter(|reader| !matches!(reader.key.kind, KeyKind::Plugin(_)))
+        .copied()
+        .collect();
+    expected(&keys).iter().any(|(tag, count)| counted.get(tag).copied().unwrap_or(0) < *count)
 }
 
 /// In words, that a file can be opened with more keys than its writer has recorded. Plugins may

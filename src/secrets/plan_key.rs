@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::document;
 use super::folder::{Folder, Replaced};
 use super::open;
+use super::recipients::Recipients;
 use crate::error::{Context as _, Error, Result};
 use crate::yaml::Node;
 
@@ -28,6 +29,9 @@ const LENGTH: usize = 32;
 
 /// The length of the digest of a secret, in hexadecimal digits.
 const DIGEST_DIGITS: usize = 32;
+
+/// In place of the name of a secret, which is never empty.
+pub(super) const KEY_NAME: &str = "";
 
 /// Keeps one use of the key from serving another.
 const PLAN: &[u8] = b"infra plan\0";
@@ -99,15 +103,26 @@ impl Folder {
         Ok(Some(PlanKey(key)))
     }
 
-    /// The digests of the values in `text`, the content of the file `name`. None where nobody here
-    /// has the key for plans at hand: a command that needs no identity asks for none.
-    pub(super) fn digests(&self, name: &str, text: &str) -> BTreeMap<String, String> {
+    /// The digests of the values in `text`, the content of the file `name`; beside them, as the
+    /// digest of [`KEY_NAME`], one that tells the key from others. None where nobody here has the
+    /// key for plans at hand, because a command that needs no identity asks for none; and none where
+    /// somebody has the key who may not read the file, because the key lets them try values.
+    pub(super) fn digests(
+        &self,
+        name: &str,
+        text: &str,
+        recipients: &Recipients,
+    ) -> BTreeMap<String, String> {
+        let is_for_all = recipients.of_file(PLANS_FILE).iter().all(|reader| reader.reads(name));
         let key = self.has_identities().then(|| self.plan_key().ok().flatten()).flatten();
-        let Some(key) = key.filter(|_| name != PLANS_FILE) else { return BTreeMap::new() };
+        let Some(key) = key.filter(|_| name != PLANS_FILE && is_for_all) else {
+            return BTreeMap::new();
+        };
         let values = document::values(name, text).unwrap_or_default();
         let digest =
             |(of, value): (&String, &Zeroizing<String>)| (of.clone(), key.digest(name, of, value));
-        values.iter().map(digest).collect()
+        let own = (KEY_NAME.to_owned(), key.digest("", KEY_NAME, ""));
+        values.iter().map(digest).chain([own]).collect()
     }
 
     /// Makes the file with a new key.

@@ -4,7 +4,7 @@
 //! written again stays with those of its readers who may still read it.
 
 use super::folder::Folder;
-use super::header::Header;
+use super::header::{Header, has_less_than};
 use super::recipients::{Reader, Recipients};
 use crate::error::{Error, Result};
 
@@ -35,13 +35,19 @@ pub(super) fn kept<'a>(
             .hint("look at `secrets/recipients.yaml`, then run `infra secrets rekey`"))
     };
     let header = Header::read(&path, bytes)?;
-    let Header::Recorded { prints, .. } = &header else {
+    let Header::Recorded { prints, counted, .. } = &header else {
         // Its keys have no names: either nothing has changed, or nobody can tell who is new.
         return match header.difference(&readers, recipients) {
             Some(difference) if !readers.is_empty() => refused(difference),
             _ => Ok(Kept { kept: readers, new: Vec::new() }),
         };
     };
+    // Anybody can write a name into the record of a file; only a reader can add a key to the file.
+    let recorded =
+        recipients.readers.iter().filter(|reader| prints.contains(&reader.key.fingerprint()));
+    if has_less_than(counted, &recorded.collect::<Vec<_>>()) {
+        return refused("it is encrypted to fewer keys than it says".to_owned());
+    }
     let (kept, new): (Vec<&Reader>, Vec<&Reader>) =
         readers.into_iter().partition(|reader| prints.contains(&reader.key.fingerprint()));
     if kept.is_empty() && !new.is_empty() {
@@ -59,6 +65,15 @@ impl Folder {
         let recipients = self.recipients()?;
         let kept = kept(name, self.bytes(name)?.as_deref(), &recipients)?;
         Ok(kept.new.iter().map(|reader| reader.name.clone()).collect())
+    }
+
+    /// The names of those that can open the file `name` with the content `bytes`; nothing where the
+    /// list cannot be read.
+    pub fn names_of_readers(&self, name: &str, bytes: &[u8]) -> Vec<String> {
+        let recipients = self.recipients().unwrap_or_default();
+        let readers = kept(name, Some(bytes), &recipients).map(|kept| kept.kept);
+        let readers = readers.unwrap_or_else(|_| recipients.of_file(name));
+        readers.iter().map(|reader| reader.name.clone()).collect()
     }
 
     /// The names of those that read the file `name`, as `recipients.yaml` has them.

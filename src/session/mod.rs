@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::events::{Event, Outcome};
 use crate::fleet::{Fleet, News, Server};
 use crate::inventory::{Inventory, Project};
-use crate::manifest::{Expect, Manifest};
+use crate::manifest::{Expect, Manifest, ResourceId};
 use crate::report::Report;
 use crate::saved_plan::Seen;
 use crate::secrets::Store;
@@ -139,7 +139,8 @@ impl Selection {
         let trusted = context.project()?.trusted_at(revision, scratch()?.path())?;
         let answer = self.distrusted(&declared, &trusted);
         let (servers, news) = answer.map_err(|error| at_revision(error, revision))?;
-        let options = self.options(&project, options);
+        // A removal would be checked, and would show what was on the server before infra.
+        let options = RunOptions { partial: true, ..self.options(&project, options) };
         let shown = declared.iter().map(|server| Arc::clone(&server.manifest));
         let report = Report::new(context.output, context.verbose > 0, context.colored(), shown);
         // Nobody is asked for a password either: a server that asks for one gets none.
@@ -165,14 +166,19 @@ impl Selection {
             let name = manifest.server.clone();
             let is_known = inventory.servers.contains_key(&name);
             let mut known = Manifest { resources: Vec::new(), ..manifest.clone() };
+            let mut ids = Vec::new();
             if is_known {
                 let os = self.targets.lab_os(&name)?;
                 known = compiler.compile(&name, os)?;
+                let stays = |id: &ResourceId| {
+                    server.withheld.contains(id) || manifest.resources.iter().any(|it| it.id == *id)
+                };
+                ids.extend(known.resources.iter().map(|it| it.id.clone()).filter(|id| !stays(id)));
                 without_values(&mut known, true)?;
                 as_in_lab(&mut known, os);
                 server.ssh = self.targets.login(&compiler, &inventory, &store, &name)?;
             }
-            let ids = trust::distrust(&mut manifest, &known);
+            ids.extend(trust::distrust(&mut manifest, &known));
             for id in &ids {
                 let outcome = Outcome::Untrusted;
                 news.push((name.clone(), Event::Checked { id: id.clone(), outcome, mark: None }));

@@ -7,12 +7,16 @@ use super::{Selection, at_revision, scratch};
 use crate::cli::Context;
 use crate::compile::Compiler;
 use crate::events::{Event, Outcome};
-use crate::inventory::{Inventory, Project};
+use crate::inventory::{ALL, Inventory, Project, Server};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::report::Report;
 use crate::resources::{Change, FieldChange, State, Value};
 use crate::saved_plan::Way;
 use crate::secrets::{self, Folder, IdentitySource, PLANS_FILE, Store};
+use crate::yaml::Node;
+
+/// So many changed files of a server are named.
+const MOST_FILES: usize = 10;
 
 /// Stands for a field that is not there any more.
 const NOTHING: &str = "(nothing)";
@@ -31,7 +35,9 @@ impl Selection {
     /// Every mistake in the project, now and at the revision.
     pub fn since(&self, context: &Context, revision: &str) -> anyhow::Result<Report> {
         let project = self.project(context)?;
-        let old_project = context.project()?.trusted_at(revision, scratch()?.path())?;
+        let base = context.project()?.base_of(revision, self.at.as_deref().unwrap_or("HEAD"))?;
+        let old_project = context.project()?.trusted_at(&base, scratch()?.path())?;
+        let changed_files = project.changed_since(&old_project);
         let new = Inventory::load(&project, self.targets.lab, &self.set)
             .map_err(|mistakes| self.named(mistakes.into()))?;
         let old = Inventory::load(&old_project, self.targets.lab, &[])
@@ -48,12 +54,15 @@ impl Selection {
         let old_folder = Folder::new(&old_project.root, &identity);
         let new_folder = Folder::new(&project.root, &identity);
         for name in &names {
+            let mut messages = of_server(name, &old, &new);
+            messages.extend(touched(name, &old, &new, &changed_files));
             let mut files = files_of(name, &old, self.targets.lab);
             files.extend(files_of(name, &new, self.targets.lab));
             for file in files {
-                for message in secrets::differences(&file, &old_folder, &new_folder)? {
-                    report.event(name, &Event::Warning { message })?;
-                }
+                messages.extend(secrets::differences(&file, &old_folder, &new_folder)?);
+            }
+            for message in messages {
+                report.event(name, &Event::Declared { message })?;
             }
             for event in differences(name, &old, &new) {
                 report.event(name, &event)?;
@@ -89,27 +98,68 @@ fn files_of(name: &str, side: &Side, lab: bool) -> BTreeSet<String> {
     files.unwrap_or_default().into_iter().chain(plans).collect()
 }
 
-/// The events that tell how a server differs.
+/// How a server differs beside its resources, as lowercase phrases.
+fn of_server(name: &str, old: &Side, new: &Side) -> Vec<String> {
+    let servers = [old, new].map(|side| side.inventory.servers.get(name));
+    let [Some(before), Some(after)] = servers else {
+        return vec![match servers {
+            [None, _] => "the change adds this server".to_owned(),
+            _ => "the change removes this server: infra does nothing on it any more".to_owned(),
+        }];
+    };
+    let mut settings = Way::from(&before.ssh).differences(&Way::from(&after.ssh));
+    let password = |server: &Server| {
+        server.sudo_password.as_ref().and_then(Node::as_str).unwrap_or(NOTHING).to_owned()
+    };
+    let groups = |server: &Server| server.groups.join(", ");
+    let expect = |server: &Server| serde_json::to_string(&server.expect).unwrap_or_default();
+    let more = [
+        ("ssh.sudo.password", password(before), password(after)),
+        ("groups", groups(before), groups(after)),
+        ("expect", expect(before), expect(after)),
+    ];
+    settings.extend(more.into_iter().filter(|(_, before, after)| before != after));
+    let phrase = |(setting, before, after): (&str, String, String)| {
+        format!("`{setting}` changes from `{before}` to `{after}`")
+    };
+    settings.into_iter().map(phrase).collect()
+}
+
+/// The changed files that a server is made from, as a phrase. They are named because placeholders
+/// stand in for secrets: how a role decides on the value of a secret cannot be seen in its resources.
+fn touched(name: &str, old: &Side, new: &Side, changed: &BTreeSet<String>) -> Option<String> {
+    let mut places = vec!["templates/".to_owned(), format!("inventory/{name}.yaml")];
+    for server in [old, new].iter().filter_map(|side| side.inventory.servers.get(name)) {
+        places.extend(server.roles.iter().map(|role| format!("roles/{}/", role.name)));
+        let groups = server.groups.iter().map(String::as_str).chain([ALL]);
+        places.extend(groups.map(|group| format!("inventory/groups/{group}.yaml")));
+    }
+    let files: Vec<String> = changed
+        .iter()
+        .filter(|file| places.iter().any(|place| file.starts_with(place.as_str())))
+        .map(|file| format!("`{file}`"))
+        .collect();
+    let more = match files.len().saturating_sub(MOST_FILES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = files.iter().take(MOST_FILES).cloned().collect::<Vec<_>>().join(", ");
+    (!files.is_empty()).then(|| format!("the change touches {named}{more}"))
+}
+
+/// The events that tell how the resources of a server differ.
 fn differences(name: &str, old: &Side, new: &Side) -> Vec<Event> {
-    let warning = |message: String| Event::Warning { message };
+    let declared = |message: String| Event::Declared { message };
     let mut events = Vec::new();
     let (before, after) = (old.manifests.get(name), new.manifests.get(name));
-    match (before, after) {
-        (None, Some(_)) => events.push(warning("the change adds this server".to_owned())),
-        (Some(_), None) => events.push(warning("the change removes this server".to_owned())),
-        _ => {}
-    }
-    let way = |side: &Side| side.inventory.servers.get(name).map(|server| Way::from(&server.ssh));
-    if let (Some(before), Some(after)) = (way(old), way(new)) {
-        events.extend(before.differences(&after).into_iter().map(|(setting, before, after)| {
-            warning(format!("`{setting}` changes from `{before}` to `{after}`"))
-        }));
+    if after.is_none() {
+        return vec![Event::PlanComplete];
     }
     let resources =
         |manifest: Option<&Arc<Manifest>>| manifest.map_or(Vec::new(), |m| m.resources.clone());
     let (before, after) = (resources(before), resources(after));
     if is_reordered(&before, &after) {
-        events.push(warning("the order of its resources changes".to_owned()));
+        events.push(declared("the order of its resources changes".to_owned()));
     }
     let find = |resources: &[Resource], id: &ResourceId| {
         resources.iter().find(|resource| resource.id == *id).cloned()
@@ -173,7 +223,7 @@ fn fields(resource: &Resource) -> Vec<(String, Value)> {
     let inner = spec.as_object().and_then(|spec| spec.values().next()?.as_object().cloned());
     for (name, value) in inner.unwrap_or_default() {
         let is_known = fields.iter().any(|(known, _)| *known == name)
-            || value == resource.id.identity()
+            || ["name", "path"].contains(&name.as_str()) && value == resource.id.identity()
             || (name.as_str(), &value) == ("state", &"present".into());
         fields.extend(value_of(&value).filter(|_| !is_known).map(|value| (name, value)));
     }
@@ -197,7 +247,7 @@ fn fields(resource: &Resource) -> Vec<(String, Value)> {
 fn value_of(value: &serde_json::Value) -> Option<Value> {
     use serde_json::Value as Json;
     match value {
-        Json::Null | Json::Bool(false) => None,
+        Json::Null => None,
         Json::Array(list) if list.is_empty() => None,
         Json::Object(map) if map.is_empty() => None,
         Json::String(text) if text.contains('\n') => Some(Value::Content(text.clone().into())),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Session, session_folder};
@@ -97,6 +97,8 @@ impl Targets {
         let unknown = || Error::input(format!("unknown server `{name}`"));
         let server = inventory.servers.get(name).ok_or_else(unknown)?;
         let SshFiles { ssh_config, ssh_identity } = self.ssh.clone();
+        check_file(ssh_config.as_deref(), "--ssh-config", "INFRA_SSH_CONFIG")?;
+        check_file(ssh_identity.as_deref(), "--ssh-identity", "INFRA_SSH_IDENTITY")?;
         Ok(SshSettings {
             config_file: ssh_config,
             identity_file: ssh_identity,
@@ -186,6 +188,16 @@ pub(super) fn transport(terminal: Option<Arc<dyn Terminal>>) -> Result<Transport
     // A program that was replaced while it runs has no path any more.
     let relay = std::env::current_exe().ok().filter(|path| path.is_file());
     Transport::new(session_folder.as_deref(), Person::new(terminal), relay)
+}
+
+/// Refuses a value that names no file. The value is not shown, and ssh does not get to see it: in CI it
+/// is easily the key itself.
+fn check_file(path: Option<&Path>, option: &str, variable: &str) -> Result<()> {
+    if path.is_none_or(Path::is_file) {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{option}` or `{variable}` does not name a file"))
+        .hint("give the path of the file, and not what is in it"))
 }
 
 /// The terminal that ssh and sudo ask at, below which progress is drawn.

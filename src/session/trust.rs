@@ -35,7 +35,8 @@ fn looks_no_further(changed: &Spec, trusted: &Spec) -> bool {
             // What is written once and then left to others is not shown by the trusted one.
             changed.create_only == trusted.create_only
         }
-        (Spec::Directory(_), Spec::Directory(_)) => true,
+        // To remove a directory is to look into the directory.
+        (Spec::Directory(_), Spec::Directory(_)) => changed.desired().is_some(),
         _ => false,
     };
     let fields = |spec: &Spec| -> BTreeSet<String> {
@@ -84,6 +85,7 @@ mod tests {
         ("file", "", "{ path: /etc/shadow, content: b }", false),
         ("file", "{ path: /a, content: a, create_only: true }", "{ path: /a, content: b }", false),
         ("directory", "{ path: /srv, mode: '0755' }", "{ path: /srv, mode: '0700' }", true),
+        ("directory", "{ path: /srv }", "{ path: /srv, state: absent }", false),
         ("symlink", "{ path: /a, target: b }", "{ path: /a, target: c }", false),
         ("symlink", "{ path: /a, target: b }", "{ path: /a, target: b }", true),
         ("line", "{ path: /a, line: b, match: ^b }", "{ path: /a, line: b, match: ^p }", false),

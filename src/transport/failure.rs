@@ -68,14 +68,14 @@ const KNOWN: &[Known] = &[
     Known {
         says: &["Too many authentication failures"],
         means: "`{server}` refused us after too many keys",
-        hint: "name the right one as `ssh.identity_file` in `inventory/{server}.yaml`",
+        hint: "name the right one with `--ssh-identity FILE`",
         needs_person: false,
     },
     Known {
         says: &["Permission denied ("],
         means: "`{server}` does not let `{login}` in",
-        hint: "check that `ssh {login}` works; `ssh.user` and `ssh.identity_file` in \
-               `inventory/{server}.yaml` say who we are",
+        hint: "check that `ssh {login}` works; `ssh.user` in `inventory/{server}.yaml` and \
+               `--ssh-identity` say who we are",
         needs_person: true,
     },
     Known {

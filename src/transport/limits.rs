@@ -166,6 +166,8 @@ impl Account {
             | Event::Proved { .. }
             | Event::Reverted { .. } => self.asked == Asked::Apply,
             Event::Warning { .. } | Event::Finished | Event::Aborted { .. } => true,
+            // Only a comparison without any server says so.
+            Event::Declared { .. } => false,
         };
         if is_asked_for { Ok(()) } else { Err(self.excess("something that was not asked for")) }
     }

@@ -9,6 +9,9 @@ use crate::run::{Project, write};
 
 crate::tests! {
     a_pull_request_is_previewed_without_trust,
+    a_pull_request_cannot_say_what_the_trusted_revision_is,
+    nothing_of_a_change_escapes_the_comparison,
+    a_key_in_the_place_of_a_file_shows_nowhere,
     two_revisions_are_compared_without_a_server,
 }
 
@@ -21,6 +24,7 @@ resources:
   - command: { name: trusted, run: ['true'], unless: [touch, /var/lib/demo/trusted] }
   - command: { name: changed, run: ['true'], unless: ['true'] }
   - symlink: { path: /var/lib/demo/link, target: motd }
+  - file: { path: /var/lib/before, content: of infra }
 ";
 
 /// What the stranger makes of it. PORT is a port where nobody may connect.
@@ -72,6 +76,8 @@ impl Ci {
             ci.git(arguments);
         }
         ci.git(&["commit", "-q", "-m", "trusted"]);
+        // The change drops the file, so that an apply of it would bring this back.
+        ci.on_server("echo CANARY-of-before >/var/lib/before");
         let (code, _, error) = ci.infra(&["apply", "rufus", "--yes"]);
         assert_eq!(code, 0, "{error}");
         change(&ci.project);
@@ -145,6 +151,7 @@ fn a_pull_request_is_previewed_without_trust() {
         "rufus  ? symlink:/var/lib/demo/link  change or ok, known after the change is trusted\n",
         "rufus  ? file:/etc/shadow  change or ok, known after the change is trusted\n",
         "rufus  ? http_check:http://127.0.0.1:",
+        "rufus  ? file:/var/lib/before  change or ok, known after the change is trusted\n",
         "new    warning: the change adds this server: it is not asked\n",
     ] {
         assert!(all.contains(expected), "{expected} is not in:\n{all}");
@@ -179,7 +186,8 @@ fn two_revisions_are_compared_without_a_server() {
     let trusted_port = ci.project.sshd.port;
     let expected = format!(
         "\
-rufus  warning: `ssh.port` changes from `{trusted_port}` to `{port}`
+rufus  ~ `ssh.port` changes from `{trusted_port}` to `{port}`
+rufus  ~ the change touches `inventory/rufus.yaml`, `roles/demo/role.yaml`
 rufus  ~ file:/var/lib/demo/motd  change
            content: 3 lines
              @@ -1 +1 @@
@@ -196,12 +204,6 @@ rufus  ~ command:changed  change
            unless: [\"true\"] → [\"touch\",\"/var/lib/ran-changed\"]
 rufus  ~ symlink:/var/lib/demo/link  change
            target: motd → /etc/shadow
-rufus  + file:/etc/shadow  create
-           content: 1 line, owner: root, group: root, mode: 0644
-rufus  + line:/etc/shadow ^root  create
-           line: x, match: ^root, path: /etc/shadow
-rufus  + command:spy  create
-           done: yes, run: [\"true\"], timeout_seconds: 300, unless: [\"touch\",\"/var/lib/ran-spy\"]
 "
     );
     assert!(out.starts_with(&expected), "{out}\n{error}");
@@ -212,4 +214,116 @@ rufus  + command:spy  create
         ci.project.infra(&["diff", "rufus", "--since", "HEAD", "--output", "json"]);
     assert_eq!(code, 2);
     assert!(out.contains("\"outcome\":\"create\",\"place\""), "{out}");
+}
+
+/// Files that a stranger commits are no repository to git, and a tag is no branch.
+fn a_pull_request_cannot_say_what_the_trusted_revision_is() {
+    let ci = Ci::new(|_| {});
+    let (folder, ran) = (&ci.project.folder, ci.project.folder.join("ran"));
+    // The project is a folder of the repository.
+    let deploy = folder.join("deploy");
+    fs::create_dir(&deploy).unwrap();
+    for part in ["inventory", "roles", "secrets"] {
+        fs::rename(folder.join(part), deploy.join(part)).unwrap();
+    }
+    ci.git(&["add", "."]);
+    ci.git(&["commit", "-q", "-m", "moved"]);
+    fs::create_dir_all(deploy.join("objects")).unwrap();
+    fs::create_dir_all(deploy.join("refs/heads")).unwrap();
+    write(&deploy.join("HEAD"), "ref: refs/heads/main\n");
+    let program = format!("touch {}; false", ran.display());
+    let config = format!(
+        "[core]\n\trepositoryformatversion = 1\n\tbare = false\n\tworktree = .\n\tfsmonitor = \
+         \"{program}\"\n[extensions]\n\tpartialClone = origin\n[remote \"origin\"]\n\turl = \
+         /nowhere\n\tpromisor = true\n\tuploadpack = \"{program}\"\n"
+    );
+    write(&deploy.join("config"), &config);
+    let deploy_text = deploy.display().to_string();
+    let expected = format!(
+        "error: `{deploy_text}` is a git repository without a `.git`\n\
+         caused by: its settings are files that anybody may have committed\n\
+         hint: remove `HEAD`, `objects` and `refs` from the folder\n"
+    );
+    for option in ["--trust", "--since", "--at"] {
+        let arguments = ["--project", &deploy_text, "diff", "rufus", option, "main"];
+        let (code, _, error) = ci.infra(&arguments);
+        assert_eq!((code, error.as_str()), (1, expected.as_str()), "{option}");
+    }
+    let (code, _, error) = ci.infra(&["--project", &deploy_text, "diff", "rufus"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(!ran.exists(), "git ran a program that the change names");
+
+    let ci = Ci::new(|_| {});
+    ci.git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    ci.git(&["tag", "origin/main"]);
+    for option in ["--trust", "--since", "--at"] {
+        let (code, _, error) = ci.infra(&["diff", "rufus", option, "origin/main"]);
+        assert_eq!(
+            error,
+            "error: `origin/main` names several revisions\n\
+             caused by: `refs/remotes/origin/main`\n\
+             caused by: `refs/tags/origin/main`\n\
+             hint: write the one that you mean in full, such as `refs/remotes/origin/main`\n"
+        );
+        assert_eq!(code, 1);
+    }
+    let full = "refs/remotes/origin/main";
+    assert_eq!(ci.infra(&["diff", "rufus", "--trust", full]).0, 0);
+}
+
+/// What is no field of a resource is told as well, and so is a role that hides behind a secret.
+fn nothing_of_a_change_escapes_the_comparison() {
+    let since = |change: &dyn Fn(&Project)| {
+        let ci = Ci::new(change);
+        let (code, out, error) = ci.project.infra(&["diff", "--since", "main"]);
+        assert_eq!(code, 2, "{out}{error}");
+        out
+    };
+    let of_server = |line: &str| {
+        let line = line.to_owned();
+        since(&move |project: &Project| {
+            let path = project.folder.join("inventory/rufus.yaml");
+            let text = fs::read_to_string(&path).unwrap();
+            write(&project.folder.join("inventory/groups/staging.yaml"), "{}\n");
+            write(&path, &text.replacen("ssh:\n", &line, 1));
+        })
+    };
+    let out = of_server("groups: [staging]\nssh:\n");
+    assert!(out.contains("rufus  ~ `groups` changes from `` to `staging`\n"), "{out}");
+    let out = of_server("ssh:\n  sudo: { password: '{{ secrets.canary }}' }\n");
+    let password =
+        "rufus  ~ `ssh.sudo.password` changes from `(nothing)` to `{{ secrets.canary }}`\n";
+    assert!(out.contains(password), "{out}");
+    let out = of_server("expect: { os: debian-13 }\nssh:\n");
+    assert!(out.contains("rufus  ~ `expect` changes from `{"), "{out}");
+
+    // The placeholder tells the comparison from a run that has the secret.
+    let hidden = TRUSTED.replace(
+        "  - directory",
+        "  - when: \"secrets.canary ~ '' != '(secret canary)'\"\n    command: { name: evil, run: \
+         [evil], creates: /z }\n  - directory",
+    );
+    let out = since(&|project: &Project| {
+        write(&project.folder.join("roles/demo/role.yaml"), &hidden);
+    });
+    assert!(out.contains("rufus  ~ the change touches `roles/demo/role.yaml`\n"), "{out}");
+}
+
+/// A variable of CI may hold a key where the path of a key is wanted.
+fn a_key_in_the_place_of_a_file_shows_nowhere() {
+    let project = Project::new();
+    let key = fs::read_to_string(project.sshd.file("client")).unwrap();
+    for (variable, option) in
+        [("INFRA_SSH_IDENTITY", "--ssh-identity"), ("INFRA_SSH_CONFIG", "--ssh-config")]
+    {
+        let (code, out, error) = project.infra_with(&["diff", "rufus"], variable, &key);
+        assert_eq!(
+            error,
+            format!(
+                "error: `{option}` or `{variable}` does not name a file\n\
+                 hint: give the path of the file, and not what is in it\n"
+            )
+        );
+        assert_eq!((code, out.as_str()), (1, ""));
+    }
 }

@@ -103,7 +103,7 @@ impl Project {
         let settings = self.sshd.settings();
         command.env("INFRA_SSH_CONFIG", settings.config_file.unwrap());
         command.env("INFRA_SSH_IDENTITY", settings.identity_file.unwrap());
-        command.env_remove("INFRA_IDENTITY").env_remove("INFRA_IDENTITY_FILE");
+        command.env_remove("CI").env_remove("INFRA_IDENTITY").env_remove("INFRA_IDENTITY_FILE");
         command
     }
 }

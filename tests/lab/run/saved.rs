@@ -52,8 +52,8 @@ fn a_saved_plan_is_applied_as_it_was_saved() {
     let (first, second) = said.split_once('\n').unwrap();
     assert_eq!(
         first,
-        "made `secrets/plans.yaml.age`, the key that tells your plans from those of others: \
-         commit it"
+        "made `secrets/plans.yaml.age`, the key that tells your plans from those of others, read by \
+         ana: commit it"
     );
     let applies = "the plan is in `plan`: `infra apply --plan plan` applies it, until 20";
     assert!(second.starts_with(applies), "{said}");
@@ -168,8 +168,8 @@ fn a_plan_that_is_not_complete_is_not_saved() {
     let project = project();
     project.server("faremis", 1, "");
     let (code, _, error) = infra(&project, &["diff", "all", "--out", "plan"]);
-    let made = "made `secrets/plans.yaml.age`, the key that tells your plans from those of others: \
-                commit it\n";
+    let made = "made `secrets/plans.yaml.age`, the key that tells your plans from those of others, \
+                read by ana: commit it\n";
     let why = "`plan` was not written: not everything could be checked\n";
     assert_eq!(error, format!("{made}{why}"));
     assert_eq!(code, 4);
@@ -277,6 +277,13 @@ fn a_plan_of_somebody_else_is_refused() {
     assert_eq!(on_server(&project, "ls /var/lib/forged 2>/dev/null || echo none"), "none\n");
 
     fs::remove_file(project.folder.join("secrets/plans.yaml.age")).unwrap();
+    let mut command = project.command(&["diff", "rufus", "--out", "own"]);
+    let in_ci = command.env("CI", "true").output().unwrap();
+    assert_eq!(
+        String::from_utf8(in_ci.stderr).unwrap(),
+        "error: cannot seal a plan: `secrets/plans.yaml.age` is not there\n\
+         hint: make a plan on your own machine once, and commit the file\n"
+    );
     let (_, _, error) = infra(&project, &["apply", "--plan", "own", "--yes"]);
     assert_eq!(
         error,

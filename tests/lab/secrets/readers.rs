@@ -5,7 +5,7 @@ use super::{Project, Said, recipient, say};
 
 crate::tests! {
     a_new_reader_waits_for_rekey,
-    a_file_with_more_readers_than_it_says_is_told,
+    a_file_with_other_readers_than_it_says_is_told,
     two_revisions_differ_by_names_and_never_by_values,
 }
 
@@ -77,13 +77,12 @@ fn a_new_reader_waits_for_rekey() {
     );
 }
 
-/// Somebody who brings a file can encrypt it to more keys than its record tells.
-fn a_file_with_more_readers_than_it_says_is_told() {
+/// The record of its readers stands in the header of a file, and anybody can write there.
+fn a_file_with_other_readers_than_it_says_is_told() {
     let project = project();
     let text = project.read("secrets/all.yaml.age");
     declare_eve(&project);
     assert_eq!(infra(&project, &["secrets", "rekey"], "key", "").code, 0);
-    // The stanzas of both, with the record of one.
     let head = |armored: &str| -> Vec<String> {
         let body: String = armored.lines().filter(|line| !line.starts_with("-----")).collect();
         let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, body).unwrap();
@@ -95,21 +94,39 @@ fn a_file_with_more_readers_than_it_says_is_told() {
         let at = lines.iter().position(|line| line.starts_with("-> infra-readers")).unwrap();
         lines[at + 1].clone()
     };
-    let forged = both.join("\n").replace(&record(&both), &record(&one));
-    let forged = format!("{forged}\n--- {}\n", "A".repeat(43));
-    let forged = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, forged);
-    let lines: Vec<&str> =
-        forged.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    let begin = "-----BEGIN AGE ENCRYPTED FILE-----";
-    let end = "-----END AGE ENCRYPTED FILE-----";
-    project.write("secrets/all.yaml.age", &format!("{begin}\n{}\n{end}\n", lines.join("\n")));
+    let forge = |stanzas: &[String], told: &[String]| {
+        let forged = stanzas.join("\n").replace(&record(stanzas), &record(told));
+        let forged = format!("{forged}\n--- {}\n", "A".repeat(43));
+        let forged = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, forged);
+        let lines: Vec<&str> =
+            forged.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let begin = "-----BEGIN AGE ENCRYPTED FILE-----";
+        let end = "-----END AGE ENCRYPTED FILE-----";
+        project.write("secrets/all.yaml.age", &format!("{begin}\n{}\n{end}\n", lines.join("\n")));
+    };
+    let differs = "error: the readers of `secrets/all.yaml.age` are not those of \
+                   `secrets/recipients.yaml`\ncaused by: ";
+
+    // Somebody without a key writes a name into the record, and waits for the next value.
+    forge(&one, &both);
+    let said = infra(&project, &["check"], "none", "");
+    let expected = format!("{differs}it is encrypted to fewer keys than it says\n");
+    assert!(said.err.contains(&expected), "{}", said.err);
+    let said = infra(&project, &["secrets", "set", "--whole-file", "all"], "none", "one: 2\n");
+    assert_eq!(
+        said.err,
+        "error: the readers of `secrets/all.yaml.age` have changed\n\
+         caused by: it is encrypted to fewer keys than it says\n\
+         hint: look at `secrets/recipients.yaml`, then run `infra secrets rekey`\n"
+    );
+
+    // Somebody who brings a file keeps silent about one of its readers.
+    forge(&both, &one);
     let me = recipient(&project.read("key"));
     project.write("secrets/recipients.yaml", &format!("recipients: {{ me: {{ key: {me} }} }}\n"));
     let said = infra(&project, &["check"], "none", "");
-    let expected = "error: the readers of `secrets/all.yaml.age` are not those of \
-                    `secrets/recipients.yaml`\ncaused by: it is encrypted to 1 age key more than it \
-                    says\n";
-    assert!(said.err.contains(expected), "{}", said.err);
+    let expected = format!("{differs}it is encrypted to 1 age key more than it says\n");
+    assert!(said.err.contains(&expected), "{}", said.err);
 }
 
 /// An identity proves which values differ; without it the files tell.
@@ -137,7 +154,7 @@ fn two_revisions_differ_by_names_and_never_by_values() {
     infra(&project, &["secrets", "set", "one"], "key", "CANARY-5");
     infra(&project, &["secrets", "set", "three"], "key", "CANARY-6");
     infra(&project, &["secrets", "rm", "two"], "key", "");
-    let names = "web  warning: `secrets/all.yaml.age` changes `one`, `three` (new), `two` (gone)";
+    let names = "web  ~ `secrets/all.yaml.age` changes `one`, `three` (new), `two` (gone)";
     assert_eq!(since("key"), format!("{names}\n{nothing}"));
     assert_eq!(since("none"), format!("{names}, by its own account\n{nothing}"));
 
@@ -146,15 +163,15 @@ fn two_revisions_differ_by_names_and_never_by_values() {
     project.run("rm", &["secrets/all.yaml.age"], "");
     let said = infra(&project, &["secrets", "set", "--whole-file", "all"], "none", "one: 1\n");
     assert_eq!(said.code, 0, "{}", said.err);
-    let reads = "web  warning: `eve` is to read `secrets/all.yaml.age`\n";
-    let reads_key = "web  warning: `eve` is to read `secrets/plans.yaml.age`\n";
+    let reads = "web  ~ `eve` is to read `secrets/all.yaml.age`\n";
+    let reads_key = "web  ~ `eve` is to read `secrets/plans.yaml.age`\n";
     assert_eq!(
         since("key"),
         format!(
-            "{reads}web  warning: `secrets/all.yaml.age` changes `one`, `two` (gone)\n\
-             {reads_key}web  warning: `eve` is to read `secrets/web.yaml.age`\n{nothing}"
+            "{reads}web  ~ `secrets/all.yaml.age` is encrypted to `eve` as well\n\
+             web  ~ `secrets/all.yaml.age` changes `one`, `two` (gone)\n{reads_key}{nothing}"
         )
     );
     let anew = "`secrets/all.yaml.age` is written anew: only a reader can tell which values change";
-    assert!(since("none").contains(&format!("{reads}web  warning: {anew}\n")), "{}", since("none"));
+    assert!(since("none").contains(&format!("web  ~ {anew}\n")), "{}", since("none"));
 }

@@ -231,8 +231,8 @@ fn a_wrong_login_key_is_told() {
         failure(&sshd, &settings),
         "`rufus` does not let `root@127.0.0.1` in\n\
          caused by: root@127.0.0.1: Permission denied (publickey).\n\
-         hint: check that `ssh root@127.0.0.1` works; `ssh.user` and `ssh.identity_file` in \
-         `inventory/rufus.yaml` say who we are"
+         hint: check that `ssh root@127.0.0.1` works; `ssh.user` in \
+         `inventory/rufus.yaml` and `--ssh-identity` say who we are"
     );
 }
 
