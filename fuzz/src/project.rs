@@ -49,7 +49,7 @@ impl Project {
         let source =
             IdentitySource { text: Some(IDENTITY.to_owned()), ..IdentitySource::default() };
         let secrets = Folder::new(folder.path(), &source);
-        let bytes = secrets.encrypt("all", SECRETS).unwrap();
+        let bytes = secrets.encrypt("all", None, SECRETS).unwrap();
         fs::write(secrets.file("all"), bytes).unwrap();
         let store = Store::open(folder.path(), false, &source);
         let project = Self { folder, store, written: RefCell::default() };

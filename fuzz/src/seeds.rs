@@ -164,6 +164,7 @@ fn events() -> Vec<Event> {
         Event::ProofWanted { ids: vec![file.clone()], seconds: 60 },
         Event::Proved { ids: vec![file.clone()] },
         Event::Reverted { error: error() },
+        Event::Declared { message: "`groups` changes".to_owned() },
         Event::Warning { message: "low on disk".to_owned() },
         Event::Finished,
         Event::Aborted { error: error() },

@@ -96,7 +96,6 @@ fn check(format: Format, text: &str) {
         for line in text.lines() {
             serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
-        return;
     }
     let is_obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
     assert!(!text.contains(is_obeyed), "{format:?} has control characters: {text:?}");

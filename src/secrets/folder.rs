@@ -305,7 +305,9 @@ impl Folder {
             let names: Vec<String> = names.iter().map(|name| Self::shown(name)).collect();
             return Err(Error::input(format!("cannot encrypt `{path}`"))
                 .because(format!("no recipient reads all of `{}`", names.join("`, `")))
-                .hint("name one in `secrets/recipients.yaml`: `you: { key: age1… }`"));
+                .hint(
+                    "name one in `secrets/recipients.yaml`: `recipients: { you: { key: age1… } }`",
+                ));
         }
         write::encrypted(path, text, &readers, &BTreeMap::new(), &self.callbacks)
     }

@@ -35,7 +35,7 @@ pub(super) fn encrypted(
         [] => {
             return Err(refused()
                 .because("no recipient in `secrets/recipients.yaml` reads it")
-                .hint("add yourself there: `you: { key: age1… }`"));
+                .hint("add yourself there: `recipients: { you: { key: age1… } }`"));
         }
         [reader] if reader.is_passphrase() => {
             let question = passphrase_question(path);

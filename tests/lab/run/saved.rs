@@ -228,7 +228,7 @@ fn a_plan_that_nobody_could_read_is_not_saved() {
         error,
         "error: cannot encrypt `plan`\n\
          caused by: no recipient reads all of `secrets/all.yaml.age`\n\
-         hint: name one in `secrets/recipients.yaml`: `you: { key: age1… }`\n"
+         hint: name one in `secrets/recipients.yaml`: `recipients: { you: { key: age1… } }`\n"
     );
     assert_eq!((code, text.as_str()), (1, ""));
 }

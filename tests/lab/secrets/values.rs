@@ -142,7 +142,7 @@ fn mistakes_come_with_a_hint() {
             "b",
             "cannot encrypt `secrets/lab.yaml.age`\n\
              caused by: no recipient in `secrets/recipients.yaml` reads it\n\
-             hint: add yourself there: `you: { key: age1… }`",
+             hint: add yourself there: `recipients: { you: { key: age1… } }`",
         ),
     ] {
         let said = project.secrets(arguments, input);
