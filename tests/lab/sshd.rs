@@ -57,6 +57,15 @@ impl Sshd {
         Self { process, folder, port }
     }
 
+    /// Another server, which the same person logs in to with the same key.
+    pub(crate) fn another(&self) -> Self {
+        let other = Self::start(&Setup::default());
+        for name in ["client", "client.pub"] {
+            fs::copy(self.file(name), other.file(name)).unwrap();
+        }
+        other
+    }
+
     /// Settings with which the login works.
     pub(crate) fn settings(&self) -> SshSettings {
         SshSettings {

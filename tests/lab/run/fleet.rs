@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Project, write};
-use crate::sshd::{Setup, Sshd};
+use crate::sshd::Sshd;
 
 crate::tests! {
     a_failure_and_a_silent_server_stop_no_other,
@@ -14,7 +14,7 @@ crate::tests! {
 /// The second sshd is that of `faremis`, alive for as long as it is kept.
 fn three() -> (Project, Sshd) {
     let project = Project::new();
-    let other = Sshd::start(&Setup::default());
+    let other = project.sshd.another();
     write(&project.folder.join("inventory/groups/hetzner.yaml"), "description: rented\n");
     let group = "groups: [hetzner]\n";
     project.server("rufus", project.sshd.port, group);
@@ -23,14 +23,8 @@ fn three() -> (Project, Sshd) {
     let path = project.folder.join("inventory/faremis.yaml");
     let text = fs::read_to_string(&path).unwrap();
     let text = text
-        .replace(
-            project.sshd.folder.path().to_str().unwrap(),
-            other.folder.path().to_str().unwrap(),
-        )
         .replace(&project.sshd.public_key("host"), &other.public_key("host"))
         .replace("demo: {}", "demo: { breaks: true }");
-    // Writes the ssh configuration that the file names.
-    other.settings();
     write(&path, &text);
     (project, other)
 }

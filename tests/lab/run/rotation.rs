@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use super::{Project, write};
-use crate::sshd::{Setup, Sshd};
 
 crate::tests! {
     a_new_value_is_planned_by_name_and_applied_in_the_order_chosen,
@@ -34,7 +33,10 @@ fn a_new_value_is_planned_by_name_and_applied_in_the_order_chosen() {
     let list = format!("recipients: {{ me: {{ key: {key} }} }}\n");
     write(&project.folder.join("secrets/recipients.yaml"), &list);
     // A second server, with a state of its own.
-    let first = std::mem::replace(&mut project.sshd, Sshd::start(&Setup::default()));
+    let first = {
+        let other = project.sshd.another();
+        std::mem::replace(&mut project.sshd, other)
+    };
     project.server("mikado", project.sshd.port, "");
     let second = std::mem::replace(&mut project.sshd, first);
     set(&project, "canary-one");

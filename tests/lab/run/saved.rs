@@ -7,7 +7,6 @@ use infra::saved_plan::SavedPlan;
 use infra::secrets::{Folder, IdentitySource};
 
 use super::{Project, write};
-use crate::sshd::{Setup, Sshd};
 
 crate::tests! {
     a_saved_plan_is_applied_as_it_was_saved,
@@ -128,10 +127,8 @@ fn a_plan_is_refused_after_another_run() {
 
 fn where_one_plan_is_stale_no_server_is_changed() {
     let project = project();
-    let other = Sshd::start(&Setup::default());
+    let other = project.sshd.another();
     let settings = other.settings();
-    // One person has one key.
-    fs::copy(project.sshd.file("client.pub"), other.file("client.pub")).unwrap();
     write(
         &project.folder.join("inventory/mikado.yaml"),
         &format!(
