@@ -66,6 +66,8 @@ while (1) {
         }
     }
     for my $folder (@folders) {
+        # infra may have made the folder anew while it was held: then nothing could be held again.
+        rename ".held", ".away." . $round++ if -d ".held";
         rename $folder, ".held" or next;
         symlink "/root/victim", $folder;
         $done{$folder}++;
