@@ -7,7 +7,7 @@ use super::json::json_line;
 use crate::resources::Facts;
 use crate::shown;
 
-/// What a server is.
+/// The facts of a server.
 pub fn facts(server: &str, facts: &Facts, format: Format) -> String {
     if format == Format::Json {
         return json_line(&json!({"event": "facts", "server": server, "facts": facts}));

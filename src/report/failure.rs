@@ -5,7 +5,7 @@ use super::terminal::say;
 use crate::error::Error;
 use crate::shown;
 
-/// What is said of an error below its message, a text for each line.
+/// The lines below the message of an error.
 pub(super) fn reasons(error: &Error) -> Vec<String> {
     let causes = error.causes.iter().map(|cause| format!("caused by: {}", shown::lines(cause)));
     let causes = causes.collect::<Vec<_>>().join("\n");

@@ -21,10 +21,10 @@ struct Write {
     table: fn(&[[String; 6]]) -> String,
     /// The name of a server.
     server: fn(&str) -> String,
-    /// What a server says.
+    /// The complaints of a server.
     name: fn(&str) -> String,
     text: fn(&str) -> String,
-    /// What is before a line of its own.
+    /// The words before a line of its own.
     before: &'static str,
 }
 

@@ -247,7 +247,7 @@ fn printed(text: &str, format: Format) -> Vec<(&'static str, String)> {
     all
 }
 
-/// What is wrong with a text, whatever its format: a character that no reader sees as it is, or an
+/// The faults of a text, whatever its format: a character that no reader sees as it is, or an
 /// order to a CI job.
 fn wrong(printed: &str) -> Vec<String> {
     let ordered = ["##[", "##vso[", "##teamcity["];

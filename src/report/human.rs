@@ -111,7 +111,7 @@ impl Style {
         lines
     }
 
-    /// What is said of a run that did not come to its end.
+    /// The line about a run that did not come to its end.
     pub(super) fn cut_run(self, server: &str, run: &RunRecord) -> String {
         self.line(server, &self.paint(Tone::Change, &format!("  {}", cut_run(run))))
     }
@@ -273,13 +273,13 @@ pub(super) fn planned(id: &ResourceId, outcome: &Outcome, mark: Option<Mark>) ->
     (tone, whole_line(&format!("{symbol} {id}  {}{why}", cut(&word, shown::MOST_BYTES))))
 }
 
-/// What is said of a run that did not come to its end.
+/// The line about a run that did not come to its end.
 pub(super) fn cut_run(run: &RunRecord) -> String {
     let who = shown::name(&run.who);
     format!("the last run, by {who}, was cut: an apply goes on from there")
 }
 
-/// What a plan would do to a service, on one line.
+/// The line about the part of a service in a plan.
 pub(super) fn due(id: &ResourceId, action: ServiceAction) -> String {
     whole_line(&format!("~ {id}  {}", word(action)))
 }

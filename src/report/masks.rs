@@ -1,4 +1,4 @@
-//! What all differences of one server have in common: its secrets, and how much is still compared.
+//! The common part of all differences of one server: its secrets, and how much is still compared.
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of differences is made for one server in a run, in bytes.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
-/// What a line takes beside its bytes.
+/// The room that a line takes beside its bytes.
 const BYTES_OF_LINE: usize = 32;
 
 /// The masks of one server's changes.

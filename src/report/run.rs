@@ -74,7 +74,7 @@ impl Report {
         self.print(&text)
     }
 
-    /// What is printed of an event.
+    /// The text that is printed of an event.
     pub(super) fn told(&mut self, name: &str, event: &Event) -> String {
         let Some(server) = self.servers.get_mut(name) else { return String::new() };
         server.totals.add(event);
@@ -182,7 +182,7 @@ impl Report {
         Ok(code)
     }
 
-    /// What is printed at the end.
+    /// The text that is printed at the end.
     pub(super) fn ending(&self, code: ExitCode) -> String {
         match self.format {
             Format::Json => return end_line(code),

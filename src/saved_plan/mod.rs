@@ -23,12 +23,12 @@ pub use seen::Seen;
 /// Grows when the text changes its form.
 const FORMAT: u32 = 3;
 
-/// What every build can read.
+/// The part of a plan that every build can read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     infra_plan: u32,
     build: String,
-    /// Who made it: `user@laptop`.
+    /// The maker: `user@laptop`.
     pub who: String,
     /// The git commit of the project, with `-dirty` if the work tree differed.
     pub commit: Option<String>,
@@ -40,12 +40,12 @@ pub struct Header {
     pub is_lab: bool,
 }
 
-/// What was compiled for one server, and what was seen there.
+/// The manifest of one server, and the look at the server at the same time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedServer {
-    /// What it should be.
+    /// The state that the server should have.
     pub manifest: Manifest,
-    /// What it was, and what would have changed.
+    /// The state that the server had, and the changes that were due.
     pub seen: Seen,
     /// How it was reached.
     pub way: Way,
@@ -191,7 +191,7 @@ pub fn no_plan(path: &str) -> Error {
         .hint("`infra diff TARGET --out FILE` saves one")
 }
 
-/// What tells this build from others: its version and its agents.
+/// A text that tells this build from others: its version and its agents.
 fn build() -> String {
     let mut hash = Sha256::new();
     for agent in AGENTS {

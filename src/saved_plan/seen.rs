@@ -1,4 +1,4 @@
-//! What was seen of a server, and how it differs from what is there now.
+//! The look at a server when its plan was made, and the differences from the look now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::manifest::{Manifest, ResourceId};
 /// How many differences of a server are told.
 const MOST_DIFFERENCES: usize = 5;
 
-/// What a check says of one server, as far as an apply depends on it.
+/// The result of the check of one server, as far as an apply depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     serial: u64,
@@ -63,7 +63,7 @@ impl Seen {
         self.is_complete && !self.outcomes.values().any(failed)
     }
 
-    /// What the plan says of a resource, in words.
+    /// The word of the plan about a resource.
     fn word(&self, id: &ResourceId) -> &'static str {
         match (self.outcomes.get(id), self.due.get(id)) {
             (Some((Outcome::Ok, _)), Some(ServiceAction::Reload)) => "to be reloaded",

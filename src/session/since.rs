@@ -35,8 +35,9 @@ impl Selection {
     /// Every mistake in the project, now and at the revision.
     pub fn since(&self, context: &Context, revision: &str) -> anyhow::Result<Report> {
         let project = self.project(context)?;
-        let base = context.project()?.base_of(revision, self.at.as_deref().unwrap_or("HEAD"))?;
-        let old_project = context.project()?.trusted_at(&base, scratch()?.path())?;
+        let work_tree = context.project()?;
+        let base = work_tree.base_of(revision, self.at.as_deref().unwrap_or("HEAD"))?;
+        let old_project = work_tree.trusted_at(&base, scratch()?.path())?;
         let changed_files = project.changed_since(&old_project);
         let new = Inventory::load(&project, self.targets.lab, &self.set)
             .map_err(|mistakes| self.named(mistakes.into()))?;

@@ -135,7 +135,7 @@ impl Targets {
         Self { names, lab: true, lab_folder, ssh: SshFiles::default(), jobs: JOBS }
     }
 
-    /// What a server of the lab runs, which its real counterpart need not; `None` outside.
+    /// The system that a server of the lab runs; `None` outside of the lab.
     pub(super) fn lab_os(&self, name: &str) -> Result<Option<&'static str>> {
         if !self.lab {
             return Ok(None);

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::events::Event;
 use crate::wire;
 
-/// What was read of a server and not yet taken.
+/// The bytes of a server that were read and not yet taken.
 #[derive(Debug)]
 pub(super) struct Frames {
     /// Where more is read to.

@@ -26,7 +26,7 @@ const MOST_PROGRESS: usize = 100_000;
 /// The runs in an answer about the history: an agent remembers no more.
 const MOST_RUNS: usize = 100;
 
-/// What may be chosen of the limits.
+/// The limits that may be chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How long a server may say nothing while something is awaited from it.
@@ -39,7 +39,7 @@ impl Default for Limits {
     }
 }
 
-/// What was asked last.
+/// The last request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Facts,
@@ -48,7 +48,7 @@ enum Asked {
     Apply,
 }
 
-/// What one server has said in a run, compared with what it was asked.
+/// The account of all that one server has sent in a run, beside its requests.
 #[derive(Debug)]
 pub(super) struct Account {
     server: String,
@@ -172,7 +172,7 @@ impl Account {
         if is_asked_for { Ok(()) } else { Err(self.excess("something that was not asked for")) }
     }
 
-    /// What the server sent is no event.
+    /// The error for a frame that is no event.
     pub(super) fn garbled(&self, error: &std::io::Error) -> Error {
         self.excess("something that is no event").because(error)
     }

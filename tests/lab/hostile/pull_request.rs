@@ -15,7 +15,7 @@ crate::tests! {
     two_revisions_are_compared_without_a_server,
 }
 
-/// What the trusted revision declares: something of each sort that a preview may meet.
+/// The role of the trusted revision: something of each sort that a preview may meet.
 const TRUSTED: &str = "\
 resources:
   - directory: { path: /var/lib/demo }
@@ -27,7 +27,7 @@ resources:
   - file: { path: /var/lib/before, content: of infra }
 ";
 
-/// What the stranger makes of it. PORT is a port where nobody may connect.
+/// The role as the stranger changes it. PORT is a port where nobody may connect.
 const CHANGED: &str = "\
 resources:
   - directory: { path: /var/lib/demo }
@@ -271,7 +271,8 @@ fn a_pull_request_cannot_say_what_the_trusted_revision_is() {
     assert_eq!(ci.infra(&["diff", "rufus", "--trust", full]).0, 0);
 }
 
-/// What is no field of a resource is told as well, and so is a role that hides behind a secret.
+/// Settings that are no field of a resource are told as well, and so is a role that hides behind a
+/// secret.
 fn nothing_of_a_change_escapes_the_comparison() {
     let since = |change: &dyn Fn(&Project)| {
         let ci = Ci::new(change);

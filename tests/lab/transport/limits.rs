@@ -62,7 +62,7 @@ fn within_patience<T>(work: impl Future<Output = T>) -> T {
     done.unwrap_or_else(|_| panic!("it has no end"))
 }
 
-/// What a server says to the question, and how it ends.
+/// The answer of a server to the question, and its end.
 fn answer(sshd: &Sshd, request: &Request, silence: u64) -> (usize, String) {
     within_patience(async {
         let transport = transport(sshd.folder.path(), silence);
