@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::resources::Spec;
+use crate::resources::names::normal;
 use crate::secret::Secret;
 
 /// Everything one server should be, in the order in which it is made so.
@@ -85,10 +86,17 @@ impl ResourceId {
         Self(format!("{kind}:{identity}"))
     }
 
-    /// The id as written, if `text` has the form `kind:identity`.
+    /// The id that `text` writes, if it has the form `kind:identity`. An identity that is a path may
+    /// be spelled in any way.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, identity) = text.split_once(':')?;
-        (!kind.is_empty() && !identity.is_empty()).then(|| Self(text.to_owned()))
+        let is_id = !kind.is_empty() && !identity.is_empty();
+        let is_path = kind != "line" && identity.starts_with('/');
+        is_id.then(
+            || {
+                if is_path { Self::new(kind, &normal(identity)) } else { Self(text.to_owned()) }
+            },
+        )
     }
 
     /// The part before the first colon.

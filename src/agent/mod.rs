@@ -12,6 +12,7 @@ pub mod reboot;
 pub mod removal;
 mod requests;
 pub mod state;
+mod twins;
 mod undo;
 
 use std::io::{Read, Write};
@@ -97,7 +98,7 @@ fn answer(
         0 => None,
         _ => Some(take_lock(&options, host)?),
     };
-    let state = State::load(host)?;
+    let mut state = State::load(host)?;
     let mut memory = state.memory(host)?;
     if let Some(holder) =
         memory.cut_run.as_ref().filter(|_| lock.is_none()).and_then(|_| lock::holder(state::FOLDER))
@@ -109,7 +110,7 @@ fn answer(
     emitter.emit(Event::Remembered(memory));
     warn_of_packages(&declared, host, emitter)?;
     state.owed_changes().for_each(|id| host.mark_changed(id));
-    let (manifest, removal) = Removal::plan(&declared, &state, &options, host)?;
+    let (manifest, removal) = Removal::plan(&declared, &mut state, &options, host)?;
     let foreseen = Plan::foresee(&manifest, host);
     let shown = Plan::make(&manifest, host, &state, &removal, foreseen, |id, outcome, mark| {
         emitter.emit(Event::Checked { id: id.clone(), outcome: outcome.clone(), mark });
@@ -184,7 +185,8 @@ fn apply(
             .hint("look at the new plan and apply again"));
     }
     host.forget();
-    let (manifest, removal) = Removal::plan(declared, &state, options, host)?;
+    let (manifest, removal) = Removal::plan(declared, &mut state, options, host)?;
+    removal.is_consistent(&manifest)?;
     is_as_shown(&manifest, shown, host, &state, &removal)?;
     let before = reboot::reason(host)?;
     begin(options, host, &mut state)?;
@@ -297,7 +299,8 @@ pub fn apply_manifest(
     for id in &owed {
         system.mark_changed(id);
     }
-    let (manifest, removal) = Removal::plan(declared, &state, options, system)?;
+    let (manifest, removal) = Removal::plan(declared, &mut state, options, system)?;
+    removal.is_consistent(&manifest)?;
     begin(options, system, &mut state)?;
     finish(apply::Run::new(&manifest, &removal, system, &mut state, &emitter))
 }

@@ -174,6 +174,9 @@ pub(super) fn check(
     if resource.spec.verifies() && more_to_come {
         return Outcome::Deferred;
     }
+    if let Some(error) = removal.refuses(&resource.id) {
+        return Outcome::Failed(error.clone());
+    }
     match removal.keeps(resource, probe) {
         Ok(Some(because)) => return Outcome::Released { because },
         Ok(None) => {}

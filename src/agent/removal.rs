@@ -6,14 +6,15 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::Mark;
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Probe, Spec};
+use crate::resources::{Change, Names, Probe, Spec};
 use crate::wire::RunOptions;
 
 use super::state::State;
 use super::state::managed::Managed;
+use super::twins;
 
 /// What goes, and what is let go.
 pub struct Removal {
@@ -27,6 +28,8 @@ pub struct Removal {
     /// The declared resources that go on with what infra made under another identity: that was not
     /// there before infra.
     pub heirs: BTreeSet<ResourceId>,
+    /// The declared resources that cannot hold beside others.
+    refused: BTreeMap<ResourceId, Error>,
 }
 
 /// One resource that exists only to take another away.
@@ -47,6 +50,7 @@ impl Removal {
             released: Vec::new(),
             forgotten: Vec::new(),
             heirs: BTreeSet::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -54,42 +58,38 @@ impl Removal {
     /// rest away: at the end of the role that declared it, or first of all if the role is gone.
     pub fn plan<'a>(
         manifest: &'a Manifest,
-        state: &State,
+        state: &mut State,
         options: &RunOptions,
         probe: &dyn Probe,
     ) -> Result<(Cow<'a, Manifest>, Self)> {
         let mut removal = Self::none();
+        let names = twins::names(manifest, probe);
+        removal.refused = twins::find(manifest, &names);
+        state.take_over(manifest, &names);
         if options.partial {
             return Ok((Cow::Borrowed(manifest), removal));
         }
-        let declared: BTreeSet<&ResourceId> =
-            manifest.resources.iter().map(|resource| &resource.id).collect();
-        let is_gone = |id: &ResourceId| !declared.contains(id) && !options.withheld.contains(id);
-        let mut gone: Vec<(&ResourceId, &Managed)> =
-            state.resources().iter().filter(|(id, _)| is_gone(id)).collect();
+        let world = World::new(manifest, state, options, &names);
+        let gone = world.gone();
         if gone.is_empty() {
             return Ok((Cow::Borrowed(manifest), removal));
         }
-        gone.sort_by_key(|(_, managed)| std::cmp::Reverse(managed.order));
-        let taken: BTreeSet<String> =
-            manifest.resources.iter().flat_map(|resource| resource.spec.replaces()).collect();
+        let staying = world.staying_folders(&gone);
         let mut inserted: BTreeMap<usize, Vec<Resource>> = BTreeMap::new();
-        let staying = staying_folders(&gone, options);
-        let is_present = |resource: &&Resource| resource.spec.desired().is_some();
-        let present: Vec<&Resource> = manifest.resources.iter().filter(is_present).collect();
         for (id, managed) in gone {
-            let is_taken = |path: &String| taken.contains(path);
-            let is_inside = |path: &String| staying.iter().any(|folder| path.starts_with(folder));
+            let is_taken = |path: &String| world.is_taken(path);
+            let is_inside =
+                |path: &String| staying.iter().any(|folder| names.place(path).starts_with(folder));
             let paths = &managed.paths;
             let all = |test: &dyn Fn(&String) -> bool| !paths.is_empty() && paths.iter().all(test);
             if all(&is_taken) || all(&is_inside) {
                 removal.forgotten.push(id.clone());
                 continue;
             }
-            if removal.is_inherited(id, managed, &present) {
+            if removal.is_inherited(id, managed, &world) {
                 continue;
             }
-            let specs = match specs(managed, state, options, probe, &taken) {
+            let specs = match world.specs(managed) {
                 Ok(specs) => specs,
                 // Nothing can be put in its place, and that must not stop what can be done.
                 Err(error) => {
@@ -101,21 +101,40 @@ impl Removal {
                 removal.leave(id, managed);
                 continue;
             }
-            if let Some(editor) = writer_of_rest(manifest, managed, state) {
-                removal.released.push((id.clone(), format!("`{editor}` writes to it as well")));
+            if let Some(because) = world.stands_in_the_way(managed, &specs)? {
+                removal.released.push((id.clone(), because));
                 continue;
             }
-            let rest = |(spec, mark)| Some((beside_all(spec, &present)?, mark));
+            let rest = |(spec, mark)| Some((world.beside_all(spec)?, mark));
             for (spec, mark) in specs.into_iter().filter_map(rest) {
-                let resource = step(spec, managed, &declared);
+                let resource = step(spec, managed, &world.declared);
                 let holds_secrets = managed.holds_secrets;
                 let step = Step { of: id.clone(), mark, holds_secrets };
                 removal.steps.insert(resource.id.clone(), step);
-                let position = position(manifest, managed, &resource.spec);
+                let position = world.position(managed, &resource.spec);
                 inserted.entry(position).or_default().push(resource);
             }
         }
         Ok((Cow::Owned(with(manifest, inserted)), removal))
+    }
+
+    /// Looks whether all resources can hold together, so that a run which could not end begins nothing.
+    ///
+    /// # Errors
+    /// The first resource that cannot hold beside others.
+    pub fn is_consistent(&self, manifest: &Manifest) -> Result<()> {
+        let mut ids = manifest.resources.iter().map(|resource| &resource.id);
+        match ids.find_map(|id| self.refused.get(id)) {
+            Some(error) => {
+                Err(error.clone().context("nothing was changed: the plan contradicts itself"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The reason why a declared resource cannot hold beside another one.
+    pub fn refuses(&self, id: &ResourceId) -> Option<&Error> {
+        self.refused.get(id)
     }
 
     /// How the plan marks a change of `id`.
@@ -144,20 +163,21 @@ impl Removal {
     }
 
     /// Notes which declared resources go on with what `id` was about, and whether that is all of it.
-    fn is_inherited(&mut self, id: &ResourceId, managed: &Managed, present: &[&Resource]) -> bool {
+    fn is_inherited(&mut self, id: &ResourceId, managed: &Managed, world: &World<'_>) -> bool {
         let dropped = &managed.dropped;
         let Some(away) = dropped.gently.as_ref().or(dropped.with_data.as_ref()) else {
             return false;
         };
-        let heirs: Vec<ResourceId> = present
+        let heirs: Vec<ResourceId> = world
+            .present
             .iter()
-            .filter(|one| away.beside(&one.spec).as_ref() != Some(away))
+            .filter(|one| away.beside(&one.spec, world.names).as_ref() != Some(away))
             .map(|one| one.id.clone())
             .collect();
         if !managed.existed {
             self.heirs.extend(heirs.iter().cloned());
         }
-        let is_all = beside_all(away.clone(), present).is_none();
+        let is_all = world.beside_all(away.clone()).is_none();
         match heirs.first().filter(|_| is_all) {
             Some(heir) if !managed.paths.is_empty() => {
                 self.released.push((id.clone(), format!("`{heir}` goes on with it")));
@@ -178,62 +198,142 @@ impl Removal {
     }
 }
 
-/// The clones and archives that stay, as beginnings of paths: what infra put into one of them
-/// stays with it.
-fn staying_folders(gone: &[(&ResourceId, &Managed)], options: &RunOptions) -> Vec<String> {
-    let folders = gone.iter().filter(|(id, managed)| {
-        let taken = options.allow_data_loss && managed.dropped.with_data.is_some();
-        matches!(id.kind(), "git" | "archive") && !taken
-    });
-    folders.map(|(id, _)| format!("{}/", id.identity())).collect()
+/// What a removal is planned against.
+struct World<'a> {
+    manifest: &'a Manifest,
+    state: &'a State,
+    options: &'a RunOptions,
+    names: &'a Names<'a>,
+    declared: BTreeSet<&'a ResourceId>,
+    /// The declared resources that should be there.
+    present: Vec<&'a Resource>,
+    /// The places whose whole content is a declared resource's own.
+    taken: BTreeSet<String>,
 }
 
-/// What takes a resource away: the files that were there before infra come back.
-fn specs(
-    managed: &Managed,
-    state: &State,
-    options: &RunOptions,
-    probe: &dyn Probe,
-    taken: &BTreeSet<String>,
-) -> Result<Vec<(Spec, Mark)>> {
-    let mut back = Vec::new();
-    for path in managed.paths.iter().filter(|path| !taken.contains(*path)) {
-        if let Some(original) = state.original(path) {
-            back.push((original.spec(path, probe)?, Mark::Restored));
+impl<'a> World<'a> {
+    fn new(
+        manifest: &'a Manifest,
+        state: &'a State,
+        options: &'a RunOptions,
+        names: &'a Names<'a>,
+    ) -> Self {
+        let resources = &manifest.resources;
+        let replaced = resources.iter().flat_map(|resource| resource.spec.replaces());
+        Self {
+            manifest,
+            state,
+            options,
+            names,
+            declared: resources.iter().map(|resource| &resource.id).collect(),
+            present: resources.iter().filter(|one| one.spec.desired().is_some()).collect(),
+            taken: replaced.map(|path| names.place(&path)).collect(),
         }
     }
-    let dropped = &managed.dropped;
-    let with_data = dropped.with_data.as_ref().filter(|_| options.allow_data_loss);
-    let away = with_data.or(dropped.gently.as_ref());
-    // What infra only found, and what is one file that comes back, is not taken away first.
-    let is_one_file = matches!(away, Some(Spec::File(_) | Spec::Symlink(_)));
-    let existed = managed.existed && managed.paths.is_empty();
-    let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
-    Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
-}
 
-/// What is to be taken away, without what a declared resource holds under another identity.
-fn beside_all(spec: Spec, present: &[&Resource]) -> Option<Spec> {
-    present.iter().try_fold(spec, |rest, one| rest.beside(&one.spec))
-}
+    /// What is managed and no longer declared, the last one first.
+    fn gone(&self) -> Vec<(&'a ResourceId, &'a Managed)> {
+        let is_gone =
+            |id: &ResourceId| !self.declared.contains(id) && !self.options.withheld.contains(id);
+        let mut gone: Vec<(&ResourceId, &Managed)> =
+            self.state.resources().iter().filter(|(id, _)| is_gone(id)).collect();
+        gone.sort_by_key(|(_, managed)| std::cmp::Reverse(managed.order));
+        gone
+    }
 
-/// The declared resource that writes to a file from which the rest is to go: the whole file may not
-/// go then. What was there before infra can come back, and is written to again.
-fn writer_of_rest<'a>(
-    manifest: &'a Manifest,
-    managed: &Managed,
-    state: &State,
-) -> Option<&'a ResourceId> {
-    let mut paths = managed.paths.iter().filter(|path| state.original(path).is_none());
-    paths.find_map(|path| writers(manifest, path).first().map(|(_, writer)| &writer.id))
-}
+    fn is_taken(&self, path: &str) -> bool {
+        self.taken.contains(&self.names.place(path))
+    }
 
-/// The declared resources that write a part of the file at `path`, with their places.
-fn writers<'a>(manifest: &'a Manifest, path: &String) -> Vec<(usize, &'a Resource)> {
-    let writes = |resource: &Resource| {
-        resource.spec.switches().contains(path) && !resource.spec.replaces().contains(path)
-    };
-    manifest.resources.iter().enumerate().filter(|(_, resource)| writes(resource)).collect()
+    /// The clones and archives that stay, as beginnings of paths: what infra put into one of them
+    /// stays with it.
+    fn staying_folders(&self, gone: &[(&ResourceId, &Managed)]) -> Vec<String> {
+        let folders = gone.iter().filter(|(id, managed)| {
+            let taken = self.options.allow_data_loss && managed.dropped.with_data.is_some();
+            matches!(id.kind(), "git" | "archive") && !taken
+        });
+        folders.map(|(id, _)| format!("{}/", self.names.place(id.identity()))).collect()
+    }
+
+    /// What takes a resource away: the files that were there before infra come back.
+    fn specs(&self, managed: &Managed) -> Result<Vec<(Spec, Mark)>> {
+        let mut back = Vec::new();
+        for path in managed.paths.iter().filter(|path| !self.is_taken(path)) {
+            if let Some(original) = self.state.original(path) {
+                back.push((original.spec(path, self.names.probe())?, Mark::Restored));
+            }
+        }
+        let dropped = &managed.dropped;
+        let with_data = dropped.with_data.as_ref().filter(|_| self.options.allow_data_loss);
+        let away = with_data.or(dropped.gently.as_ref());
+        // What infra only found, and what is one file that comes back, is not taken away first.
+        let is_one_file = matches!(away, Some(Spec::File(_) | Spec::Symlink(_)));
+        let existed = managed.existed && managed.paths.is_empty();
+        let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
+        Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
+    }
+
+    /// The declared resource that would be taken away with what goes, and how, if there is one.
+    fn stands_in_the_way(
+        &self,
+        managed: &Managed,
+        specs: &[(Spec, Mark)],
+    ) -> Result<Option<String>> {
+        if let Some(editor) = self.writer_of_rest(managed) {
+            return Ok(Some(format!("`{editor}` writes to it as well")));
+        }
+        for (spec, _) in specs.iter().filter(|(spec, _)| spec.desired().is_none()) {
+            if let Some(folder) = spec.takes_folder(self.names.probe())?
+                && let Some(inside) = twins::inside(&folder, self.manifest, self.names)
+            {
+                return Ok(Some(format!("`{inside}` is in `{folder}`")));
+            }
+            if let Spec::Symlink(link) = spec
+                && let Some(over) = twins::over(link.path.as_str(), self.manifest)
+            {
+                return Ok(Some(format!("`{over}` is reached over it")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is to be taken away, without what a declared resource holds under another identity.
+    fn beside_all(&self, spec: Spec) -> Option<Spec> {
+        self.present.iter().try_fold(spec, |rest, one| rest.beside(&one.spec, self.names))
+    }
+
+    /// The declared resource that writes to a file from which the rest is to go: the whole file may
+    /// not go then. What was there before infra can come back, and is written to again.
+    fn writer_of_rest(&self, managed: &Managed) -> Option<&'a ResourceId> {
+        let mut paths = managed.paths.iter().filter(|path| self.state.original(path).is_none());
+        paths.find_map(|path| self.writers(path).first().map(|(_, writer)| &writer.id))
+    }
+
+    /// The declared resources that write a part of the file at `path`, with their places.
+    fn writers(&self, path: &str) -> Vec<(usize, &'a Resource)> {
+        let place = self.names.place(path);
+        let holds = |paths: Vec<String>| paths.iter().any(|path| self.names.place(path) == place);
+        let writes = |resource: &Resource| {
+            holds(resource.spec.switches()) && !holds(resource.spec.replaces())
+        };
+        let resources = self.manifest.resources.iter().enumerate();
+        resources.filter(|(_, resource)| writes(resource)).collect()
+    }
+
+    /// Where in the manifest it goes: behind everything that its role still declares, so that the new
+    /// is there before the old is gone. A file of a service belongs to the set that the service
+    /// validates, so it goes before the first verification of the role reads that set; and what others
+    /// write a part of, or run under the same name, goes before they do so.
+    fn position(&self, managed: &Managed, spec: &Spec) -> usize {
+        let of_role = position_in_role(self.manifest, managed);
+        let units = spec.units();
+        let is_same_unit =
+            |resource: &Resource| resource.spec.units().iter().any(|unit| units.contains(unit));
+        let after = managed.paths.iter().flat_map(|path| self.writers(path));
+        let after = after.map(|(index, _)| index);
+        let after = after.chain(self.manifest.resources.iter().position(is_same_unit));
+        after.fold(of_role, usize::min)
+    }
 }
 
 fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Resource {
@@ -254,21 +354,6 @@ fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Reso
         secrets: Vec::new(),
         is_untraceable: false,
     }
-}
-
-/// Where in the manifest it goes: behind everything that its role still declares, so that the new
-/// is there before the old is gone. A file of a service belongs to the set that the service
-/// validates, so it goes before the first verification of the role reads that set; and what others
-/// write a part of, or run under the same name, goes before they do so.
-fn position(manifest: &Manifest, managed: &Managed, spec: &Spec) -> usize {
-    let of_role = position_in_role(manifest, managed);
-    let units = spec.units();
-    let is_same_unit =
-        |resource: &Resource| resource.spec.units().iter().any(|unit| units.contains(unit));
-    let after = managed.paths.iter().flat_map(|path| writers(manifest, path));
-    let after = after.map(|(index, _)| index);
-    let after = after.chain(manifest.resources.iter().position(is_same_unit));
-    after.fold(of_role, usize::min)
 }
 
 fn position_in_role(manifest: &Manifest, managed: &Managed) -> usize {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Resource;
 use super::fields::{AbsolutePath, Presence, root};
 use super::ground;
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
@@ -236,6 +237,10 @@ impl Resource for Archive {
         self.path.to_string()
     }
 
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(names.place(self.path.as_str()))
+    }
+
     fn validate(&self) -> Result<(), String> {
         if self.state.is_absent() {
             return Ok(());
@@ -259,6 +264,10 @@ impl Resource for Archive {
             }
             Some(_) => Ok(()),
         }
+    }
+
+    fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {
+        Ok((self.state.is_absent()).then(|| self.path.to_string()))
     }
 
     fn desired(&self) -> Option<State> {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::fields::{self, OneOrMany, Presence, is_one_line};
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, Stat, UserEntry};
 use super::removal::Dropped;
@@ -224,7 +225,7 @@ impl Resource for AuthorizedKey {
         Some(Dropped::goes(Self { exclusive: false, state: Presence::Absent, ..self.clone() }))
     }
 
-    fn beside(&self, declared: &Spec) -> Option<Self> {
+    fn beside(&self, declared: &Spec, _: &Names<'_>) -> Option<Self> {
         let Spec::AuthorizedKey(other) = declared else { return Some(self.clone()) };
         if other.user != self.user || other.state.is_absent() {
             return Some(self.clone());

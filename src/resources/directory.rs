@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::{AbsolutePath, Mode, Presence, root};
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::removal::Dropped;
@@ -55,6 +56,14 @@ impl Resource for Directory {
 
     fn identity(&self) -> String {
         self.path.to_string()
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(names.place(self.path.as_str()))
+    }
+
+    fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {
+        Ok((self.state.is_absent() && self.recursive).then(|| self.path.to_string()))
     }
 
     fn desired(&self) -> Option<State> {

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::names::normal;
 use crate::error::Error;
 
 /// Whether a resource should be there.
@@ -105,7 +106,11 @@ pub(super) fn is_one_line(text: &str) -> bool {
     !text.contains(|c: char| c.is_control() && c != '\t')
 }
 
-/// An absolute path on the server, without `..` and without a slash at its end.
+/// The longest path that the kernel takes, in bytes without its end (`PATH_MAX` of `linux/limits.h`).
+const LONGEST_PATH_BYTES: usize = 4095;
+
+/// An absolute path on the server in its normal form: without `..`, `.`, empty parts and a slash at
+/// its end, so that two spellings of one path are equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -126,8 +131,10 @@ impl AbsolutePath {
         if !is_one_line(text) {
             return Err("a path cannot contain a line break".to_owned());
         }
-        let trimmed = text.trim_end_matches('/');
-        Ok(Self(if trimmed.is_empty() { "/" } else { trimmed }.to_owned()))
+        if text.len() > LONGEST_PATH_BYTES {
+            return Err(format!("a path has at most {LONGEST_PATH_BYTES} bytes"));
+        }
+        Ok(Self(normal(text)))
     }
 
     /// A path of our own that is known to be right, for defaults of fields.
@@ -337,7 +344,13 @@ mod tests {
 
     #[test]
     fn path_is_absolute_and_plain() {
-        assert_eq!(AbsolutePath::parse("/srv/").map(|path| path.to_string()), Ok("/srv".into()));
+        for spelling in ["/srv/a", "/srv/a/", "//srv//a", "/srv/./a/."] {
+            assert_eq!(
+                AbsolutePath::parse(spelling).map(|path| path.to_string()),
+                Ok("/srv/a".into())
+            );
+        }
+        assert_eq!(AbsolutePath::parse("//").map(|path| path.to_string()), Ok("/".into()));
         assert_eq!(AbsolutePath::parse("srv"), Err("`srv` is not an absolute path".into()));
         assert_eq!(AbsolutePath::parse("/a/../b"), Err("`/a/../b` contains `..`".into()));
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Resource;
 use super::content::Content;
 use super::fields::{AbsolutePath, Argv, Mode, Presence, root};
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
@@ -106,6 +107,10 @@ impl Resource for File {
 
     fn identity(&self) -> String {
         self.path.to_string()
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(names.place(self.path.as_str()))
     }
 
     fn validate(&self) -> Result<(), String> {

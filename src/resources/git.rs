@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::Resource;
 use super::fields::{AbsolutePath, Presence, is_one_line, root, yes};
 use super::ground;
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Output, Probe};
 use super::query::{Command, Query};
@@ -322,6 +323,10 @@ impl Resource for Git {
         self.path.to_string()
     }
 
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(names.place(self.path.as_str()))
+    }
+
     fn validate(&self) -> Result<(), String> {
         let wrong = |text: &str| text.is_empty() || text.starts_with('-') || !is_one_line(text);
         if wrong(&self.reference) || wrong(&self.repository) {
@@ -331,6 +336,10 @@ impl Resource for Git {
             return Err("a `credential` is only for a `repository` over https".to_owned());
         }
         Ok(())
+    }
+
+    fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {
+        Ok((self.state.is_absent()).then(|| self.path.to_string()))
     }
 
     fn desired(&self) -> Option<State> {

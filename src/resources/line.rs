@@ -4,6 +4,7 @@ use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::fields::{self, AbsolutePath, Presence};
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, Stat};
 use super::removal::Dropped;
@@ -66,6 +67,11 @@ impl Line {
             .map_err(|_| Error::failed(format!("`{path}` is not a text in UTF-8")))
     }
 
+    /// The words that tell it from others of its file.
+    fn words(&self) -> &str {
+        self.pattern.as_ref().or(self.text.as_ref()).map_or("", String::as_str)
+    }
+
     /// Whether a line of the file is the one, or one that it replaces.
     fn is_ours(&self, line: &str, regex: Option<&Regex>) -> bool {
         self.text.as_deref() == Some(line) || regex.is_some_and(|regex| regex.is_match(line))
@@ -111,8 +117,11 @@ impl Resource for Line {
 
     /// A file may hold several of them.
     fn identity(&self) -> String {
-        let what = self.pattern.as_ref().or(self.text.as_ref());
-        format!("{} {}", self.path, what.map_or("", String::as_str))
+        format!("{} {}", self.path, self.words())
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(format!("{} {}", names.target(self.path.as_str()), self.words()))
     }
 
     fn validate(&self) -> Result<(), String> {
@@ -178,9 +187,10 @@ impl Resource for Line {
         })
     }
 
-    fn beside(&self, declared: &Spec) -> Option<Self> {
+    fn beside(&self, declared: &Spec, names: &Names<'_>) -> Option<Self> {
         let is_same = |other: &Self| {
-            other.path == self.path && other.text == self.text && !other.state.is_absent()
+            let file = |line: &Self| names.target(line.path.as_str());
+            other.text == self.text && !other.state.is_absent() && file(other) == file(self)
         };
         match declared {
             Spec::Line(other) if is_same(other) => None,

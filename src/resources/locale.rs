@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::Presence;
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::{Command, Query};
@@ -67,6 +68,10 @@ impl Resource for Locale {
 
     fn identity(&self) -> String {
         self.name.clone()
+    }
+
+    fn known_as(&self, _: &Names<'_>) -> Result<String> {
+        Ok(normalized(&self.name))
     }
 
     fn validate(&self) -> Result<(), String> {

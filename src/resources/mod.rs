@@ -10,6 +10,7 @@
 pub mod content;
 pub mod digest;
 pub mod fields;
+pub mod names;
 pub mod prediction;
 pub mod probe;
 pub mod query;
@@ -54,6 +55,7 @@ mod user;
 mod volume;
 mod workers;
 
+pub use names::Names;
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
 pub use query::{Command, Query};
@@ -77,6 +79,17 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
 
     /// What tells it from others of its kind, within one manifest.
     fn identity(&self) -> String;
+
+    /// The identity by the thing that it names on one server: two specs of one kind with the same
+    /// answer are about one thing, however it is spelled.
+    fn known_as(&self, _: &Names<'_>) -> Result<String> {
+        Ok(self.identity())
+    }
+
+    /// The folder that goes with everything in it where absence is applied.
+    fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Says what is wrong with the spec where no single field is: exclusive fields, for example.
     ///
@@ -142,7 +155,7 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
 
     /// Of this removal, what is left to take away beside `declared`, which may be about the same
     /// thing under another identity; `None` if that is all of it.
-    fn beside(&self, _: &Spec) -> Option<Self>
+    fn beside(&self, _: &Spec, _: &Names<'_>) -> Option<Self>
     where
         Self: Clone,
     {
@@ -267,6 +280,21 @@ macro_rules! registry {
                 })
             }
 
+            /// `kind:identity`, by the thing that it names on one server.
+            ///
+            /// # Errors
+            /// If the server cannot be asked.
+            pub fn known_as(&self, names: &Names<'_>) -> Result<ResourceId> {
+                Ok(ResourceId::new(self.kind(), &match self {
+                    $(Self::$type(spec) => spec.known_as(names)?,)*
+                }))
+            }
+
+            /// See [`Resource::takes_folder`].
+            pub fn takes_folder(&self, probe: &dyn Probe) -> Result<Option<String>> {
+                match self { $(Self::$type(spec) => spec.takes_folder(probe),)* }
+            }
+
             /// See [`Resource::validate`].
             ///
             /// # Errors
@@ -335,8 +363,8 @@ macro_rules! registry {
             }
 
             /// See [`Resource::beside`].
-            pub fn beside(&self, declared: &Spec) -> Option<Self> {
-                match self { $(Self::$type(spec) => spec.beside(declared).map(Self::$type),)* }
+            pub fn beside(&self, declared: &Spec, names: &Names<'_>) -> Option<Self> {
+                match self { $(Self::$type(spec) => spec.beside(declared, names).map(Self::$type),)* }
             }
 
             /// See [`Resource::loses_data`].

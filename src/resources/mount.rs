@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::fields::{AbsolutePath, is_one_line};
 use super::fstab::{self, Entry};
 use super::ground;
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
@@ -95,14 +96,14 @@ impl Mount {
     }
 
     /// A source in the words of the spec where both name the same device.
-    fn device_as(&self, source: &str, probe: &dyn Probe) -> Result<String> {
+    fn device_as(&self, source: &str, probe: &dyn Probe) -> String {
         let is_same =
-            source == self.device || resolved(source, probe)? == resolved(&self.device, probe)?;
-        Ok(if is_same { self.device.clone() } else { source.to_owned() })
+            source == self.device || resolved(source, probe) == resolved(&self.device, probe);
+        if is_same { self.device.clone() } else { source.to_owned() }
     }
 
     fn check_device(&self, probe: &dyn Probe) -> Result<()> {
-        let device = resolved(&self.device, probe)?;
+        let device = resolved(&self.device, probe);
         if self.is_bind() || !device.starts_with("/dev/") || probe.stat(&device)?.is_some() {
             return Ok(());
         }
@@ -123,7 +124,7 @@ impl Mount {
         }
         let mut entry = self.entry();
         if let Some(listed) = self.listed(system)?
-            && self.device_as(&listed.source, system)? == self.device
+            && self.device_as(&listed.source, system) == self.device
         {
             // The user's own way to name the device, and to order the checks, is kept.
             (entry.source, entry.passes) = (listed.source, listed.passes);
@@ -155,15 +156,21 @@ impl Resource for Mount {
     options: defaults,nofail,discard
 ";
 
-    fn beside(&self, declared: &Spec) -> Option<Self> {
+    fn beside(&self, declared: &Spec, names: &Names<'_>) -> Option<Self> {
         match declared {
-            Spec::Volume(volume) if volume.identity() == self.identity() => None,
+            Spec::Volume(volume) if volume.known_as(names).ok() == self.known_as(names).ok() => {
+                None
+            }
             _ => Some(self.clone()),
         }
     }
 
     fn identity(&self) -> String {
         self.path.to_string()
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(names.target(self.path.as_str()))
     }
 
     fn validate(&self) -> Result<(), String> {
@@ -212,7 +219,7 @@ impl Resource for Mount {
         self.check_device(probe)?;
         if let Some(live) = &live
             && !self.is_bind()
-            && self.device_as(&live.source, probe)? != self.device
+            && self.device_as(&live.source, probe) != self.device
         {
             let message = format!("`{}` holds another file system: `{}`", self.path, live.source);
             return Err(Error::failed(message).hint("unmount it, or correct `device`"));
@@ -225,7 +232,7 @@ impl Resource for Mount {
         };
         Ok(Current::Present(
             State::new()
-                .with("device", self.device_as(&listed.source, probe)?)
+                .with("device", self.device_as(&listed.source, probe))
                 .with("fstype", listed.fstype)
                 .with("options", listed.options)
                 .with("mounted", live.is_some()),
@@ -274,7 +281,7 @@ fn daemon_reload(system: &mut dyn System) -> Result<()> {
 
 /// The device node that a source means: links and `UUID=…` are followed. A source that is no
 /// device is returned as it is.
-fn resolved(source: &str, probe: &dyn Probe) -> Result<String> {
+fn resolved(source: &str, probe: &dyn Probe) -> String {
     let by = source.split_once('=').and_then(|(tag, value)| {
         let folder = match tag {
             "UUID" => "by-uuid",
@@ -285,42 +292,7 @@ fn resolved(source: &str, probe: &dyn Probe) -> Result<String> {
         };
         Some(format!("/dev/disk/{folder}/{}", value.trim_matches('"')))
     });
-    let mut path = by.unwrap_or_else(|| source.to_owned());
-    // Links of links end somewhere; a loop is no device.
-    for _ in 0..8 {
-        let link = if path.starts_with("/dev/") { probe.read_link(&path)? } else { None };
-        let Some(target) = link else { break };
-        path = joined(&path, &target);
-    }
-    Ok(path)
-}
-
-/// Where a symlink at `path` to `target` leads.
-fn joined(path: &str, target: &str) -> String {
-    if target.starts_with('/') {
-        return target.to_owned();
-    }
-    let mut parts: Vec<&str> = path.split('/').collect();
-    parts.pop();
-    for part in target.split('/') {
-        match part {
-            "." | "" => {}
-            ".." => drop(parts.pop()),
-            _ => parts.push(part),
-        }
-    }
-    parts.join("/")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_leads_from_its_folder() {
-        let by_id = "/dev/disk/by-id/scsi-0HC_Volume_1";
-        assert_eq!(joined(by_id, "../../sdb"), "/dev/sdb");
-        assert_eq!(joined(by_id, "/dev/sdc"), "/dev/sdc");
-        assert_eq!(joined("/dev/mapper/data", "../dm-0"), "/dev/dm-0");
-    }
+    let path = by.unwrap_or_else(|| source.to_owned());
+    let is_device = path.starts_with("/dev/");
+    if is_device { Names::of(probe).target(&path) } else { path }
 }

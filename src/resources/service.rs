@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fields::Argv;
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{Probe, Unit};
 use super::query::Command;
@@ -154,7 +155,7 @@ impl Resource for Service {
         Some(Dropped::goes(Self { running, enabled, validate: None, ..self.clone() }))
     }
 
-    fn beside(&self, declared: &Spec) -> Option<Self> {
+    fn beside(&self, declared: &Spec, _: &Names<'_>) -> Option<Self> {
         (!declared.units().contains(&self.unit())).then(|| self.clone())
     }
 

@@ -6,6 +6,7 @@ use super::Resource;
 use super::fields::{AbsolutePath, Presence};
 use super::fstab::{self, Entry};
 use super::ground;
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::{Command, Query};
@@ -143,6 +144,10 @@ impl Resource for Swap {
 
     fn identity(&self) -> String {
         self.path.to_string()
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(names.target(self.path.as_str()))
     }
 
     fn validate(&self) -> Result<(), String> {

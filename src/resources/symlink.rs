@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::{AbsolutePath, Presence};
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::removal::Dropped;
@@ -42,6 +43,10 @@ impl Resource for Symlink {
 
     fn identity(&self) -> String {
         self.path.to_string()
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(names.place(self.path.as_str()))
     }
 
     fn validate(&self) -> Result<(), String> {

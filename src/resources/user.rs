@@ -188,6 +188,11 @@ impl Resource for User {
         Ok(())
     }
 
+    fn takes_folder(&self, probe: &dyn Probe) -> Result<Option<String>> {
+        let goes = self.state.is_absent() && self.remove_home;
+        Ok(if goes { probe.user(&self.name)?.map(|user| user.home) } else { None })
+    }
+
     fn desired(&self) -> Option<State> {
         let hash = self.password_hash.as_ref();
         (!self.state.is_absent()).then(|| {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::AbsolutePath;
 use super::mount::{Mount, Mounted};
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::{Command, Query};
@@ -148,15 +149,19 @@ impl Resource for Volume {
 - volume: { path: /mnt/data, device: /dev/disk/by-id/scsi-0HC_Volume_12345678 }
 ";
 
-    fn beside(&self, declared: &Spec) -> Option<Self> {
+    fn beside(&self, declared: &Spec, names: &Names<'_>) -> Option<Self> {
         match declared {
-            Spec::Mount(mount) if mount.identity() == self.identity() => None,
+            Spec::Mount(mount) if mount.known_as(names).ok() == self.known_as(names).ok() => None,
             _ => Some(self.clone()),
         }
     }
 
     fn identity(&self) -> String {
         self.path.to_string()
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(names.target(self.path.as_str()))
     }
 
     fn validate(&self) -> Result<(), String> {

@@ -11,6 +11,7 @@ mod guard;
 mod host;
 mod hostile;
 mod lab;
+mod messy;
 mod mikado;
 mod owed;
 mod preview;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         guard::TESTS,
         lab::TESTS,
         lab::saves::TESTS,
+        messy::names::TESTS,
         mikado::TESTS,
         mikado::accounts::TESTS,
         mikado::containers::TESTS,

@@ -30,12 +30,14 @@ use infra::agent;
 use infra::agent::plan::Plan;
 use infra::agent::removal::Removal;
 use infra::agent::state::State;
+use infra::agent::state::managed::hex;
 use infra::events::{Event, Outcome, ServiceAction};
 use infra::manifest::{Expect, Manifest, Resource, ResourceId};
 use infra::resources::{Attributes, Change, Probe, Spec, System, Value, primary_field};
 use infra::wire::RunOptions;
 use serde::Deserialize;
 use serde_yaml::Value as Yaml;
+use sha2::Digest as _;
 
 use crate::support::{Fake, World};
 
@@ -146,8 +148,8 @@ fn run_later(later: &Later, fake: &mut Fake) -> Vec<String> {
 
 /// Everything that a plan would change, with its mark.
 fn plan(manifest: &Manifest, options: &RunOptions, fake: &Fake) -> Vec<String> {
-    let state = State::load(fake).unwrap();
-    let (manifest, removal) = Removal::plan(manifest, &state, options, fake).unwrap();
+    let mut state = State::load(fake).unwrap();
+    let (manifest, removal) = Removal::plan(manifest, &mut state, options, fake).unwrap();
     let mut lines = Vec::new();
     let foreseen = Plan::foresee(&manifest, fake);
     Plan::make(&manifest, fake, &state, &removal, foreseen, |id, outcome, mark| {
@@ -170,9 +172,9 @@ fn a_repository_that_changes_may_bring_newer_versions() {
          signed_by: /usr/share/keyrings/vendor.gpg } }, { package: nginx } ] }";
     let fake = Fake::new(&serde_yaml::from_str::<World>(world).unwrap());
     let manifest = manifest(&serde_yaml::from_str(roles).unwrap());
-    let state = State::load(&fake).unwrap();
+    let mut state = State::load(&fake).unwrap();
     let options = RunOptions::default();
-    let (manifest, removal) = Removal::plan(&manifest, &state, &options, &fake).unwrap();
+    let (manifest, removal) = Removal::plan(&manifest, &mut state, &options, &fake).unwrap();
     let foreseen = Plan::foresee(&manifest, &fake);
     let plan = Plan::make(&manifest, &fake, &state, &removal, foreseen, |_, _, _| {});
     let version = |outcome: &Outcome| match outcome {
@@ -218,6 +220,60 @@ fn the_key_of_the_hashes_is_in_a_file_of_its_own() {
     fake.remove_file(key).unwrap();
     fake.write_file("/etc/motd", b"by hand", &Attributes::new("root", "root", 0o644)).unwrap();
     assert_eq!(plan(&manifest, &options, &fake), ["file:/etc/motd changed"]);
+}
+
+/// Older builds took two spellings of a path for two things, and wrote them so into the state.
+#[test]
+fn an_old_spelling_in_the_state_is_the_same_thing() {
+    let roles = "{ web: [ { file: { path: /etc/app/app.conf, content: ours } }, \
+         { file: { path: /etc/gone, state: absent } }, { directory: /etc/app } ] }";
+    let manifest = manifest(&serde_yaml::from_str(roles).unwrap());
+    let options = RunOptions::default();
+    let world = "{ files: { /etc/app/app.conf: packaged, /etc/gone: packaged } }";
+    let mut fake = Fake::new(&serde_yaml::from_str::<World>(world).unwrap());
+    apply(&manifest, &options, &mut fake);
+    let (path, attributes) = ("/var/lib/infra/state.json", Attributes::new("root", "root", 0o600));
+    let state = String::from_utf8(fake.read(path).unwrap().unwrap()).unwrap();
+    let old = state.replace("/etc/app/app.conf", "/etc/app//app.conf");
+    let old = old
+        .replace("/etc/gone", "/etc/./gone")
+        .replace("\"directory:/etc/app\"", "\"directory:/etc//app\"");
+    assert_ne!(old, state);
+    fake.write_file(path, old.as_bytes(), &attributes).unwrap();
+    // Contents of before infra are kept by the hashes of their paths as they were written.
+    let hash = |path: &str| {
+        let digest = sha2::Sha256::digest(path);
+        let digits = hex(&digest[..16]);
+        format!("/var/lib/infra/originals/{digits}")
+    };
+    for (new, old) in [("/etc/app/app.conf", "/etc/app//app.conf"), ("/etc/gone", "/etc/./gone")] {
+        let content = fake.read(&hash(new)).unwrap().unwrap();
+        fake.write_file(&hash(old), &content, &attributes).unwrap();
+        fake.remove_file(&hash(new)).unwrap();
+    }
+
+    assert_eq!(plan(&manifest, &options, &fake), Vec::<String>::new());
+    assert_eq!(
+        apply(&manifest, &options, &mut fake),
+        ["file:/etc/app/app.conf ok", "file:/etc/gone ok", "directory:/etc/app ok"]
+    );
+    let state = String::from_utf8(fake.read(path).unwrap().unwrap()).unwrap();
+    assert!(!state.contains("file:/etc/app//app.conf"), "{state}");
+    assert!(!state.contains("directory:/etc//app"), "{state}");
+    let nothing = super::agent::manifest(&serde_yaml::from_str("{ web: [] }").unwrap());
+    assert_eq!(
+        plan(&nothing, &options, &fake),
+        [
+            "directory:/etc/app released: it was there before infra",
+            "file:/etc/gone created Restored",
+            "file:/etc/app/app.conf changed Restored",
+        ]
+    );
+    apply(&nothing, &options, &mut fake);
+    let read = |path: &str| fake.read(path).unwrap().map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(read("/etc/app/app.conf").as_deref(), Some("packaged"));
+    assert_eq!(read("/etc/gone").as_deref(), Some("packaged"));
+    assert_eq!(read(&hash("/etc/app//app.conf")), None);
 }
 
 fn wrong_files(files: &BTreeMap<String, Option<String>>, fake: &Fake) -> Vec<String> {

@@ -10,6 +10,7 @@
 
 pub mod managed;
 mod original;
+mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -307,10 +308,11 @@ impl State {
         self.owed_changes.remove(id);
         let ours: BTreeSet<&String> =
             self.resources.values().flat_map(|known| &known.paths).collect();
-        let back: Vec<&String> = gone.paths.iter().filter(|path| !ours.contains(path)).collect();
-        self.originals.retain(|path, _| !back.contains(&path));
+        let back = gone.paths.iter().filter(|path| !ours.contains(path));
+        let originals: Vec<(String, Original)> =
+            back.filter_map(|path| self.originals.remove_entry(path)).collect();
         self.save(system)?;
-        back.iter().try_for_each(|path| Original::discard(path, system))
+        originals.iter().try_for_each(|(path, original)| original.discard(path, system))
     }
 
     /// Forgets a resource that stays as it is.

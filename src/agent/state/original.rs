@@ -26,6 +26,9 @@ pub enum Original {
         group: String,
         /// Its permission bits.
         mode: u32,
+        /// The name of the path under which the content is kept, where that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept_as: Option<String>,
     },
     /// A symlink.
     Symlink {
@@ -48,7 +51,12 @@ impl Original {
                 system.make_directory(FOLDER, &Attributes::new("root", "root", 0o700))?;
                 let attributes = Attributes::new("root", "root", 0o600);
                 system.write_file(&place(path), &content, &attributes)?;
-                Ok(Some(Self::File { owner: stat.owner, group: stat.group, mode: stat.mode }))
+                Ok(Some(Self::File {
+                    owner: stat.owner,
+                    group: stat.group,
+                    mode: stat.mode,
+                    kept_as: None,
+                }))
             }
             FileKind::Directory | FileKind::Other => Ok(None),
         }
@@ -71,8 +79,8 @@ impl Original {
                 force: true,
                 state: Presence::Present,
             }),
-            Self::File { owner, group, mode } => {
-                let place = place(path);
+            Self::File { owner, group, mode, kept_as } => {
+                let place = place(kept_as.as_deref().unwrap_or(path));
                 let content = probe.read(&place)?.ok_or_else(|| {
                     Error::failed(format!("what was at `{path}` before infra is lost"))
                         .because(format!("`{place}` is not there"))
@@ -93,9 +101,25 @@ impl Original {
         })
     }
 
+    /// The same, for another name of its path: its content stays where it is.
+    pub fn kept_as(self, path: &str) -> Self {
+        match self {
+            Self::File { owner, group, mode, kept_as } => {
+                let kept_as = Some(kept_as.unwrap_or_else(|| path.to_owned()));
+                Self::File { owner, group, mode, kept_as }
+            }
+            Self::Symlink { target } => Self::Symlink { target },
+        }
+    }
+
     /// Forgets the content.
-    pub fn discard(path: &str, system: &mut dyn System) -> Result<()> {
-        system.remove_file(&place(path))
+    pub fn discard(&self, path: &str, system: &mut dyn System) -> Result<()> {
+        match self {
+            Self::File { kept_as, .. } => {
+                system.remove_file(&place(kept_as.as_deref().unwrap_or(path)))
+            }
+            Self::Symlink { .. } => Ok(()),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::content::Content;
 use super::fields::{AbsolutePath, Mode, Presence};
 use super::ground;
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::Command;
@@ -230,7 +231,7 @@ impl Resource for DockerCompose {
 ";
 
     /// The file of a project may move; its containers stay.
-    fn beside(&self, declared: &Spec) -> Option<Self> {
+    fn beside(&self, declared: &Spec, _: &Names<'_>) -> Option<Self> {
         match declared {
             Spec::DockerCompose(other) if other.project() == self.project() => None,
             _ => Some(self.clone()),
@@ -239,6 +240,10 @@ impl Resource for DockerCompose {
 
     fn identity(&self) -> String {
         self.path.to_string()
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(names.place(self.path.as_str()))
     }
 
     fn validate(&self) -> Result<(), String> {

@@ -1,0 +1,103 @@
+//! The things that the names in specs stand for on one server: two names of one thing are one.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::probe::Probe;
+
+/// As many symlinks as the kernel itself follows on the way to a path.
+const MOST_SYMLINKS: usize = 40;
+
+/// Looks up names on one server.
+pub struct Names<'a> {
+    probe: &'a dyn Probe,
+    /// The targets of symlinks by their paths; `None` where there is no symlink.
+    known: RefCell<BTreeMap<String, Option<String>>>,
+}
+
+impl<'a> Names<'a> {
+    /// The names of a server on which the symlinks `links`, path and target, are to be.
+    pub fn new(probe: &'a dyn Probe, links: BTreeMap<String, String>) -> Self {
+        let known = links.into_iter().map(|(path, target)| (path, Some(target)));
+        Self { probe, known: RefCell::new(known.collect()) }
+    }
+
+    /// The names of a server as it is.
+    pub fn of(probe: &'a dyn Probe) -> Self {
+        Self::new(probe, BTreeMap::new())
+    }
+
+    /// The server.
+    pub fn probe(&self) -> &'a dyn Probe {
+        self.probe
+    }
+
+    /// The path of the thing at `path`: every symlink on the way is followed, and none at the end.
+    /// A part of the way that is not there, or that cannot be looked at, is taken as written.
+    pub fn place(&self, path: &str) -> String {
+        self.walk(path, false)
+    }
+
+    /// The path of the thing at `path`, with a symlink at its end followed as well.
+    pub fn target(&self, path: &str) -> String {
+        self.walk(path, true)
+    }
+
+    fn walk(&self, path: &str, follows_last: bool) -> String {
+        let mut parts: Vec<String> = parts(path).map(str::to_owned).rev().collect();
+        let (mut place, mut followed) = (String::new(), 0);
+        while let Some(part) = parts.pop() {
+            if part == ".." {
+                place.truncate(place.rfind('/').unwrap_or_default());
+                continue;
+            }
+            let above = place.len();
+            place = place + "/" + &part;
+            let may_follow = followed < MOST_SYMLINKS && (follows_last || !parts.is_empty());
+            let Some(target) = may_follow.then(|| self.link(&place)).flatten() else { continue };
+            followed += 1;
+            place.truncate(if target.starts_with('/') { 0 } else { above });
+            parts.extend(self::parts(&target).map(str::to_owned).rev());
+        }
+        if place.is_empty() { "/".to_owned() } else { place }
+    }
+
+    /// The target of the symlink at `place`.
+    fn link(&self, place: &str) -> Option<String> {
+        if let Some(known) = self.known.borrow().get(place) {
+            return known.clone();
+        }
+        let found = self.probe.read_link(place).ok().flatten();
+        self.known.borrow_mut().insert(place.to_owned(), found.clone());
+        found
+    }
+}
+
+/// The parts of a path that say something.
+fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
+    path.split('/').filter(|part| !part.is_empty() && *part != ".")
+}
+
+/// An absolute path without what says nothing: empty parts, `.`, and a slash at its end.
+pub fn normal(path: &str) -> String {
+    let normal =
+        parts(path).fold(String::with_capacity(path.len()), |text, part| text + "/" + part);
+    if normal.is_empty() { "/".to_owned() } else { normal }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_normal_form() {
+        for (written, form) in [
+            ("/etc//myapp/./app.conf/", "/etc/myapp/app.conf"),
+            ("//", "/"),
+            ("/.", "/"),
+            ("/a/...", "/a/..."),
+        ] {
+            assert_eq!(normal(written), form);
+        }
+    }
+}

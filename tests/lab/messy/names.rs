@@ -1,0 +1,61 @@
+//! One thing has many names: spellings of its path, and links on the way.
+
+use super::Ground;
+
+crate::tests! {
+    ; on each release: a_path_in_another_spelling_is_the_same = 8,
+}
+
+fn a_path_in_another_spelling_is_the_same(os: &str) {
+    let ground = Ground::new(os);
+    let server = &ground.server;
+    server
+        .run("mkdir -p /etc/myapp /srv/real; ln -s /srv/real /srv/way; echo old > /srv/real/kept");
+    ground.declare(
+        "  - file: { path: /etc/myapp//app.conf, content: \"a=1\\n\" }\n\
+         \x20 - file: { path: /var/run/app.flag, content: \"x\\n\" }\n\
+         \x20 - file: { path: /srv/way/kept, content: \"new\\n\" }\n\
+         \x20 - line: { path: /srv/way/list, line: b=1, create: true }\n",
+    );
+    server.converge(&[]);
+    let state = "test $(cat /etc/myapp/app.conf) = a=1 && test $(cat /run/app.flag) = x && \
+                 test $(cat /srv/real/kept) = new && test $(cat /srv/real/list) = b=1";
+    server.run(state);
+
+    // The same under other names: nothing to do, and nothing goes.
+    ground.declare(
+        "  - file: { path: /etc/myapp/app.conf, content: \"a=1\\n\" }\n\
+         \x20 - file: { path: /run/app.flag, content: \"x\\n\" }\n\
+         \x20 - file: { path: /srv/real/./kept, content: \"new\\n\" }\n\
+         \x20 - line: { path: /srv/real/list, line: b=1 }\n",
+    );
+    let (code, plan) = ground.diff();
+    assert_eq!(code, 0, "{plan}");
+    let said = server.converge(&[]);
+    assert!(!said.contains("removed"), "{said}");
+    server.run(state);
+    server.has_nothing_to_do(&[]);
+
+    // Two names of one thing are refused before anything changes.
+    ground.declare(
+        "  - file: { path: /etc/myapp/app.conf, content: \"a=2\\n\" }\n\
+         \x20 - file: { path: /run/app.flag, content: \"x\\n\" }\n\
+         \x20 - file: { path: /var/run/app.flag, content: \"y\\n\" }\n",
+    );
+    let (code, plan) = ground.diff();
+    assert_eq!(code, 3, "{plan}");
+    let refusal = "`file:/var/run/app.flag` is `file:/run/app.flag` under another name";
+    assert!(plan.contains(refusal), "{plan}");
+    let (code, said) = server.apply(&[]);
+    assert_eq!(code, 3, "{said}");
+    server.run(state);
+
+    // The folder stays for what is declared in it, over a link as well; the rest goes, and what was
+    // there before infra is back.
+    ground.declare("  - line: { path: /srv/way/list, line: b=1 }\n");
+    server.converge(&[]);
+    server.run(
+        "test ! -e /etc/myapp/app.conf && test ! -e /run/app.flag && \
+         test $(cat /srv/real/kept) = old && test $(cat /srv/real/list) = b=1",
+    );
+}
