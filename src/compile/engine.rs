@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value};
 
-use super::bounds;
-use super::explain::{explain, undefined, unknown_filter};
+use super::explain::{explain, foreign_braces, misplaced_statement, undefined, unknown_filter};
 use super::filter_names::filter_names;
-use super::filters;
+use super::operands::{Syntax, marked};
+use super::statements::statement;
+use super::{bounds, filters, spelling};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::inventory::Project;
 
@@ -18,6 +19,8 @@ const FUEL: u64 = 5_000_000;
 /// minijinja with what a project brings.
 pub(super) struct Engine {
     environment: Environment<'static>,
+    /// The same for texts, in which only double braces are special.
+    texts: Environment<'static>,
     /// Templates that were loaded and not yet looked through.
     loaded: Arc<Mutex<Vec<Arc<Source>>>>,
 }
@@ -36,12 +39,9 @@ impl Engine {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         bounds::add(&mut environment);
         environment.set_fuel(Some(FUEL));
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .keep_trailing_newline(true)
-            .build();
-        if let Ok(syntax) = syntax {
+        let mut syntax = SyntaxConfig::builder();
+        syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
+        if let Ok(syntax) = syntax.build() {
             environment.set_syntax(syntax);
         }
         // As in Ansible: nothing is written as nothing, not as `none`.
@@ -53,6 +53,7 @@ impl Engine {
             minijinja::escape_formatter(out, state, value)
         });
         filters::add(&mut environment);
+        spelling::add(&mut environment);
         let files = project.clone();
         let loaded: Arc<Mutex<Vec<Arc<Source>>>> = Arc::default();
         let news = Arc::clone(&loaded);
@@ -64,7 +65,7 @@ impl Engine {
             match files.source(name) {
                 Ok(source) => Ok(source.map(|source| {
                     news.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&source));
-                    source.text.clone()
+                    marked(&source.text, Syntax::Template).into_owned()
                 })),
                 Err(mistake) => {
                     let lines = [&[mistake.message], mistake.causes.as_slice()].concat();
@@ -74,7 +75,13 @@ impl Engine {
         });
         let finder = project.clone();
         environment.set_path_join_callback(move |name, parent| find(&finder, name, parent).into());
-        Self { environment, loaded }
+        let mut texts = environment.clone();
+        // No text holds these: YAML refuses the character.
+        syntax.block_delimiters("\u{0}%", "%\u{0}").comment_delimiters("\u{0}#", "#\u{0}");
+        if let Ok(syntax) = syntax.build() {
+            texts.set_syntax(syntax);
+        }
+        Self { environment, texts, loaded }
     }
 
     /// Whether there is a filter of this name: asking for it is the only way to know.
@@ -107,24 +114,37 @@ impl Engine {
         span: &Span,
         scope: Value,
     ) -> Result<Value, Failure> {
-        let result = self.environment.compile_expression_owned(text.to_owned());
+        let marked = marked(text, Syntax::Expression);
+        let result = self.environment.compile_expression_owned(marked.to_string());
         let result = result.and_then(|expression| expression.eval(scope));
         match result {
             Ok(value) if value.is_undefined() => Err(Box::new(undefined(text, span))),
             Ok(value) => Ok(value),
-            Err(error) => Err(Box::new(explain(&error, text, span))),
+            Err(error) => Err(Box::new(explain(&error, &marked, span))),
         }
     }
 
     /// The value of a text of the inventory or of a role: one whole expression keeps its type.
     pub(super) fn text(&self, text: &str, span: &Span, scope: Value) -> Result<Value, Failure> {
+        let result = self.mixed(text, span, scope);
+        result.map_err(|mut mistake| {
+            foreign_braces(text, &mut mistake);
+            mistake
+        })
+    }
+
+    fn mixed(&self, text: &str, span: &Span, scope: Value) -> Result<Value, Failure> {
         if let Some(inner) = whole(text)
             && self.environment.compile_expression_owned(inner.to_owned()).is_ok()
         {
             return self.expression(inner, span, scope);
         }
-        let result = self.environment.render_named_str("", text, scope);
-        result.map(Value::from).map_err(|error| Box::new(explain(&error, text, span)))
+        if let Some(range) = statement(text) {
+            return Err(Box::new(misplaced_statement(text, range, span)));
+        }
+        let marked = marked(text, Syntax::Text);
+        let result = self.texts.render_named_str("", &marked, scope);
+        result.map(Value::from).map_err(|error| Box::new(explain(&error, &marked, span)))
     }
 
     /// A template as text. `name` is its path in the project, `span` where it is asked for.
@@ -147,9 +167,9 @@ fn is_name(path: &str) -> bool {
     path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// Whether a text holds anything to evaluate.
+/// Whether a text holds anything to evaluate, or to refuse.
 pub(super) fn has_expression(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%") || text.contains("{#")
+    text.contains("{{") || statement(text).is_some()
 }
 
 /// What is between the braces of a text that may be one whole expression.

@@ -12,6 +12,7 @@ use super::links::{Linked, links};
 use super::role::{Body, Item, Role};
 use super::rounds::rounds;
 use super::scope::{Local, Scope};
+use super::spelling::number;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::inventory::Project;
 use crate::manifest::Resource;
@@ -147,7 +148,7 @@ impl Expansion<'_> {
     ) -> Result<(), Failure> {
         let scope = with_lets(&item.lets, scope)?;
         if let Some(when) = &item.when
-            && !scope.expression(when)?.is_true()
+            && !number(scope.expression(when)?).is_true()
         {
             return Ok(());
         }

@@ -5,16 +5,23 @@ use std::ops::Range;
 use minijinja::ErrorKind as Kind;
 
 use super::filters;
+use super::operands::unmarked;
 use crate::diagnostic::{Diagnostic, Source, Span};
 
 /// What the message of an operation says that the values do not allow.
 pub(super) const NOT_EVALUATED: &str = " cannot be evaluated: ";
 
+/// How the message of an expression begins that nobody can read.
+const SYNTAX: &str = "syntax error: ";
+
+/// How the message of a name without a value ends.
+const NOT_DEFINED: &str = " is not defined";
+
 /// The mistake of an expression that is nothing at all.
 pub(super) fn undefined(text: &str, span: &Span) -> Diagnostic {
     let name = text.trim();
     let place = in_yaml(name, 0..name.len(), span).unwrap_or_else(|| span.clone());
-    Diagnostic::at(&place, format!("`{name}` is not defined"))
+    Diagnostic::at(&place, format!("`{name}`{NOT_DEFINED}"))
 }
 
 /// A mistake in an expression or template as a diagnostic; `text` is the expression, `span` where
@@ -29,7 +36,7 @@ pub(super) fn explain(error: &minijinja::Error, text: &str, span: &Span) -> Diag
         format!("`{what}`")
     };
     match error.kind() {
-        Kind::UndefinedError => Diagnostic::at(&place, format!("{what} is not defined")),
+        Kind::UndefinedError => Diagnostic::at(&place, format!("{what}{NOT_DEFINED}")),
         Kind::TemplateNotFound => {
             let detail = detail(error);
             let name = detail.split('\'').nth(1).unwrap_or(&detail);
@@ -43,13 +50,36 @@ pub(super) fn explain(error: &minijinja::Error, text: &str, span: &Span) -> Diag
             let mistake = Diagnostic::at(&place, message);
             if cause.is_empty() { mistake } else { mistake.because(cause) }
         }
-        Kind::SyntaxError => Diagnostic::at(&place, format!("syntax error: {}", detail(error))),
+        Kind::SyntaxError => Diagnostic::at(&place, format!("{SYNTAX}{}", detail(error))),
         Kind::UnknownFilter => unknown_filter(&place),
         Kind::UnknownTest | Kind::UnknownFunction | Kind::UnknownMethod => {
             Diagnostic::at(&place, detail(error))
         }
         Kind::OutOfFuel => Diagnostic::at(&place, "this takes too long to evaluate"),
         _ => Diagnostic::at(&place, format!("{what}{NOT_EVALUATED}{}", detail(error))),
+    }
+}
+
+/// The mistake of a statement in a text; `range` is where in the text.
+pub(super) fn misplaced_statement(text: &str, range: Range<usize>, span: &Span) -> Diagnostic {
+    let place = in_yaml(text, range, span).unwrap_or_else(|| span.clone());
+    Diagnostic::at(&place, "a text cannot hold a statement, only expressions in double braces")
+        .hint("put it into a template, or write `{{ '{%' }}` for `{%` that is meant as it is")
+}
+
+/// Says in `mistake` how to write braces that another program shall see, where the text may hold
+/// some: `{{.Names}}` and `{{ json .Names }}` are templates of Go.
+pub(super) fn foreign_braces(text: &str, mistake: &mut Diagnostic) {
+    let inside = text.split_once("{{").and_then(|(_, rest)| rest.split_once("}}"));
+    let inside = inside.map(|(inside, _)| inside).unwrap_or_default();
+    let is_foreign = mistake.message.starts_with(SYNTAX)
+        || mistake.message.ends_with(NOT_DEFINED) && inside.trim().contains(" .");
+    if is_foreign && mistake.hint.is_none() {
+        let is_short = inside.len() <= 40 && !inside.contains(['\'', '\n', '{']);
+        let shown = if is_short { format!("{{{{{inside}}}}}") } else { "{{".to_owned() };
+        mistake.hint = Some(format!(
+            "braces that are meant for another program are written `{{{{ '{shown}' }}}}`"
+        ));
     }
 }
 
@@ -84,13 +114,24 @@ fn place(error: &minijinja::Error, text: &str, span: &Span) -> Span {
     if let (false, Some(source)) =
         (name.is_empty() || name == "<expression>", error.template_source())
     {
-        let range = error.range().map(|range| widened(source, range, is_undefined));
-        let range = range.or_else(|| line_range(source, error.line()?)).unwrap_or(0..0);
-        return Span::new(&Source::new(name, source), range);
+        let (source, range) = range(error, source, is_undefined);
+        return Span::new(&Source::new(name, &source), range.unwrap_or(0..0));
     }
-    let range = error.range().map(|range| widened(text, range, is_undefined));
-    let range = range.or_else(|| line_range(text, error.line()?));
-    range.and_then(|range| in_yaml(text, range, span)).unwrap_or_else(|| span.clone())
+    let (text, range) = range(error, text, is_undefined);
+    range.and_then(|range| in_yaml(&text, range, span)).unwrap_or_else(|| span.clone())
+}
+
+/// What was written, and the bytes of it that the mistake is about. `marked` has marks at operands.
+fn range(
+    error: &minijinja::Error,
+    marked: &str,
+    is_undefined: bool,
+) -> (String, Option<Range<usize>>) {
+    let range = error.range().map(|range| widened(marked, range, is_undefined));
+    let range = range.or_else(|| line_range(marked, error.line()?));
+    let is_known = range.is_some();
+    let (text, range) = unmarked(marked, range.unwrap_or(0..0));
+    (text, is_known.then_some(range))
 }
 
 /// minijinja marks only the last step of `a.b.c`, and the filter instead of what it is given.

@@ -21,12 +21,14 @@ pub(super) fn filter_names(template: &str) -> Vec<Range<usize>> {
     names
 }
 
-fn next_tag(template: &str, from: usize) -> Option<usize> {
+/// Where the next tag begins.
+pub(super) fn next_tag(template: &str, from: usize) -> Option<usize> {
     let rest = template.get(from..)?;
     ["{{", "{%", "{#"].iter().filter_map(|tag| rest.find(tag)).min().map(|offset| from + offset)
 }
 
-fn is_raw(kind: &str, rest: &str) -> bool {
+/// Whether a tag begins a part that is taken as it is.
+pub(super) fn is_raw(kind: &str, rest: &str) -> bool {
     kind == "{%" && rest.trim_start_matches(['-', '+']).trim_start().starts_with("raw")
 }
 

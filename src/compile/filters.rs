@@ -5,6 +5,7 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::bounds;
+use super::spelling::{Document, decimal};
 
 /// The names of the filters added here and of the common ones of minijinja, for suggestions.
 pub(super) const NAMES: &[&str] = &[
@@ -17,6 +18,7 @@ pub(super) const NAMES: &[&str] = &[
     "default",
     "dictsort",
     "env_quote",
+    "extract",
     "first",
     "float",
     "hash",
@@ -68,6 +70,7 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("quote", |text: Value| shell_quote(&text.to_string()));
     environment.add_filter("env_quote", |text: Value| env_quote(&text.to_string()));
     environment.add_filter("comment", comment);
+    environment.add_filter("extract", extract);
     environment.add_filter("urlencode", |text: Value| percent_encode(&text.to_string()));
     environment.add_filter("to_json", |value: Value| to_json(&value, false));
     environment.add_filter("to_nice_json", |value: Value| to_json(&value, true));
@@ -142,6 +145,12 @@ fn percent_encode(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
+/// What a list or map holds under a position or key, as in Ansible.
+fn extract(key: &Value, container: &Value) -> Result<Value, Error> {
+    let found = container.get_item(key)?;
+    if found.is_undefined() { Err(Error::from(ErrorKind::UndefinedError)) } else { Ok(found) }
+}
+
 fn comment(text: &str) -> String {
     let lines = text.lines().map(|line| format!("# {line}").trim_end().to_owned());
     lines.collect::<Vec<_>>().join("\n")
@@ -149,8 +158,9 @@ fn comment(text: &str) -> String {
 
 fn to_json(value: &Value, pretty: bool) -> Result<String, Error> {
     bounds::check(value)?;
+    let value = Document(value);
     let text =
-        if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+        if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
     text.map_err(|error| wrong(error.to_string()))
 }
 
@@ -197,7 +207,7 @@ fn yaml_scalar(value: &Value) -> String {
         ValueKind::None | ValueKind::Undefined => "null".to_owned(),
         ValueKind::Bool => if value.is_true() { "true" } else { "false" }.to_owned(),
         ValueKind::Number => value.to_string(),
-        _ => yaml_text(&value.to_string()),
+        _ => decimal(value).map_or_else(|| yaml_text(&value.to_string()), str::to_owned),
     }
 }
 

@@ -9,12 +9,16 @@ mod filter_names;
 mod filters;
 mod links;
 mod masked;
+mod nodes;
+mod operands;
 mod params;
 mod peers;
 mod role;
 mod rounds;
 mod scope;
 mod settle;
+mod spelling;
+mod statements;
 mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -254,7 +258,8 @@ fn locals(params: &Node, base: &Arc<Scope>) -> BTreeMap<String, Local> {
 
 fn assertions(role: &Role, scope: &Arc<Scope>, mistakes: &mut Diagnostics) {
     for assertion in &role.assertions {
-        let holds = scope.expression(&assertion.that).map(|value| value.is_true());
+        let holds =
+            scope.expression(&assertion.that).map(|value| spelling::number(value).is_true());
         match holds {
             Ok(true) => {}
             Ok(false) => match scope.evaluate(&assertion.message) {

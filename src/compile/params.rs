@@ -256,7 +256,7 @@ impl Schema {
                         return Err(wants("a port between 1 and 65535"));
                     }
                     self.in_range(number)?;
-                    Ok(node.value.clone())
+                    Ok(Value::Integer(number, number.to_string().into()))
                 }
                 _ => Err(wants(if matches!(self.kind, Kind::Port) {
                     "a port"
@@ -265,9 +265,13 @@ impl Schema {
                 })),
             },
             Kind::Number => match &node.value {
-                Value::Integer(number, _) => self.in_range(*number).map(|()| node.value.clone()),
+                Value::Integer(number, _) => {
+                    self.in_range(*number)?;
+                    Ok(Value::Integer(*number, number.to_string().into()))
+                }
                 Value::Float(number, _) => {
-                    self.number_in_range(*number).map(|()| node.value.clone())
+                    self.number_in_range(*number)?;
+                    Ok(float(*number))
                 }
                 _ => Err(wants("a number")),
             },
@@ -378,6 +382,15 @@ fn element(of: &Node, mistakes: &mut Diagnostics) -> Schema {
     let kind = Kind::Struct(Fields::read(of, mistakes));
     let span = of.span.clone();
     Schema { kind, required: false, default: None, min: None, max: None, pattern: None, span }
+}
+
+/// A number without the spelling that it was given in.
+fn float(number: f64) -> Value {
+    let mut text = number.to_string();
+    if !text.contains('.') {
+        text.push_str(".0");
+    }
+    Value::Float(number, text.into())
 }
 
 fn bound(node: &Node, name: &str, mistakes: &mut Diagnostics) -> Option<f64> {

@@ -8,13 +8,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::Value;
-use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
+use minijinja::value::{Enumerator, Object, ObjectRepr};
 
 use super::engine::{Failure, Shared, has_expression};
 use super::explain::NOT_EVALUATED;
+use super::nodes::into_node;
 use super::peers::{Peer, Peers, Servers};
 use super::role::Role;
 use super::rounds::Element;
+use super::spelling;
 use super::suggest::suggest;
 use crate::diagnostic::Diagnostic;
 use crate::error::Error;
@@ -179,8 +181,8 @@ impl Scope {
         match &node.value {
             yaml::Value::Null => Value::from(()),
             yaml::Value::Bool(yes) => Value::from(*yes),
-            yaml::Value::Integer(number, _) => Value::from(*number),
-            yaml::Value::Float(number, _) => Value::from(*number),
+            yaml::Value::Integer(number, text) => spelling::value(Value::from(*number), text),
+            yaml::Value::Float(number, text) => spelling::value(Value::from(*number), text),
             yaml::Value::Bytes(bytes) => Value::from_bytes(bytes.to_vec()),
             yaml::Value::String(text) => match self.text(text, node) {
                 Ok(value) => value,
@@ -298,6 +300,11 @@ impl Scope {
             _ => self.server.globals.get(name).cloned(),
         }
     }
+
+    /// The mistake inside a value that another refers to, once.
+    pub(super) fn take_failure(&self) -> Option<Failure> {
+        lock(&self.server.failure).take()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -316,54 +323,6 @@ fn told(error: &Error) -> Diagnostic {
 
 fn key_node(entry: &yaml::Entry) -> Node {
     Node { span: entry.key_span.clone(), value: yaml::Value::String(Arc::clone(&entry.key)) }
-}
-
-/// A value as a node at the place of `node`.
-pub(super) fn into_node(value: &Value, node: &Node, scope: &Arc<Scope>) -> Result<Node, Failure> {
-    let broken = |error: minijinja::Error| -> Failure {
-        let inner = lock(&scope.server.failure).take();
-        inner.unwrap_or_else(|| Box::new(Diagnostic::at(&node.span, error.to_string())))
-    };
-    let value = match value.kind() {
-        ValueKind::Undefined | ValueKind::None => yaml::Value::Null,
-        ValueKind::Bool => yaml::Value::Bool(value.is_true()),
-        ValueKind::Number => {
-            let text = value.to_string();
-            match value.as_i64() {
-                Some(number) => yaml::Value::Integer(number, text.into()),
-                None => yaml::Value::Float(text.parse().unwrap_or_default(), text.into()),
-            }
-        }
-        ValueKind::Bytes => yaml::Value::Bytes(value.as_bytes().unwrap_or_default().into()),
-        ValueKind::Map => {
-            let mut map = yaml::Map::default();
-            for key in value.try_iter().map_err(broken)? {
-                let item = value.get_item(&key).map_err(broken)?;
-                let item = into_node(&item, node, scope)?;
-                let key_span = node.span.clone();
-                map.entries.push(yaml::Entry {
-                    key: key.to_string().into(),
-                    key_span,
-                    value: item,
-                });
-            }
-            yaml::Value::Map(Arc::new(map))
-        }
-        ValueKind::Seq | ValueKind::Iterable => {
-            let mut list = Vec::new();
-            for item in value.try_iter().map_err(broken)? {
-                list.push(into_node(&item, node, scope)?);
-            }
-            yaml::Value::List(Arc::new(list))
-        }
-        ValueKind::Invalid => {
-            let unknown = minijinja::ErrorKind::InvalidOperation;
-            return Err(broken(minijinja::Error::from(unknown)));
-        }
-        // A text, or a placeholder for a secret.
-        _ => yaml::Value::String(value.to_string().into()),
-    };
-    Ok(Node { span: node.span.clone(), value })
 }
 
 /// The names of a scope, as minijinja sees them.

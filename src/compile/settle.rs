@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::engine::has_expression;
+use super::nodes::into_node;
 use super::params::{Fields, Kind, Schema};
-use super::scope::{Scope, into_node};
+use super::scope::Scope;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::yaml::{Map, Node, Value};
 

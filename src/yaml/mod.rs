@@ -16,7 +16,7 @@ use crate::diagnostic::{Diagnostic, Span};
 pub use deserialize::deserialize;
 pub use field_error::FieldError;
 pub use merge::{merge, without_nulls};
-pub use parse::parse;
+pub use parse::{number, parse};
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]

@@ -250,7 +250,14 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The value of a scalar in YAML 1.2's core schema. Numbers keep how they were written.
+/// The number that a text without quotes is, if it is one.
+pub fn number(text: &str) -> Option<Value> {
+    let value = scalar(text, true);
+    matches!(value, Value::Integer(..) | Value::Float(..)).then_some(value)
+}
+
+/// The value of a scalar in YAML 1.2's core schema. Numbers keep how they were written; what no
+/// number can hold is a text.
 fn scalar(text: &str, plain: bool) -> Value {
     let string = || Value::String(Arc::from(text));
     if !plain {
@@ -269,7 +276,7 @@ fn scalar(text: &str, plain: bool) -> Value {
     let float = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && digits.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
     match text.parse::<f64>() {
-        Ok(number) if float => Value::Float(number, Arc::from(text)),
+        Ok(number) if float && number.is_finite() => Value::Float(number, Arc::from(text)),
         _ => string(),
     }
 }

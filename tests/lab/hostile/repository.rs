@@ -42,7 +42,7 @@ const WAYS_OUT: &[WayOut] = &[
                 "assert:\n  - { that: 'false', message: \"{% include '../outside/secret' %}\" }\n";
             role(project, text);
         },
-        complaint: "`templates/../outside/secret` is not a name below `templates/`",
+        complaint: "a text cannot hold a statement, only expressions in double braces",
     },
     WayOut {
         name: "the name of a role",

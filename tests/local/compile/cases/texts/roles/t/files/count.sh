@@ -1,0 +1,3 @@
+#!/bin/bash
+files=(/etc/*.conf)
+echo "${#files[@]}" {{ x }} {% if y %}
