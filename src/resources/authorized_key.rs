@@ -146,7 +146,7 @@ impl Resource for AuthorizedKey {
     }
 
     fn validate(&self) -> Result<(), String> {
-        super::user::check_account_name(&self.user)?;
+        super::account::check_account_name(&self.user)?;
         if let Some(line) = self.keys().find(|line| parse(line).is_none()) {
             let start: String = line.chars().take(40).collect();
             return Err(format!("`{start}` is not a public key such as `ssh-ed25519 AAAA… name`"));

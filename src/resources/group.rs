@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::account::{self, check_account_name};
 use super::fields::Presence;
 use super::prediction::Prediction;
 use super::probe::{GroupEntry, Probe};
@@ -10,7 +11,6 @@ use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{System, run_checked};
-use super::user::check_account_name;
 use crate::error::Result;
 
 /// A group of users. Who belongs to it is said by `user`.
@@ -54,7 +54,7 @@ impl Resource for Group {
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         Ok(match probe.group(&self.name)? {
             Some(entry) => Current::Present(State::new().with("gid", entry.gid)),
-            None => Current::Absent,
+            None => return account::missing(&self.name, !self.state.is_absent(), probe),
         })
     }
 

@@ -18,6 +18,7 @@ pub mod removal;
 pub mod state;
 pub mod system;
 
+mod account;
 mod apt_repository;
 mod archive;
 mod authorized_key;

@@ -173,6 +173,8 @@ pub struct UserEntry {
     pub shell: String,
     /// The password field of `/etc/shadow`, if it could be read.
     pub password_hash: Option<String>,
+    /// The first day on which nobody gets in by it, in days since 1 January 1970.
+    pub expires: Option<u32>,
 }
 
 /// A line of `/etc/group`.

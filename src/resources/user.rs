@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::account::{self, Password, check_account_name};
 use super::fields::{AbsolutePath, OneOrMany, Presence, is_one_line, yes};
 use super::prediction::Prediction;
 use super::probe::{GroupEntry, Probe, UserEntry};
@@ -17,7 +18,8 @@ use crate::secret::Secret;
 
 /// An account, with its groups, home, shell and password.
 ///
-/// What is not given is left as it is. A new account gets a group of its own name, a home in
+/// What is not given is left as it is. An account that is there may have any name; a new one has a
+/// name that Debian accepts. A new account gets a group of its own name, a home in
 /// `/home` and the shell `/bin/bash`, and with `system: true` no home and `/usr/sbin/nologin`; it
 /// has no password.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +60,15 @@ pub struct User {
     #[serde(default)]
     #[cfg_attr(feature = "cli", schemars(with = "Option<String>"))]
     pub password_hash: Option<Secret>,
+    /// Whether its password is locked, as by `usermod -L`: nobody gets in by the password, and it
+    /// comes back with `false`. If not given, a lock that somebody made on the server stays, also
+    /// in front of a new `password_hash`. Keys open a locked account: see `expires`.
+    #[serde(default)]
+    pub locked: Option<bool>,
+    /// The first day on which nobody gets in, by a password or by a key, such as `2026-12-31`; or
+    /// `never`.
+    #[serde(default)]
+    pub expires: Option<String>,
     /// With `state: absent`, removes its home folder and its mail as well.
     #[serde(default)]
     pub remove_home: bool,
@@ -66,17 +77,20 @@ pub struct User {
     pub state: Presence,
 }
 
-/// Says what is wrong with the name of a user or group.
-pub(super) fn check_account_name(name: &str) -> Result<(), String> {
-    let first = |c: char| c.is_ascii_lowercase() || c == '_';
-    let rest = |c: char| first(c) || c.is_ascii_digit() || c == '-' || c == '.';
-    if name.len() <= 32 && name.starts_with(first) && name.chars().all(rest) {
-        return Ok(());
-    }
-    Err(format!("`{name}` is not a name that Debian accepts for a user or group"))
-}
+/// The value of `expires` without a day.
+const NEVER: &str = "never";
 
 impl User {
+    fn check_expiry(&self) -> Result<(), String> {
+        let is_day = |text: &str| text == NEVER || account::days_of(text).is_some();
+        match self.expires.as_deref().filter(|text| !is_day(text)) {
+            Some(text) => {
+                Err(format!("`{text}` is neither a date such as `2026-12-31` nor `never`"))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn creates_home(&self) -> bool {
         self.create_home.unwrap_or(!self.system)
     }
@@ -104,6 +118,10 @@ impl User {
         option("comment", "--comment", self.comment.clone());
         option("home", "--home-dir", self.home.as_ref().map(ToString::to_string));
         option("shell", "--shell", self.shell.as_ref().map(ToString::to_string));
+        // As a number of days: a date would be read in the time zone of the server.
+        let day = self.expires.as_deref().map(account::days_of);
+        let day = day.map(|day| day.map_or_else(String::new, |day| day.to_string()));
+        option("expires", "--expiredate", day);
         options
     }
 
@@ -140,10 +158,41 @@ impl User {
         run_checked(system, &command.arg("--").arg(&self.name)).map(drop)
     }
 
+    /// The password field that `hash` makes of the one that is there.
+    fn password_field(&self, hash: &str, found: &str) -> String {
+        let is_locked = self.locked.unwrap_or_else(|| Password::of(found).is_locked());
+        let lock = if is_locked && !account::is_no_hash(hash) { "!" } else { "" };
+        format!("{lock}{hash}")
+    }
+
     /// Through standard input, so that the hash is not in the list of processes.
     fn set_password(&self, hash: &Secret, system: &mut dyn System) -> Result<()> {
-        let line = format!("{}:{}\n", self.name, hash.expose());
+        let found = system.user(&self.name)?.and_then(|user| user.password_hash);
+        let field = self.password_field(hash.expose(), &found.unwrap_or_default());
+        let line = format!("{}:{field}\n", self.name);
         run_checked(system, &Command::new(["chpasswd", "-e"]).stdin(line)).map(drop)
+    }
+
+    fn predicted_password(&self, found: Option<String>) -> String {
+        let found = found.unwrap_or_else(|| "!".to_owned());
+        let password = Password::of(&found);
+        match (&self.password_hash, self.locked) {
+            (Some(hash), _) => self.password_field(hash.expose(), &found),
+            (None, Some(wanted)) if password.counts_as_locked(wanted) != wanted => {
+                format!("{}{}", if wanted { "!" } else { "" }, password.hash)
+            }
+            (None, _) => found,
+        }
+    }
+
+    fn set_lock(&self, system: &mut dyn System) -> Result<()> {
+        let found = system.user(&self.name)?.and_then(|user| user.password_hash);
+        // Each call takes one `!` away.
+        let locks = found.as_deref().map_or(1, |field| Password::of(field).locks).clamp(1, 8);
+        let (option, times) =
+            if self.locked == Some(true) { ("--lock", 1) } else { ("--unlock", locks) };
+        let command = Command::new(["usermod", option, "--"]).arg(&self.name);
+        (0..times).try_for_each(|_| run_checked(system, &command).map(drop))
     }
 }
 
@@ -153,6 +202,7 @@ impl Resource for User {
     const EXAMPLE: &'static str = "\
 - user: { name: deploy, groups: [sudo, adm], shell: /bin/bash }
 - user: { name: flus, system: true, home: /srv/flus }
+- user: { name: contractor, expires: 2026-12-31, locked: false }
 - user: { name: former, state: absent }
 ";
 
@@ -182,6 +232,10 @@ impl Resource for User {
         if hash.is_some_and(|hash| hash.contains(':') || !is_one_line(hash)) {
             return Err("`password_hash` cannot hold a colon or a line break".to_owned());
         }
+        if self.locked.is_some() && hash.is_some_and(account::is_no_hash) {
+            return Err("`locked` needs a `password_hash` that is no lock itself".to_owned());
+        }
+        self.check_expiry()?;
         if self.remove_home && !self.state.is_absent() {
             return Err("`remove_home` needs `state: absent`".to_owned());
         }
@@ -204,16 +258,28 @@ impl Resource for User {
                 .with_some("home", self.home.as_ref().map(AbsolutePath::as_str))
                 .with_some("shell", self.shell.as_ref().map(AbsolutePath::as_str))
                 .with_some("password_hash", hash.map(|hash| Value::Hidden(hash.expose().into())))
+                .with_some("locked", self.locked)
+                .with_some("expires", self.expires.as_deref())
         })
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let Some(entry) = probe.user(&self.name)? else { return Ok(Current::Absent) };
+        let Some(entry) = probe.user(&self.name)? else {
+            return account::missing(&self.name, !self.state.is_absent(), probe);
+        };
         let wanted: BTreeSet<&String> = self.groups.iter().flat_map(|groups| &groups.0).collect();
         // A user counts as a member of its primary group, which does not list it.
         let is_primary = wanted.contains(&entry.group).then_some(&entry.group);
         let groups = entry.groups.iter().chain(is_primary);
         let groups = Value::set(groups.filter(|group| !self.append || wanted.contains(group)));
+        // Without a line in `/etc/shadow`, none of these is known.
+        let field = entry.password_hash.as_deref();
+        let declared = self.password_hash.as_ref().map(Secret::expose);
+        let password = field.map(|field| Password::of(field).compared(field, declared));
+        let wanted = self.locked.unwrap_or_default();
+        let locked = field.map(|field| Password::of(field).counts_as_locked(wanted));
+        let expires =
+            field.map(|_| entry.expires.map_or_else(|| NEVER.to_owned(), account::date_of));
         Ok(Current::Present(
             State::new()
                 .with("uid", entry.uid)
@@ -222,7 +288,9 @@ impl Resource for User {
                 .with("comment", entry.comment)
                 .with("home", entry.home)
                 .with("shell", entry.shell)
-                .with_some("password_hash", entry.password_hash.map(Value::Hidden)),
+                .with_some("password_hash", password)
+                .with_some("locked", locked)
+                .with_some("expires", expires),
         ))
     }
 
@@ -238,6 +306,8 @@ impl Resource for User {
         }
         match &self.password_hash {
             Some(hash) if change.sets("password_hash") => self.set_password(hash, system),
+            // A new account without a password has nothing that could be locked.
+            _ if change.sets("locked") && !change.is_create() => self.set_lock(system),
             _ => Ok(()),
         }
     }
@@ -272,7 +342,11 @@ impl Resource for User {
             comment: self.comment.clone().unwrap_or(known.comment),
             home: self.home.as_ref().map_or(known.home, ToString::to_string),
             shell: self.shell.as_ref().map_or(known.shell, ToString::to_string),
-            password_hash: self.password_hash.as_ref().map(|hash| hash.expose().to_owned()),
+            password_hash: Some(self.predicted_password(known.password_hash)),
+            expires: match self.expires.as_deref() {
+                Some(text) => account::days_of(text),
+                None => known.expires,
+            },
         };
         if is_new && matches!(world.group(&entry.group), Ok(None)) {
             world.group_entry(&entry.group, Some(GroupEntry::default()));
@@ -286,7 +360,9 @@ impl Resource for User {
 
     fn dropped(&self) -> Option<Dropped<Self>> {
         // The account goes, so that nobody comes in by it; its home folder stays.
-        let absent = Self { password_hash: None, state: Presence::Absent, ..self.clone() };
+        let state = Presence::Absent;
+        let absent =
+            Self { password_hash: None, locked: None, expires: None, state, ..self.clone() };
         if self.system {
             // What it owns would belong to whoever gets its number next.
             return Some(Dropped::stays_unless_allowed(absent, "it may own data"));

@@ -137,18 +137,16 @@ impl Tables {
         let groups: BTreeMap<String, GroupEntry> = group.lines().filter_map(group_line).collect();
         let group_names = groups.iter().map(|(name, group)| (group.gid, name.clone())).collect();
         let mut tables = Self { groups, group_names, ..Self::default() };
-        let hashes: BTreeMap<&str, &str> = shadow
-            .lines()
-            .filter_map(|line| {
-                let mut fields = line.split(':');
-                Some((fields.next()?, fields.next()?))
-            })
-            .collect();
+        let shadow: BTreeMap<&str, (&str, Option<u32>)> =
+            shadow.lines().filter_map(shadow_line).collect();
         for line in passwd.lines() {
             let Some((name, mut user)) = passwd_line(line, |gid| tables.group_name(gid)) else {
                 continue;
             };
-            user.password_hash = hashes.get(name.as_str()).map(|hash| (*hash).to_owned());
+            if let Some((hash, expires)) = shadow.get(name.as_str()) {
+                user.password_hash = Some((*hash).to_owned());
+                user.expires = *expires;
+            }
             user.groups = tables
                 .groups
                 .iter()
@@ -232,8 +230,16 @@ fn passwd_line(line: &str, group_name: impl Fn(u32) -> String) -> Option<(String
         home: home.to_owned(),
         shell: shell.to_owned(),
         password_hash: None,
+        expires: None,
     };
     Some((name.to_owned(), user))
+}
+
+/// The name, the password field, and the day on which the account expires.
+fn shadow_line(line: &str) -> Option<(&str, (&str, Option<u32>))> {
+    let mut fields = line.split(':');
+    let (name, hash) = (fields.next()?, fields.next()?);
+    Some((name, (hash, fields.nth(5).and_then(|day| day.parse().ok()))))
 }
 
 fn group_line(line: &str) -> Option<(String, GroupEntry)> {
@@ -254,12 +260,13 @@ mod tests {
         let tables = Tables::parse(
             "root:x:0:0:root:/root:/bin/bash\nflus:x:1000:1000:Flus,,,:/srv/flus:/bin/sh\n",
             "root:x:0:\nflus:x:1000:\nadm:x:4:syslog,flus\n",
-            "root:*:1:0:::::\nflus:$y$hash:1:0:::::\n",
+            "root:*:1:0:::::\nflus:$y$hash:1:0:::20818::\n",
         );
         let user = &tables.users["flus"];
         assert_eq!((user.uid, user.group.as_str()), (1000, "flus"));
         assert_eq!(user.groups, ["adm"]);
-        assert_eq!(user.password_hash.as_deref(), Some("$y$hash"));
+        assert_eq!((user.password_hash.as_deref(), user.expires), (Some("$y$hash"), Some(20818)));
+        assert_eq!(tables.users["root"].expires, None);
         assert_eq!(tables.groups["adm"].members, ["flus", "syslog"]);
         assert_eq!(tables.group_name(77), "77");
     }

@@ -111,7 +111,7 @@ impl Resource for Cron {
                 self.name
             ));
         }
-        super::user::check_account_name(&self.user)?;
+        super::account::check_account_name(&self.user)?;
         if self.state.is_absent() {
             return Ok(());
         }

@@ -75,6 +75,8 @@ pub(crate) struct User {
     home: Option<String>,
     shell: Option<String>,
     password_hash: Option<String>,
+    /// Days since 1970.
+    expires: Option<u32>,
 }
 
 impl User {
@@ -88,6 +90,7 @@ impl User {
             home: self.home.clone().unwrap_or_else(|| format!("/home/{name}")),
             shell: self.shell.clone().unwrap_or_else(|| "/bin/bash".to_owned()),
             password_hash: self.password_hash.clone(),
+            expires: self.expires,
         }
     }
 }
