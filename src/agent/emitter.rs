@@ -127,6 +127,10 @@ impl Progress for Emitter {
             self.emit(Event::Progress { id, percent, message: message.to_owned() });
         }
     }
+
+    fn warn(&mut self, message: &str) {
+        self.emit(Event::Warning { message: message.to_owned() });
+    }
 }
 
 #[cfg(test)]

@@ -63,6 +63,9 @@ pub trait System: Probe {
     /// Waits; for retries with an end.
     fn sleep_milliseconds(&mut self, milliseconds: u32);
 
+    /// Tells something that is no failure, as a lowercase phrase.
+    fn warn(&mut self, message: &str);
+
     /// Whether the user has asked the run to stop; long waits look at it.
     fn interrupted(&self) -> bool;
 }
@@ -71,6 +74,9 @@ pub trait System: Probe {
 pub trait Progress {
     /// Between 0 and 100, if known, and what is being done.
     fn progress(&mut self, percent: Option<f32>, message: &str);
+
+    /// Something that is no failure, as a lowercase phrase.
+    fn warn(&mut self, message: &str);
 }
 
 /// Owner, group and mode of a file or folder.

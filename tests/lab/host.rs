@@ -33,6 +33,7 @@ struct Silent;
 
 impl Progress for Silent {
     fn progress(&mut self, _: Option<f32>, _: &str) {}
+    fn warn(&mut self, _: &str) {}
 }
 
 fn host() -> Host {

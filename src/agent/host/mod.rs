@@ -218,6 +218,10 @@ impl System for Host {
         self.forget();
     }
 
+    fn warn(&mut self, message: &str) {
+        self.progress.warn(message);
+    }
+
     fn interrupted(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }

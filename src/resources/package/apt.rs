@@ -1,30 +1,17 @@
 //! Transactions of apt: without questions, waiting for the lock of others, telling how far they
 //! are, and explaining what went wrong.
 
+use super::lists::Lists;
 use crate::error::{Error, Result};
-use crate::resources::probe::{Output, Probe};
-use crate::resources::query::{Command, Query};
-use crate::resources::system::{Attributes, Progress, System, run_checked};
-
-const LISTS: &str = "/var/lib/apt/lists";
-
-const STATE_FOLDER: &str = "/var/lib/infra";
-
-/// There while an `apt-get update` is owed to a changed source of packages. A file, because the
-/// run that owes it may be cut before a package is installed.
-const UPDATE_OWED: &str = "/var/lib/infra/apt-update-owed";
+use crate::resources::probe::Output;
+use crate::resources::query::Command;
+use crate::resources::system::{Progress, System, run_checked};
 
 /// How long a transaction may take, in seconds: a slow mirror and a hundred packages.
 const TRANSACTION_SECONDS: u32 = 3600;
 
 /// How long apt and dpkg wait for another program's lock, in seconds.
 const LOCK_SECONDS: u32 = 300;
-
-/// Records that the lists of packages have to be fetched before the next installation.
-pub(in crate::resources) fn owe_update(system: &mut dyn System) -> Result<()> {
-    system.make_directory(STATE_FOLDER, &Attributes::new("root", "root", 0o700))?;
-    system.write_file(UPDATE_OWED, b"", &Attributes::new("root", "root", 0o600))
-}
 
 /// Installs packages, given as `name`, `name=version` or `name/release`, in one transaction.
 /// `environment` is handed to the packages' scripts. Unless it `may_remove`, nothing else goes.
@@ -46,14 +33,14 @@ pub(super) fn install(
     let command = requests.iter().fold(command, Command::arg);
     let command =
         environment.iter().fold(command, |command, (name, value)| command.env(*name, value));
-    let is_fresh = update_if_due(system)?;
-    transact(system, &command, environment, is_fresh)
+    let lists = Lists::fetch_if_due(system)?;
+    transact(system, &command, environment, lists)
 }
 
 /// Removes packages in one transaction; `verb` is `remove` or `purge`.
 pub(super) fn remove(system: &mut dyn System, verb: &str, names: &[String]) -> Result<()> {
     let command = names.iter().fold(apt_get().arg(verb).arg("--"), Command::arg);
-    transact(system, &command, &[], true)
+    transact(system, &command, &[], Lists::not_needed())
 }
 
 /// Runs apt and cures, once each, the two failures that have a cure: lists that are too old, and
@@ -62,7 +49,7 @@ fn transact(
     system: &mut dyn System,
     command: &Command,
     environment: &[(&str, String)],
-    mut lists_are_fresh: bool,
+    mut lists: Lists,
 ) -> Result<()> {
     let mut dpkg_is_whole = false;
     loop {
@@ -74,11 +61,12 @@ fn transact(
         if said.contains("dpkg was interrupted") && !dpkg_is_whole {
             configure_all(system, environment)?;
             dpkg_is_whole = true;
-        } else if lists_may_be_old(&said) && !lists_are_fresh {
-            update(system)?;
-            lists_are_fresh = true;
-        } else {
+        } else if !lists_may_be_old(&said) {
             return Err(explain(&output));
+        } else if lists.are_fresh {
+            return Err(lists.explain(explain(&output)));
+        } else {
+            lists = Lists::fetch(system)?;
         }
     }
 }
@@ -94,46 +82,7 @@ fn configure_all(system: &mut dyn System, environment: &[(&str, String)]) -> Res
     })
 }
 
-/// Fetches the lists of packages if they are missing, older than a day, or if it is owed.
-/// Whether they were fetched.
-fn update_if_due(system: &mut dyn System) -> Result<bool> {
-    let due = are_lists_due(system);
-    if due {
-        update(system)?;
-    }
-    if system.exists(UPDATE_OWED)? {
-        system.remove_file(UPDATE_OWED)?;
-    }
-    Ok(due)
-}
-
-/// Whether apt has lists of packages at all.
-pub(super) fn has_lists(probe: &dyn Probe) -> Result<bool> {
-    let names = probe.list(LISTS)?.unwrap_or_default();
-    Ok(names.iter().any(|name| name.ends_with("Release")))
-}
-
-/// Whether the lists of packages are fetched before packages are installed, so that there may be
-/// newer ones than those that apt knows of now. Where that cannot be told they are.
-pub(super) fn are_lists_due(probe: &dyn Probe) -> bool {
-    let is_owed = || probe.exists(UPDATE_OWED).unwrap_or(true);
-    let are_there = || has_lists(probe).unwrap_or_default();
-    let are_of_today = || {
-        let found = probe.query(&Query::apt_lists_of_today());
-        found.is_ok_and(|output| !output.text().is_empty())
-    };
-    is_owed() || !are_there() || !are_of_today()
-}
-
-fn update(system: &mut dyn System) -> Result<()> {
-    let output = run(system, &apt_get().arg("update"))?;
-    if output.success() {
-        return Ok(());
-    }
-    Err(explain(&output).context("cannot fetch the lists of packages"))
-}
-
-fn apt_get() -> Command {
+pub(super) fn apt_get() -> Command {
     let lock = format!("DPkg::Lock::Timeout={LOCK_SECONDS}");
     let options = [
         "Dpkg::Use-Pty=0",
@@ -151,7 +100,7 @@ fn apt_get() -> Command {
     options.iter().fold(command, |command, option| command.arg("-o").arg(*option))
 }
 
-fn run(system: &mut dyn System, command: &Command) -> Result<Output> {
+pub(super) fn run(system: &mut dyn System, command: &Command) -> Result<Output> {
     system.run_with_status(command, &mut |progress, line| report(progress, line))
 }
 
@@ -190,7 +139,7 @@ fn lists_may_be_old(said: &str) -> bool {
 }
 
 /// Says in our words what apt complained about, with its own last lines as the cause.
-fn explain(output: &Output) -> Error {
+pub(super) fn explain(output: &Output) -> Error {
     let said = output.tail(usize::MAX);
     let known = said
         .lines()

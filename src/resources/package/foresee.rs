@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Package, apt};
+use super::{Package, apt, lists};
 use crate::resources::probe::{Output, Probe};
 use crate::resources::query::Query;
 use crate::resources::state::{Change, FieldChange, State, Value};
@@ -33,7 +33,7 @@ impl Foreseen {
         };
         let declared = packages.filter(|package| !package.state.is_absent());
         let mut missing: Vec<&Package> = declared.filter(is_missing).collect();
-        let has_lists = apt::has_lists(probe).unwrap_or_default();
+        let has_lists = lists::are_there(probe).unwrap_or_default();
         // What apt does not know may come with a repository that is to be declared: once more
         // without it.
         for _ in 0..2 {
@@ -43,7 +43,7 @@ impl Foreseen {
             if output.success() {
                 return Self {
                     first: Some(first.name.clone()),
-                    lists_are_due: apt::are_lists_due(probe),
+                    lists_are_due: lists::are_due(probe),
                     ..Self::parse(&output)
                 };
             }

@@ -4,10 +4,11 @@ mod apt;
 mod brings;
 mod foresee;
 mod held;
+mod lists;
 
-pub(super) use apt::owe_update;
 pub use foresee::{Foreseen, also_removed};
 pub use held::start_held;
+pub(super) use lists::owe_update;
 
 use serde::{Deserialize, Serialize};
 

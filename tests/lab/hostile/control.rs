@@ -379,6 +379,9 @@ impl System for ByPath {
     fn sleep_milliseconds(&mut self, milliseconds: u32) {
         self.0.sleep_milliseconds(milliseconds);
     }
+    fn warn(&mut self, message: &str) {
+        self.0.warn(message);
+    }
     fn interrupted(&self) -> bool {
         self.0.interrupted()
     }

@@ -19,6 +19,7 @@ fn host() -> Host {
     struct Silent;
     impl Progress for Silent {
         fn progress(&mut self, _: Option<f32>, _: &str) {}
+        fn warn(&mut self, _: &str) {}
     }
     Host::new(Box::new(Silent), Arc::new(AtomicBool::new(false)))
 }

@@ -153,6 +153,10 @@ impl System for Fake {
 
     fn sleep_milliseconds(&mut self, _: u32) {}
 
+    fn warn(&mut self, message: &str) {
+        self.note(format!("warn {message}"));
+    }
+
     fn interrupted(&self) -> bool {
         false
     }
