@@ -210,10 +210,23 @@ rufus  ~ symlink:/var/lib/demo/link  change
     assert_eq!((code, error.as_str()), (2, ""));
     assert!(nobody.accept().is_err(), "somebody connected");
     assert_eq!(ci.infra(&["diff", "--since", "HEAD", "--at", "main"]).0, 0);
-    let (code, out, _) =
-        ci.project.infra(&["diff", "rufus", "--since", "HEAD", "--output", "json"]);
+    let (first, (code, out, _)) =
+        (out, ci.project.infra(&["diff", "rufus", "--since", "HEAD", "--output", "json"]));
     assert_eq!(code, 2);
     assert!(out.contains("\"outcome\":\"create\",\"place\""), "{out}");
+
+    // The comparison begins where the change left the branch, which has moved on since.
+    for arguments in
+        [&["checkout", "-q", "-b", "change"][..], &["commit", "-q", "-a", "-m", "mine"]]
+    {
+        ci.git(arguments);
+    }
+    ci.git(&["checkout", "-q", "main"]);
+    write(&ci.project.folder.join("roles/demo/role.yaml"), "resources: []\n");
+    ci.git(&["commit", "-q", "-a", "-m", "gone"]);
+    ci.git(&["checkout", "-q", "change"]);
+    let (code, later, error) = ci.project.infra(&["diff", "--since", "main"]);
+    assert_eq!((code, later), (2, first), "{error}");
 }
 
 /// Files that a stranger commits are no repository to git, and a tag is no branch.
