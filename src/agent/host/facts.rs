@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::text::escaped;
 use crate::resources::Facts;
 
 /// The facts of this machine; what cannot be read is left empty or zero.
 pub(super) fn read() -> Facts {
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let text =
+        |path: &str| std::fs::read(path).map_or_else(|_| String::new(), |text| escaped(&text));
+    let (release, memory) = (text("/etc/os-release"), text("/proc/meminfo"));
     let kernel = rustix::system::uname();
     let release = os_release(&release);
     let field = |name: &str| release.get(name).cloned().unwrap_or_default();

@@ -6,6 +6,7 @@ mod files;
 mod packages;
 mod postgres;
 pub(super) mod processes;
+mod text;
 mod units;
 
 use std::collections::BTreeSet;

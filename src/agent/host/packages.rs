@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use super::text::escaped;
 use crate::error::{Context, Result};
 
 const STATUS: &str = "/var/lib/dpkg/status";
@@ -20,7 +21,7 @@ impl Packages {
         let mut versions = self.versions.borrow_mut();
         if versions.is_none() {
             let text = std::fs::read(STATUS).context(|| format!("cannot read `{STATUS}`"))?;
-            *versions = Some(parse(&String::from_utf8_lossy(&text)));
+            *versions = Some(parse(&escaped(&text)));
         }
         Ok(versions.as_ref().and_then(|versions| versions.get(name).cloned()))
     }

@@ -60,7 +60,7 @@ fn make(place: &Place, ids: Ids, mode: u32, accounts: &Accounts) -> Result<()> {
     let began = SystemTime::now();
     let unfinished = Mode::from_raw_mode(UNFINISHED);
     let make = || rustix::fs::mkdirat(&place.folder, &place.name, unfinished);
-    let name = || format!("cannot make `{}`", place.name);
+    let name = || format!("cannot make `{}`", place.name.display());
     by(identity.as_ref(), make)?.context(name)?;
     set_on_new(place, began, ids, mode)?;
     place.sync().context(name)
@@ -74,13 +74,14 @@ fn set_on_new(place: &Place, began: SystemTime, ids: Ids, mode: u32) -> Result<(
         Ground::Root => true,
         // The folder's user may do with it as with any other folder of theirs.
         _ if raw.st_uid != 0 => Some(raw.st_uid) == ids.user,
-        _ => is_new(&folder, began).context(|| format!("cannot look at `{}`", place.name))?,
+        _ => is_new(&folder, began)
+            .context(|| format!("cannot look at `{}`", place.name.display()))?,
     };
     if kind(&raw) != FileKind::Directory || !is_ours {
         return Err(replaced());
     }
     set(&place.ground, &folder, &raw, ids, Some(mode))
-        .context(|| format!("cannot set up `{}`", place.name))
+        .context(|| format!("cannot set up `{}`", place.name.display()))
 }
 
 /// Whether a folder was made after `began`, by the clock of the file system, which may lag by a
@@ -126,7 +127,7 @@ fn set_on_existing(place: &Place, ids: Ids, mode: Option<u32>, accounts: &Accoun
         );
     }
     set(&place.ground, &found, &raw, ids, mode)
-        .context(|| format!("cannot set it on `{}`", place.name))
+        .context(|| format!("cannot set it on `{}`", place.name.display()))
 }
 
 /// The gain of a user who moved `raw` to a place where others than root can write, if its attributes

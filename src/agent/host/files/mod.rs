@@ -6,6 +6,7 @@
 //! than root can write are read and written with this user's access ([`identity`]).
 
 mod attributes;
+mod extended;
 pub(super) mod identity;
 mod remove;
 mod walk;
@@ -19,6 +20,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Stat as RawStat};
 use rustix::io::Errno;
 
 use super::accounts::Accounts;
+use super::text::escaped;
 use crate::error::{Context, Error, Result};
 use crate::resources::{FileKind, Stat};
 
@@ -58,7 +60,7 @@ pub(super) struct Opened {
 pub(super) fn stat(path: &str, accounts: &Accounts) -> Result<Option<Stat>> {
     let found = find(path, accounts, Last::Itself);
     let found = found.map_err(|error| error.context(format!("cannot look at `{path}`")))?;
-    Ok(found.map(|(_, raw)| described(&raw, accounts)))
+    found.map(|(_, raw)| described(&raw, accounts)).transpose()
 }
 
 /// The content of a regular file, and the attributes of the very file it was read from.
@@ -71,7 +73,7 @@ pub(super) fn read(path: &str, accounts: &Accounts) -> Result<Option<(Vec<u8>, S
             .because(format!("infra reads at most {largest} bytes of a file there")));
     }
     let content = content(file).context(doing)?;
-    Ok(content.map(|content| (content, described(&raw, accounts))))
+    content.map(|content| Ok((content, described(&raw, accounts)?))).transpose()
 }
 
 /// Opens a regular file to read it; `None` where there is none.
@@ -113,7 +115,7 @@ pub(super) fn read_link(path: &str, accounts: &Accounts) -> Result<Option<String
     };
     let read = || rustix::fs::readlinkat(&place.folder, &place.name, Vec::new());
     match place.ground.access(read)? {
-        Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
+        Ok(target) => Ok(Some(escaped(target.as_bytes()))),
         Err(Errno::NOENT | Errno::SRCH | Errno::INVAL) => Ok(None),
         Err(error) => Err(Error::failed(doing()).because(error)),
     }
@@ -134,7 +136,7 @@ pub(super) fn list(path: &str, accounts: &Accounts) -> Result<Option<Vec<String>
     };
     let mut names = Vec::new();
     for entry in Dir::new(folder).context(doing)? {
-        let name = entry.context(doing)?.file_name().to_string_lossy().into_owned();
+        let name = escaped(entry.context(doing)?.file_name().to_bytes());
         if name != "." && name != ".." {
             names.push(name);
         }
@@ -240,14 +242,14 @@ impl Place {
     }
 }
 
-fn described(raw: &RawStat, accounts: &Accounts) -> Stat {
-    Stat {
+fn described(raw: &RawStat, accounts: &Accounts) -> Result<Stat> {
+    Ok(Stat {
         kind: kind(raw),
         mode: raw.st_mode & 0o7777,
-        owner: accounts.user_name(raw.st_uid),
-        group: accounts.group_name(raw.st_gid),
+        owner: accounts.user_name(raw.st_uid)?,
+        group: accounts.group_name(raw.st_gid)?,
         size: u64::try_from(raw.st_size).unwrap_or_default(),
-    }
+    })
 }
 
 fn kind(raw: &RawStat) -> FileKind {

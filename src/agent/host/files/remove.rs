@@ -80,7 +80,7 @@ impl Place {
         if kind(raw) != FileKind::Directory {
             return remove_name(&self.folder, &self.name);
         }
-        if let Some(folder) = open_folder(&self.folder, self.name.as_str())? {
+        if let Some(folder) = open_folder(&self.folder, self.name.as_os_str())? {
             let opened = rustix::fs::fstat(&folder)?;
             if (opened.st_dev, opened.st_ino) != (raw.st_dev, raw.st_ino) {
                 return Err(Errno::AGAIN);

@@ -5,7 +5,9 @@
 //! have put there what root finds: symlinks of that folder's user are followed with the access
 //! of this user alone, and all others are refused.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat as RawStat};
 use rustix::io::Errno;
@@ -29,7 +31,7 @@ pub(super) struct Place {
     /// The folder.
     pub(super) folder: OwnedFd,
     /// The name in the folder; `.` for the folder `/` itself.
-    pub(super) name: String,
+    pub(super) name: OsString,
     /// The users who may have put the thing of this name there.
     pub(super) ground: Ground,
 }
@@ -91,7 +93,8 @@ impl Place {
             Ok(opened) => Ok(Some(opened)),
             Err(Errno::NOENT | Errno::SRCH) => Ok(None),
             Err(error) => {
-                Err(Error::failed(format!("cannot look at `{}`", self.name)).because(error))
+                Err(Error::failed(format!("cannot look at `{}`", self.name.display()))
+                    .because(error))
             }
         }
     }
@@ -114,7 +117,7 @@ struct Walk<'a> {
     folder: OwnedFd,
     ground: Ground,
     /// The parts that are still to be walked, the next one last.
-    parts: Vec<String>,
+    parts: Vec<OsString>,
     followed: usize,
 }
 
@@ -125,7 +128,7 @@ pub(super) fn walk(
     purpose: Purpose,
     last: Last,
 ) -> std::result::Result<(Place, Option<RawStat>), Missing> {
-    let mut parts: Vec<String> = parts(path).collect();
+    let mut parts: Vec<OsString> = parts(path.as_ref()).collect();
     let (folder, ground) = if let Some(folder) = closed_folder(&mut parts) {
         (folder, Ground::Root)
     } else {
@@ -143,7 +146,7 @@ pub(super) fn walk_as(
     accounts: &Accounts,
 ) -> std::result::Result<(Place, Option<RawStat>), Missing> {
     let (folder, _) = open_root()?;
-    let (ground, parts) = (Ground::Of(user), parts(path).collect());
+    let (ground, parts) = (Ground::Of(user), parts(path.as_ref()).collect());
     let purpose = Purpose::Read;
     Walk { accounts, purpose, folder, ground, parts, followed: 0 }.finish(Last::Followed)
 }
@@ -152,7 +155,7 @@ impl Walk<'_> {
     fn finish(self, last: Last) -> std::result::Result<(Place, Option<RawStat>), Missing> {
         let mut walk = self;
         loop {
-            let part = walk.parts.pop().unwrap_or_else(|| ".".to_owned());
+            let part = walk.parts.pop().unwrap_or_else(|| ".".into());
             if walk.parts.is_empty() {
                 let seen = walk.look(&part)?;
                 if last == Last::Itself || !seen.as_ref().is_some_and(is_symlink) {
@@ -165,7 +168,7 @@ impl Walk<'_> {
     }
 
     /// Goes into the folder `part`, or to where the symlink `part` points.
-    fn step(&mut self, part: &str) -> std::result::Result<(), Missing> {
+    fn step(&mut self, part: &OsStr) -> std::result::Result<(), Missing> {
         let opened = self.ground.access(|| open_stat(&self.folder, part))?;
         let (next, raw) = opened.map_err(|error| missing(part, error))?;
         match FileType::from_raw_mode(raw.st_mode) {
@@ -188,13 +191,13 @@ impl Walk<'_> {
         }
     }
 
-    fn look(&self, part: &str) -> std::result::Result<Option<RawStat>, Missing> {
+    fn look(&self, part: &OsStr) -> std::result::Result<Option<RawStat>, Missing> {
         let found = self.ground.access(|| existing(&self.folder, part))?;
         found.map_err(|error| missing(part, error))
     }
 
     /// Goes to where a symlink points, if nobody else can have put it there.
-    fn follow(&mut self, part: &str, link: &RawStat) -> Result<()> {
+    fn follow(&mut self, part: &OsStr, link: &RawStat) -> Result<()> {
         self.followed += 1;
         if self.followed > MOST_SYMLINKS {
             return Err(Error::failed("too many symlinks"));
@@ -202,9 +205,9 @@ impl Walk<'_> {
         self.ground = self.over(part, link)?;
         let target =
             self.ground.access(|| rustix::fs::readlinkat(&self.folder, part, Vec::new()))?;
-        let target = target.context(|| format!("cannot read the symlink `{part}`"))?;
-        let target = target.to_string_lossy().into_owned();
-        if target.starts_with('/') {
+        let target = target.context(|| format!("cannot read the symlink `{}`", part.display()))?;
+        let target = OsString::from_vec(target.into_bytes());
+        if target.as_bytes().starts_with(b"/") {
             let (root, raw) = open_root()?;
             if !matches!(self.ground, Ground::Of(_)) {
                 self.ground = Ground::root(&root, &raw, self.accounts);
@@ -216,9 +219,10 @@ impl Walk<'_> {
     }
 
     /// The ground behind a symlink.
-    fn over(&self, part: &str, link: &RawStat) -> Result<Ground> {
-        let refused =
-            |reason: &str| Error::failed(format!("`{part}` on the way is a symlink {reason}"));
+    fn over(&self, part: &OsStr, link: &RawStat) -> Result<Ground> {
+        let refused = |reason: &str| {
+            Error::failed(format!("`{}` on the way is a symlink {reason}", part.display()))
+        };
         match &self.ground {
             Ground::Root => Ok(Ground::Root),
             Ground::Of(identity) => Ok(Ground::Of(identity.clone())),
@@ -318,32 +322,32 @@ fn has_access_list(opened: &OwnedFd) -> bool {
 ///
 /// Nobody else can put another folder in the place of one of these, so that their attributes are
 /// read by their paths: that takes a third of the calls that opening each of them takes.
-fn closed_folder(parts: &mut Vec<String>) -> Option<OwnedFd> {
+fn closed_folder(parts: &mut Vec<OsString>) -> Option<OwnedFd> {
     let mut left = parts.clone();
-    let is_closed = |path: &str| {
+    let is_closed = |path: &[u8]| {
         rustix::fs::lstat(path).is_ok_and(|raw| {
             FileType::from_raw_mode(raw.st_mode) == FileType::Directory
                 && raw.st_uid == 0
                 && raw.st_mode & 0o022 == 0
         })
     };
-    let mut path = "/".to_owned();
+    let mut path = b"/".to_vec();
     if !is_closed(&path) {
         return None;
     }
     while let [_, .., next] = left.as_slice() {
         let length = path.len();
-        path.push_str(next);
+        path.extend_from_slice(next.as_bytes());
         if !is_closed(&path) {
             path.truncate(length);
             break;
         }
-        path.push('/');
+        path.push(b'/');
         left.pop();
     }
     let flags = PLACE | OFlags::DIRECTORY;
     // Root may have removed the folder since: the walk tells then what is missing.
-    let opened = rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty()).ok()?;
+    let opened = rustix::fs::openat(CWD, path.as_slice(), flags, Mode::empty()).ok()?;
     *parts = left;
     Some(opened)
 }
@@ -359,14 +363,14 @@ fn open_root() -> Result<(OwnedFd, RawStat)> {
 }
 
 /// Opens the entry of this name in a folder, for its place alone.
-fn open_stat(folder: &OwnedFd, name: &str) -> rustix::io::Result<(OwnedFd, RawStat)> {
+fn open_stat(folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<(OwnedFd, RawStat)> {
     let opened = rustix::fs::openat(folder, name, PLACE, Mode::empty())?;
     let raw = rustix::fs::fstat(&opened)?;
     Ok((opened, raw))
 }
 
 /// The attributes of the entry of this name in a folder.
-pub(super) fn existing(folder: &OwnedFd, name: &str) -> rustix::io::Result<Option<RawStat>> {
+pub(super) fn existing(folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<Option<RawStat>> {
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(raw) => Ok(Some(raw)),
         // The latter where a process has ended since, whose files these were.
@@ -376,20 +380,24 @@ pub(super) fn existing(folder: &OwnedFd, name: &str) -> rustix::io::Result<Optio
 }
 
 /// The parts of a path, the last one first.
-fn parts(path: &str) -> impl Iterator<Item = String> {
-    path.split('/').filter(|part| !part.is_empty() && *part != ".").rev().map(str::to_owned)
+fn parts(path: &OsStr) -> impl Iterator<Item = OsString> {
+    let parts = path.as_bytes().split(|byte| *byte == b'/');
+    let parts = parts.filter(|part| !part.is_empty() && *part != b".").rev();
+    parts.map(|part| OsStr::from_bytes(part).to_owned())
 }
 
-fn missing(part: &str, error: Errno) -> Missing {
+fn missing(part: &OsStr, error: Errno) -> Missing {
     match error {
         Errno::NOENT | Errno::NOTDIR | Errno::SRCH => Missing::Nothing,
-        error => Missing::Refused(Error::failed(format!("cannot look at `{part}`")).because(error)),
+        error => Missing::Refused(
+            Error::failed(format!("cannot look at `{}`", part.display())).because(error),
+        ),
     }
 }
 
 /// Refuses the kernel's files about processes: behind a user's symlink, the agent would read those
 /// about itself with its own access.
-fn refuse_proc(folder: &OwnedFd, part: &str) -> Result<()> {
+fn refuse_proc(folder: &OwnedFd, part: &OsStr) -> Result<()> {
     if is_proc(folder, part)? {
         return Err(Error::failed("a symlink on the way leads to the files of processes"));
     }
@@ -397,7 +405,8 @@ fn refuse_proc(folder: &OwnedFd, part: &str) -> Result<()> {
 }
 
 /// Whether a folder holds the kernel's files about processes.
-fn is_proc(folder: &OwnedFd, part: &str) -> Result<bool> {
-    let system = rustix::fs::fstatfs(folder).context(|| format!("cannot look at `{part}`"))?;
+fn is_proc(folder: &OwnedFd, part: &OsStr) -> Result<bool> {
+    let system =
+        rustix::fs::fstatfs(folder).context(|| format!("cannot look at `{}`", part.display()))?;
     Ok(system.f_type == PROC_MAGIC)
 }

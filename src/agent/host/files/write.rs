@@ -1,5 +1,6 @@
 //! Putting files and symlinks in place, atomically.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -7,6 +8,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RawMode, Uid};
 use rustix::io::Errno;
 
+use super::extended::{ACCESS_LIST, Extended};
 use super::identity::{Identity, as_user};
 use super::walk::{Ground, Last, Missing, Place, Purpose, existing, walk};
 use super::{Ids, kind, open};
@@ -79,8 +81,13 @@ fn put(
     let mode = mode.or(before.as_ref().map(|before| before.st_mode & 0o7777)).unwrap_or(0o644);
     let user = ids.user.or(before.as_ref().map(|before| before.st_uid)).unwrap_or(0);
     let group = ids.group.or(before.as_ref().map(|before| before.st_gid)).unwrap_or(0);
-    // One name for each file: what a cut run left behind is cleared by the next.
-    let temporary = format!(".infra-{}", place.name);
+    let kept = match &before {
+        Some(before) => Extended::kept(&place, before, user, accounts),
+        None => Ok(None),
+    };
+    let kept = kept.map_err(|error| error.context(doing()))?;
+    let new = New { user, group, mode, kept, is_of_others: place.ground != Ground::Root };
+    let temporary = place.temporary();
     let identity = place.writer(user, accounts)?;
     let identity = identity.as_ref();
     let create = || {
@@ -88,8 +95,7 @@ fn put(
         rustix::fs::openat(&place.folder, &temporary, NEW, Mode::from_raw_mode(0o600))
     };
     let descriptor = by(identity, create)?.context(doing)?;
-    let filled =
-        fill(descriptor, content, (user, group), mode, place.ground != Ground::Root).context(doing);
+    let filled = new.fill(descriptor, content).map_err(|error| error.context(doing()));
     let put = || by(identity, || place.rename_here(&temporary))?.context(doing);
     if let Err(error) = filled.and_then(|()| put()) {
         let _left = remove_name(&place.folder, &temporary);
@@ -98,26 +104,43 @@ fn put(
     place.sync().context(doing)
 }
 
-/// Writes a file that was just made, and sets all there is to set, on its one descriptor.
-fn fill(
-    descriptor: OwnedFd,
-    content: &mut dyn FnMut(&mut File) -> std::io::Result<()>,
-    (user, group): (u32, u32),
+/// What a file that was just made is to be.
+struct New {
+    user: u32,
+    group: u32,
     mode: u32,
+    /// What it takes over from the file that it replaces.
+    kept: Option<Extended>,
     is_of_others: bool,
-) -> rustix::io::Result<()> {
-    let mut file = File::from(descriptor);
-    content(&mut file).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    if is_of_others {
-        match rustix::fs::fremovexattr(&file, "system.posix_acl_access") {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(error) => return Err(error),
+}
+
+impl New {
+    /// Writes the file, and sets all there is to set, on its one descriptor.
+    fn fill(
+        &self,
+        descriptor: OwnedFd,
+        content: &mut dyn FnMut(&mut File) -> std::io::Result<()>,
+    ) -> Result<()> {
+        let system = |error: Errno| Error::failed(error.to_string());
+        let mut file = File::from(descriptor);
+        content(&mut file)
+            .map_err(|error| system(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        if self.is_of_others || self.kept.is_some() {
+            match rustix::fs::fremovexattr(&file, ACCESS_LIST) {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(system(error)),
+            }
         }
+        // The owner first: changing it clears the set-uid and set-gid bits, and capabilities.
+        let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
+        rustix::fs::fchown(&file, Some(user), Some(group)).map_err(system)?;
+        if let Some(kept) = &self.kept {
+            kept.set_on(&file)?;
+        }
+        // The mode after the access list, which brings one of its own.
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(self.mode as RawMode)).map_err(system)?;
+        rustix::fs::fsync(&file).map_err(system)
     }
-    // The owner first: changing it clears the set-uid and set-gid bits.
-    rustix::fs::fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as RawMode))?;
-    rustix::fs::fsync(&file)
 }
 
 /// Puts a symlink in place atomically.
@@ -132,7 +155,7 @@ pub(in crate::agent::host) fn make_symlink(
     if before.is_some_and(|before| kind(&before) == FileKind::Directory) {
         return Err(Error::failed(doing()).because("a directory is there"));
     }
-    let temporary = format!(".infra-{}", place.name);
+    let temporary = place.temporary();
     remove_name(&place.folder, &temporary).context(doing)?;
     rustix::fs::symlinkat(target, &place.folder, &temporary)
         .and_then(|()| place.rename_here(&temporary))
@@ -172,7 +195,7 @@ pub(super) fn place_if_there(path: &str, accounts: &Accounts) -> Result<Option<P
     }
 }
 
-pub(super) fn remove_name(folder: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+pub(super) fn remove_name(folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error),
@@ -203,8 +226,16 @@ impl Place {
         }
     }
 
+    /// The name of what is to be put here, until it is whole. One name for each file: what a cut run
+    /// left behind is cleared by the next.
+    fn temporary(&self) -> OsString {
+        let mut name = OsString::from(".infra-");
+        name.push(&self.name);
+        name
+    }
+
     /// Gives what has the name `temporary` in the folder the name of this place.
-    fn rename_here(&self, temporary: &str) -> rustix::io::Result<()> {
+    fn rename_here(&self, temporary: &OsStr) -> rustix::io::Result<()> {
         rustix::fs::renameat(&self.folder, temporary, &self.folder, &self.name)
     }
 
@@ -219,6 +250,6 @@ impl Place {
     /// The attributes of the thing that is here.
     pub(super) fn look(&self) -> Result<Option<rustix::fs::Stat>> {
         let found = self.ground.access(|| existing(&self.folder, &self.name))?;
-        found.context(|| format!("cannot look at `{}`", self.name))
+        found.context(|| format!("cannot look at `{}`", self.name.display()))
     }
 }

@@ -1,0 +1,97 @@
+//! What a file has beside its content, owner and mode: an access list, and extended attributes.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+
+use rustix::fs::{OFlags, Stat as RawStat, XattrFlags};
+use rustix::io::Errno;
+
+use super::walk::{Ground, Place};
+use crate::agent::host::accounts::Accounts;
+use crate::error::{Context, Error, Result};
+
+/// The attribute in which Linux keeps the access list of a file.
+pub(super) const ACCESS_LIST: &str = "system.posix_acl_access";
+
+/// Attributes over the content of a file, which another content makes void.
+const SEALS: [&[u8]; 2] = [b"security.ima", b"security.evm"];
+
+/// The most that Linux keeps in one attribute, and in the list of their names, in bytes.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// The access list and the attributes of a file, by name.
+pub(super) struct Extended(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Extended {
+    /// What a file of `user` takes over from the file `before`, in whose place it is put; `None` where
+    /// somebody else may have given the old file its attributes.
+    pub(super) fn kept(
+        place: &Place,
+        before: &RawStat,
+        user: u32,
+        accounts: &Accounts,
+    ) -> Result<Option<Self>> {
+        let is_trusted = match place.ground {
+            // An owner of before may have let others in.
+            Ground::Root => before.st_uid == user || before.st_uid == 0,
+            Ground::Shared { by: Some(by) } => {
+                before.st_uid == by && user == by && before.st_nlink == 1
+            }
+            Ground::Shared { by: None } | Ground::Sticky | Ground::Of(_) => false,
+        };
+        if !is_trusted {
+            return Ok(None);
+        }
+        let doing = || "cannot read the attributes of the file that is there".to_owned();
+        let (opened, _) = place.reopen(before, OFlags::empty(), accounts)?.context(doing)?;
+        let mut all = Self::of(&opened).context(doing)?;
+        if place.ground != Ground::Root {
+            // Only root may give the others, and did not give them to whatever is here by now.
+            all.0.retain(|(name, _)| name == ACCESS_LIST.as_bytes() || name.starts_with(b"user."));
+        }
+        Ok(Some(all))
+    }
+
+    /// What an open file has.
+    fn of(file: &OwnedFd) -> rustix::io::Result<Self> {
+        let mut names = vec![0; MOST_BYTES];
+        let length = match rustix::fs::flistxattr(file, names.as_mut_slice()) {
+            // The file system has none.
+            Err(Errno::OPNOTSUPP) => 0,
+            length => length?,
+        };
+        names.truncate(length);
+        let mut value = vec![0; MOST_BYTES];
+        let mut all = Vec::new();
+        for name in names.split(|byte| *byte == 0) {
+            if name.is_empty() || SEALS.contains(&name) {
+                continue;
+            }
+            match rustix::fs::fgetxattr(file, name, value.as_mut_slice()) {
+                Ok(length) => {
+                    all.push((name.to_vec(), value.get(..length).unwrap_or_default().to_vec()));
+                }
+                // Gone since it was listed.
+                Err(Errno::NODATA) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// Gives an open file the same.
+    pub(super) fn set_on(&self, file: &File) -> Result<()> {
+        for (name, value) in &self.0 {
+            rustix::fs::fsetxattr(file, name.as_slice(), value, XattrFlags::empty()).map_err(
+                |error| {
+                    let name = OsStr::from_bytes(name).display();
+                    Error::failed(format!("cannot keep the attribute `{name}` of the file"))
+                        .because(error)
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
