@@ -214,7 +214,11 @@ pub(super) fn change_of(resource: &Resource, probe: &dyn Probe) -> Result<Checke
         return Ok(Checked::Unknown(after));
     }
     let desired = resource.spec.desired();
-    Ok(Change::between(desired.as_ref(), &current).map_or(Checked::Same, Checked::Differs))
+    let Some(change) = Change::between(desired.as_ref(), &current) else {
+        return Ok(Checked::Same);
+    };
+    resource.spec.check_bonds(&change, probe)?;
+    Ok(Checked::Differs(change))
 }
 
 /// What a verification that does not hold says.

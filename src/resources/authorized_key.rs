@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::fields::{self, OneOrMany, Presence, is_one_line};
+use super::bonds::Touch;
+use super::fields::{OneOrMany, Presence, is_one_line};
+use super::lines::{self, Lines};
 use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, Stat, UserEntry};
@@ -81,15 +83,12 @@ impl AuthorizedKey {
 
     /// The file as it should be, made from the one that is there.
     fn content(&self, current: &[u8]) -> Vec<u8> {
-        let current = current.strip_suffix(b"\n").unwrap_or(current);
-        let lines = current.split(|byte| *byte == b'\n').filter(|_| !current.is_empty());
-        let stays = |line: &&[u8]| !self.decides(&String::from_utf8_lossy(line));
-        // Lines of others stay as they are to the byte.
-        let mut lines: Vec<Vec<u8>> = lines.filter(stays).map(<[u8]>::to_vec).collect();
+        let mut lines = Lines::of(current);
+        lines.set(None, |line| self.decides(&lines::readable(line)));
         if !self.state.is_absent() {
-            lines.extend(self.lines().into_iter().map(String::into_bytes));
+            self.lines().iter().for_each(|line| lines.push(line.as_bytes()));
         }
-        lines.into_iter().flat_map(|line| line.into_iter().chain([b'\n'])).collect()
+        lines.bytes()
     }
 
     /// The file and its attributes, if the user may know what it holds: the file is written back
@@ -98,8 +97,7 @@ impl AuthorizedKey {
         if expect(probe, path, FileKind::File)?.is_none() {
             return Ok(None);
         }
-        let Some((content, stat)) = probe.read_with_stat(path)? else { return Ok(None) };
-        fields::check_lines(path, &content)?;
+        let Some((content, stat)) = lines::read(path, probe)? else { return Ok(None) };
         if stat.owner != self.user && stat.mode & 0o004 == 0 {
             let message = format!("`{path}` belongs to `{}`, not to `{}`", stat.owner, self.user);
             return Err(Error::failed(message).hint("look at what was put there, and remove it"));
@@ -182,7 +180,7 @@ impl Resource for AuthorizedKey {
         };
         let path = file_of(&user);
         let Some((content, file)) = self.file(&path, probe)? else { return Ok(Current::Absent) };
-        let content = String::from_utf8_lossy(&content);
+        let content = lines::readable(&content);
         let counts = |line: &&str| self.decides(line);
         let lines: Vec<&str> = content.lines().map(str::trim).filter(counts).collect();
         if lines.is_empty() {
@@ -233,6 +231,11 @@ impl Resource for AuthorizedKey {
         let rest = self.keys().filter(|key| !other.holds(key)).map(str::to_owned);
         let key = OneOrMany(rest.collect());
         (!key.0.is_empty()).then(|| Self { key, ..self.clone() })
+    }
+
+    fn touches(&self, _: &Change, probe: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let paths = self.switched_paths(probe)?;
+        Ok(paths.into_iter().map(|path| (path, Touch::Edited)).collect())
     }
 
     /// The file of an account whose home is where Debian puts it.
@@ -361,6 +364,9 @@ mod tests {
         spec.exclusive = false;
         assert_eq!(spec.content(b"a\xe9\nssh-rsa AAAAx"), b"a\xe9\nssh-ed25519 AAAAx ada\n");
         assert_eq!(spec.content(b""), b"ssh-ed25519 AAAAx ada\n");
+        assert_eq!(spec.content(b"#\r\n#\r\n"), b"#\r\n#\r\nssh-ed25519 AAAAx ada\r\n");
+        spec.state = Presence::Absent;
+        assert_eq!(spec.content(b"ssh-rsa AAAAx\n# \xe9"), b"# \xe9");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::bonds::Touch;
 use super::fields::{AbsolutePath, Mode, Presence, root};
 use super::names::Names;
 use super::prediction::Prediction;
@@ -132,6 +133,15 @@ impl Resource for Directory {
     fn loses_data(&self, probe: &dyn Probe) -> Result<bool> {
         let path = self.path.as_str();
         Ok(!self.recursive && probe.list(path)?.is_some_and(|names| !names.is_empty()))
+    }
+
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let touch = match change {
+            Change::Create(_) => Touch::Made,
+            Change::Update(_) => Touch::Set,
+            Change::Remove => Touch::Gone,
+        };
+        Ok(vec![(self.path.to_string(), touch)])
     }
 
     fn switches(&self) -> Vec<String> {

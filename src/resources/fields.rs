@@ -7,7 +7,6 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::names::normal;
-use crate::error::Error;
 
 /// Whether a resource should be there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,18 +85,6 @@ impl schemars::JsonSchema for Mode {
             "description": "octal permission bits, such as \"0644\"",
         })
     }
-}
-
-/// The largest file that is edited line by line, in bytes: each line takes memory of its own.
-const LARGEST_LINES_BYTES: usize = 4 * 1024 * 1024;
-
-/// Refuses a file that is too large to be edited line by line.
-pub(super) fn check_lines(path: &str, content: &[u8]) -> Result<(), Error> {
-    if content.len() <= LARGEST_LINES_BYTES {
-        return Ok(());
-    }
-    Err(Error::failed(format!("`{path}` has {} bytes", content.len()))
-        .because(format!("infra edits lines of files of at most {LARGEST_LINES_BYTES} bytes")))
 }
 
 /// Whether a text stays one line in every file of lines: programs differ in which characters end

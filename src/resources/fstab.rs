@@ -1,5 +1,7 @@
 //! Lines of `/etc/fstab`, which `mount` and `swap` share.
 
+use super::bonds::Touch;
+use super::lines::{self, Lines};
 use super::probe::Probe;
 use super::system::{Attributes, System};
 use crate::error::Result;
@@ -52,14 +54,18 @@ impl Entry {
 }
 
 /// The entries of a table.
-pub(super) fn entries(table: &str) -> impl Iterator<Item = Entry> {
-    table.lines().filter_map(Entry::parse)
+pub(super) fn entries(table: &[u8]) -> impl Iterator<Item = Entry> {
+    table.split(|byte| *byte == b'\n').filter_map(entry)
 }
 
-/// The entries of `/etc/fstab`.
-pub(super) fn read(probe: &dyn Probe) -> Result<String> {
-    let table = probe.read(FSTAB)?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&table).into_owned())
+/// The entry in a line. A path that is no UTF-8 is read as one that nobody declares.
+fn entry(line: &[u8]) -> Option<Entry> {
+    Entry::parse(&lines::readable(line))
+}
+
+/// The content of `/etc/fstab`.
+pub(super) fn read(probe: &dyn Probe) -> Result<Vec<u8>> {
+    Ok(lines::read(FSTAB, probe)?.map(|(table, _)| table).unwrap_or_default())
 }
 
 /// Puts `entry` where the entry for the same place was, or at the end; everything else stays as
@@ -71,29 +77,28 @@ pub(super) fn write(system: &mut dyn System, entry: &Entry, keep: bool) -> Resul
         return Ok(());
     }
     let attributes = Attributes { owner: None, group: None, mode: None };
-    system.write_file(FSTAB, after.as_bytes(), &attributes)
+    system.write_file(FSTAB, &after, &attributes)
+}
+
+/// What [`write`] does to the file, if it does anything.
+pub(super) fn touches(
+    entry: &Entry,
+    keep: bool,
+    probe: &dyn Probe,
+) -> Result<Vec<(String, Touch)>> {
+    let before = read(probe)?;
+    let is_written = with_entry(&before, entry, keep) != before;
+    Ok(is_written.then(|| (FSTAB.to_owned(), Touch::Edited)).into_iter().collect())
 }
 
 /// A table with `entry` in it, or without the entry for its place.
-pub(super) fn with_entry(table: &str, entry: &Entry, keep: bool) -> String {
-    let is_it = |line: &str| Entry::parse(line).is_some_and(|old| old.is_for_the_place_of(entry));
-    let new = entry.line();
-    let mut lines = Vec::new();
-    let mut placed = !keep;
-    for line in table.lines() {
-        match (is_it(line), placed) {
-            (false, _) => lines.push(line),
-            (true, false) => {
-                lines.push(&new);
-                placed = true;
-            }
-            (true, true) => {}
-        }
-    }
-    if !placed {
-        lines.push(&new);
-    }
-    if lines.is_empty() { String::new() } else { lines.join("\n") + "\n" }
+pub(super) fn with_entry(table: &[u8], new: &Entry, keep: bool) -> Vec<u8> {
+    let mut lines = Lines::of(table);
+    let text = new.line();
+    lines.set(keep.then_some(text.as_bytes()), |line| {
+        entry(line).is_some_and(|old| old.is_for_the_place_of(new))
+    });
+    lines.bytes()
 }
 
 /// Blanks inside a field are written as octal numbers.
@@ -110,47 +115,44 @@ fn unescaped(field: &str) -> String {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "\
-# /etc/fstab
-UUID=6a5f / ext4 errors=remount-ro 0 1
+    const HEAD: &[u8] = b"# donn\xe9es\nUUID=6a5f / ext4 errors=remount-ro 0 1\n\n";
+    const OLD: &[u8] = b"/dev/sdb /mnt/old\\040data ext4 defaults 0 2\n";
+    const TAIL: &[u8] = b"/dev/sdd /mnt/caf\xe9 ext4 defaults 0 2\n/swapfile none swap sw 0 0\n";
 
-/dev/sdb /mnt/old\\040data ext4 defaults 0 2
-/swapfile none swap sw 0 0
-";
+    fn table() -> Vec<u8> {
+        [HEAD, OLD, TAIL].concat()
+    }
 
-    fn entry(line: &str) -> Entry {
+    fn parsed(line: &str) -> Entry {
         Entry::parse(line).unwrap()
     }
 
     #[test]
     fn reads_and_writes_a_line() {
-        let old = entries(TABLE).nth(1).unwrap();
+        let old = entries(&table()).nth(1).unwrap();
         assert_eq!(old.target, "/mnt/old data");
         assert_eq!(old.line(), "/dev/sdb /mnt/old\\040data ext4 defaults 0 2");
-        assert_eq!(entry("tmpfs /tmp tmpfs # comment").options, "defaults");
+        assert_eq!(parsed("tmpfs /tmp tmpfs # comment").options, "defaults");
         assert_eq!(Entry::parse("# a b c"), None);
         assert_eq!(Entry::parse("  "), None);
     }
 
     #[test]
     fn replaces_the_entry_in_its_place() {
-        let new = entry("/dev/sdc /mnt/old\\040data xfs nofail 0 2");
-        let after = with_entry(TABLE, &new, true);
-        assert_eq!(
-            after,
-            TABLE
-                .replace("/dev/sdb", "/dev/sdc")
-                .replace("ext4 def", "xfs def")
-                .replace("xfs defaults", "xfs nofail")
-        );
+        let new = parsed("/dev/sdc /mnt/old\\040data xfs nofail 0 2");
+        let line = b"/dev/sdc /mnt/old\\040data xfs nofail 0 2\n";
+        assert_eq!(with_entry(&table(), &new, true), [HEAD, line, TAIL].concat());
     }
 
     #[test]
     fn adds_at_the_end_and_removes() {
-        let new = entry("/other none swap sw 0 0");
-        let after = with_entry(TABLE, &new, true);
-        assert_eq!(after, format!("{TABLE}/other none swap sw 0 0\n"));
-        assert_eq!(with_entry(&after, &new, false), TABLE);
-        assert_eq!(with_entry("", &new, false), "");
+        let new = parsed("/other none swap sw 0 0");
+        let line = b"/other none swap sw 0 0\n";
+        let after = with_entry(&table(), &new, true);
+        assert_eq!(after, [HEAD, OLD, TAIL, line].concat());
+        assert_eq!(with_entry(&after, &new, false), table());
+        assert_eq!(with_entry(b"", &new, false), b"");
+        let after = with_entry(b"# a\r\n# b", &new, true);
+        assert_eq!(after, b"# a\r\n# b\r\n/other none swap sw 0 0\r\n");
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::account::{self, check_account_name};
+use super::bonds::{self, Touch};
 use super::fields::Presence;
 use super::prediction::Prediction;
 use super::probe::{GroupEntry, Probe};
@@ -81,6 +82,10 @@ impl Resource for Group {
         let known = world.group(&self.name).ok().flatten().unwrap_or_default();
         let gid = self.gid.unwrap_or(known.gid);
         world.group_entry(&self.name, Some(GroupEntry { gid, ..known }));
+    }
+
+    fn touches(&self, _: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        Ok(bonds::by_program(&bonds::GROUPS))
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

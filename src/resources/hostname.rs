@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::bonds::Touch;
+use super::hosts::Hosts;
+use super::lines;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::Command;
@@ -13,6 +16,9 @@ use crate::error::Result;
 
 /// The name of the host: the kernel's, `/etc/hostname`, and the line of `/etc/hosts` that lets
 /// the host find itself by it.
+///
+/// This is a line for 127.0.1.1, above all other lines with the name. The names of before go from
+/// there; other names on that line and all other lines stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -28,13 +34,17 @@ const KERNEL: &str = "/proc/sys/kernel/hostname";
 const FILE: &str = "/etc/hostname";
 const HOSTS: &str = "/etc/hosts";
 
-/// The address by which a Debian host without a fixed one finds itself.
-const OWN_ADDRESS: &str = "127.0.1.1";
-
 impl Hostname {
     /// The names of its own address in `/etc/hosts`, the canonical one first.
-    fn own_names(&self) -> String {
-        self.fqdn.iter().chain([&self.name]).cloned().collect::<Vec<_>>().join(" ")
+    fn own_names(&self) -> Vec<&str> {
+        self.fqdn.iter().chain([&self.name]).map(String::as_str).collect()
+    }
+
+    /// `/etc/hosts` with the names of the host, which is called `former` as yet.
+    fn hosts(&self, probe: &dyn Probe) -> Result<Hosts> {
+        let content = lines::read(HOSTS, probe)?.map(|(content, _)| content).unwrap_or_default();
+        let former = text(KERNEL, probe)?;
+        Ok(Hosts::of(&content, &self.own_names(), &former))
     }
 }
 
@@ -66,29 +76,24 @@ impl Resource for Hostname {
             State::new()
                 .with("name", self.name.as_str())
                 .with("at_boot", self.name.as_str())
-                .with("hosts", self.own_names()),
+                .with("hosts", self.own_names().join(" ")),
         )
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let text = |path| -> Result<String> {
-            let bytes = probe.read(path)?.unwrap_or_default();
-            Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
-        };
         Ok(Current::Present(
             State::new()
-                .with("name", text(KERNEL)?)
-                .with("at_boot", text(FILE)?)
-                .with_some("hosts", own_names_in(&text(HOSTS)?)),
+                .with("name", text(KERNEL, probe)?)
+                .with("at_boot", text(FILE, probe)?)
+                .with_some("hosts", self.hosts(probe)?.found()),
         ))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         let attributes = Attributes { owner: None, group: None, mode: None };
         if change.sets("hosts") {
-            let hosts = system.read(HOSTS)?.unwrap_or_default();
-            let hosts = with_own_names(&String::from_utf8_lossy(&hosts), &self.own_names());
-            system.write_file(HOSTS, hosts.as_bytes(), &attributes)?;
+            let hosts = self.hosts(system)?.edited();
+            system.write_file(HOSTS, &hosts, &attributes)?;
         }
         if change.sets("at_boot") {
             system.write_file(FILE, format!("{}\n", self.name).as_bytes(), &attributes)?;
@@ -100,9 +105,9 @@ impl Resource for Hostname {
     }
 
     fn predict(&self, _: &Change, world: &mut Prediction<'_>) {
-        let hosts = world.read(HOSTS).ok().flatten().unwrap_or_default();
-        let hosts = with_own_names(&String::from_utf8_lossy(&hosts), &self.own_names());
-        world.file(HOSTS, hosts.as_bytes(), "root", "root", 0o644);
+        if let Ok(hosts) = self.hosts(world) {
+            world.file(HOSTS, &hosts.edited(), "root", "root", 0o644);
+        }
         let name = format!("{}\n", self.name);
         for path in [KERNEL, FILE] {
             world.file(path, name.as_bytes(), "root", "root", 0o644);
@@ -111,6 +116,12 @@ impl Resource for Hostname {
 
     fn dropped(&self) -> Option<Dropped<Self>> {
         Some(Dropped::stays("it stays as it is"))
+    }
+
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let files = [("hosts", HOSTS), ("at_boot", FILE)].into_iter();
+        let written = files.filter(|(field, _)| change.sets(field));
+        Ok(written.map(|(_, path)| (path.to_owned(), Touch::Edited)).collect())
     }
 
     fn switches(&self) -> Vec<String> {
@@ -130,48 +141,15 @@ fn check_label(label: &str) -> Result<(), String> {
     Err(format!("`{label}` is not a host name: letters, digits and hyphens, 63 at most"))
 }
 
-/// The names of the host's own address.
-fn own_names_in(hosts: &str) -> Option<String> {
-    let line = hosts.lines().find(|line| is_own(line))?;
-    let names = line.split('#').next().unwrap_or_default().split_whitespace().skip(1);
-    Some(names.collect::<Vec<_>>().join(" "))
-}
-
-/// `/etc/hosts` with the host's own address in the place where it was, or below `localhost`.
-fn with_own_names(hosts: &str, names: &str) -> String {
-    let own = format!("{OWN_ADDRESS}\t{names}");
-    let mut lines: Vec<&str> = hosts.lines().collect();
-    if let Some(index) = lines.iter().position(|line| is_own(line)) {
-        lines[index] = &own;
-    } else {
-        let localhost = lines.iter().position(|line| line.starts_with("127.0.0.1"));
-        lines.insert(localhost.map_or(0, |index| index + 1), &own);
-    }
-    lines.join("\n") + "\n"
-}
-
-fn is_own(line: &str) -> bool {
-    line.split_whitespace().next() == Some(OWN_ADDRESS)
+/// The content of a file of one line; empty where there is none.
+fn text(path: &str, probe: &dyn Probe) -> Result<String> {
+    let content = probe.read(path)?.unwrap_or_default();
+    Ok(lines::shown(content.trim_ascii()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_own_address_stays_in_its_place() {
-        let hosts = "127.0.0.1\tlocalhost\n127.0.1.1 vm.example.org vm # own\n\n::1 localhost\n";
-        assert_eq!(own_names_in(hosts).as_deref(), Some("vm.example.org vm"));
-        assert_eq!(
-            with_own_names(hosts, "rufus"),
-            "127.0.0.1\tlocalhost\n127.0.1.1\trufus\n\n::1 localhost\n"
-        );
-        assert_eq!(
-            with_own_names("# mine\n127.0.0.1 localhost\n::1 localhost", "rufus"),
-            "# mine\n127.0.0.1 localhost\n127.0.1.1\trufus\n::1 localhost\n"
-        );
-        assert_eq!(with_own_names("", "rufus"), "127.0.1.1\trufus\n");
-    }
 
     #[test]
     fn a_name_is_one_label() {

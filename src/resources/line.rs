@@ -3,7 +3,9 @@
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::fields::{self, AbsolutePath, Presence};
+use super::bonds::Touch;
+use super::fields::{AbsolutePath, Presence};
+use super::lines::{self, Lines};
 use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, Stat};
@@ -18,7 +20,8 @@ use crate::error::{Error, Result};
 ///
 /// With `match`, the line takes the place of the first line that matches, and other lines that
 /// match go: what counts does not depend on whether the first or the last one wins. Where none
-/// matches, it is added at the end.
+/// matches, it is added at the end. All other lines keep their bytes, whatever the character set of
+/// the file is. The new line ends with `\r\n` where the first line and most others do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -47,8 +50,8 @@ impl Line {
         })
     }
 
-    /// The text of the file and its attributes; `None` where there is none.
-    fn content(&self, probe: &dyn Probe) -> Result<Option<(String, Stat)>> {
+    /// The content of the file and its attributes; `None` where there is none.
+    fn content(&self, probe: &dyn Probe) -> Result<Option<(Vec<u8>, Stat)>> {
         let path = self.path.as_str();
         match probe.stat(path)?.map(|stat| stat.kind) {
             None => return Ok(None),
@@ -60,11 +63,13 @@ impl Line {
                 return Err(target.map(hint).into_iter().fold(error, Error::hint));
             }
         }
-        let Some((bytes, stat)) = probe.read_with_stat(path)? else { return Ok(None) };
-        fields::check_lines(path, &bytes)?;
-        String::from_utf8(bytes)
-            .map(|text| Some((text, stat)))
-            .map_err(|_| Error::failed(format!("`{path}` is not a text in UTF-8")))
+        let found = lines::read(path, probe)?;
+        if found.as_ref().is_some_and(|(content, _)| content.contains(&0)) {
+            // UTF-16, or no text at all.
+            return Err(Error::failed(format!("`{path}` holds zero bytes"))
+                .because("infra edits lines of texts in which a character of ASCII is one byte"));
+        }
+        Ok(found)
     }
 
     /// The words that tell it from others of its file.
@@ -72,35 +77,31 @@ impl Line {
         self.pattern.as_ref().or(self.text.as_ref()).map_or("", String::as_str)
     }
 
-    /// Whether a line of the file is the one, or one that it replaces.
-    fn is_ours(&self, line: &str, regex: Option<&Regex>) -> bool {
-        self.text.as_deref() == Some(line) || regex.is_some_and(|regex| regex.is_match(line))
+    /// Whether a line of the file is the one, or one that it replaces. A pattern finds a line with
+    /// or without a carriage return at its end.
+    fn is_ours(&self, line: &[u8], regex: Option<&Regex>) -> bool {
+        let bare = line.strip_suffix(b"\r").unwrap_or(line);
+        let matches = |line| regex.is_some_and(|regex| regex.is_match(&lines::readable(line)));
+        self.text.as_ref().is_some_and(|text| text.as_bytes() == line)
+            || matches(line)
+            || bare != line && matches(bare)
     }
 
-    /// The lines of `text` that are the one or that it replaces.
-    fn ours<'a>(&self, text: &'a str) -> Result<Vec<&'a str>> {
+    /// The lines of the file that are the one or that it replaces, for people.
+    fn ours(&self, content: &[u8]) -> Result<Vec<String>> {
         let regex = self.regex().map_err(Error::input)?;
-        Ok(text.lines().filter(|line| self.is_ours(line, regex.as_ref())).collect())
+        let lines = Lines::of(content);
+        let ours = lines.texts().filter(|line| self.is_ours(line, regex.as_ref()));
+        Ok(ours.map(lines::shown).collect())
     }
 
-    /// `text` as it should be.
-    fn edited(&self, text: &str) -> Result<String> {
+    /// The file as it should be.
+    fn edited(&self, content: &[u8]) -> Result<Vec<u8>> {
         let regex = self.regex().map_err(Error::input)?;
-        let mut wanted = self.text.as_deref().filter(|_| !self.state.is_absent());
-        let mut lines = Vec::new();
-        for line in text.lines() {
-            if self.is_ours(line, regex.as_ref()) {
-                lines.extend(wanted.take());
-            } else {
-                lines.push(line);
-            }
-        }
-        lines.extend(wanted);
-        let mut edited = lines.join("\n");
-        if !lines.is_empty() {
-            edited.push('\n');
-        }
-        Ok(edited)
+        let wanted = self.text.as_deref().filter(|_| !self.state.is_absent());
+        let mut lines = Lines::of(content);
+        lines.set(wanted.map(str::as_bytes), |line| self.is_ours(line, regex.as_ref()));
+        Ok(lines.bytes())
     }
 }
 
@@ -139,7 +140,7 @@ impl Resource for Line {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let Some((text, _)) = self.content(probe)? else {
+        let Some((content, _)) = self.content(probe)? else {
             if self.state.is_absent() || self.create {
                 return Ok(Current::Absent);
             }
@@ -150,30 +151,32 @@ impl Resource for Line {
             return Err(Error::failed(format!("`{}` is not there", self.path))
                 .hint("declare what brings it before, or say `create: true`"));
         };
-        Ok(match self.ours(&text)?.as_slice() {
+        Ok(match self.ours(&content)?.as_slice() {
             [] => Current::Absent,
             lines => Current::Present(State::new().with("line", lines.join(" | "))),
         })
     }
 
     fn apply(&self, _: &Change, system: &mut dyn System) -> Result<()> {
-        let (text, attributes) = match self.content(system)? {
+        let (content, attributes) = match self.content(system)? {
             // The attributes of the file that was read, whatever is there by now.
-            Some((text, stat)) => (text, Attributes::new(&stat.owner, &stat.group, stat.mode)),
-            None if self.create => (String::new(), Attributes::new("root", "root", 0o644)),
+            Some((content, stat)) => {
+                (content, Attributes::new(&stat.owner, &stat.group, stat.mode))
+            }
+            None if self.create => (Vec::new(), Attributes::new("root", "root", 0o644)),
             None => return Err(Error::failed(format!("`{}` is not there", self.path))),
         };
-        system.write_file(self.path.as_str(), self.edited(&text)?.as_bytes(), &attributes)
+        system.write_file(self.path.as_str(), &self.edited(&content)?, &attributes)
     }
 
     fn predict(&self, _: &Change, world: &mut Prediction<'_>) {
         let path = self.path.as_str();
-        let (text, owner, group, mode) = match self.content(world).ok().flatten() {
-            Some((text, stat)) => (text, stat.owner, stat.group, stat.mode),
-            None => (String::new(), "root".to_owned(), "root".to_owned(), 0o644),
+        let (content, owner, group, mode) = match self.content(world).ok().flatten() {
+            Some((content, stat)) => (content, stat.owner, stat.group, stat.mode),
+            None => (Vec::new(), "root".to_owned(), "root".to_owned(), 0o644),
         };
-        if let Ok(edited) = self.edited(&text) {
-            world.file(path, edited.as_bytes(), &owner, &group, mode);
+        if let Ok(edited) = self.edited(&content) {
+            world.file(path, &edited, &owner, &group, mode);
         }
     }
 
@@ -196,6 +199,10 @@ impl Resource for Line {
             Spec::Line(other) if is_same(other) => None,
             _ => Some(self.clone()),
         }
+    }
+
+    fn touches(&self, _: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        Ok(vec![(self.path.to_string(), Touch::Edited)])
     }
 
     fn switches(&self) -> Vec<String> {
@@ -221,15 +228,25 @@ mod tests {
     fn takes_the_place_of_what_matches() {
         let port = line("Port 22", Some("^#?Port "), Presence::Present);
         for (before, after) in [
-            ("", "Port 22\n"),
-            ("a", "a\nPort 22\n"),
-            ("a\n#Port 1\nb\nPort 2\n", "a\nPort 22\nb\n"),
-            ("Port 22\nb\n", "Port 22\nb\n"),
+            (&b""[..], &b"Port 22\n"[..]),
+            (b"a", b"a\nPort 22\n"),
+            (b"a\n#Port 1\nb\nPort 2\n", b"a\nPort 22\nb\n"),
+            (b"Port 22\nb\n", b"Port 22\nb\n"),
+            (b"\xe9\nPort \xe9\nb", b"\xe9\nPort 22\nb"),
+            (b"a\r\nPort 2\r\n", b"a\r\nPort 22\r\n"),
         ] {
             assert_eq!(port.edited(before).unwrap(), after);
         }
         let gone = line("Port 22", None, Presence::Absent);
-        assert_eq!(gone.edited("a\nPort 22\n").unwrap(), "a\n");
-        assert_eq!(gone.edited("Port 22\n").unwrap(), "");
+        assert_eq!(gone.edited(b"a\nPort 22\n").unwrap(), b"a\n");
+        assert_eq!(gone.edited(b"Port 22\n").unwrap(), b"");
+    }
+
+    #[test]
+    fn a_pattern_finds_lines_with_a_carriage_return_as_data() {
+        let port = line("port=1", Some("^port=[0-9]+$"), Presence::Present);
+        assert_eq!(port.ours(b"a\nport=2\r\nb\n").unwrap(), ["port=2\r"]);
+        assert_eq!(port.edited(b"a\nport=2\r\nb\n").unwrap(), b"a\nport=1\nb\n");
+        assert_eq!(port.ours(b"caf\xe9\nport=1\n").unwrap(), ["port=1"]);
     }
 }

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::bonds::Touch;
 use super::fields::Presence;
+use super::lines::{self, Lines};
 use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::Probe;
@@ -51,10 +53,9 @@ impl Locale {
 
     fn set_list(&self, listed: bool, system: &mut dyn System) -> Result<()> {
         let line = self.line(system)?;
-        let list = system.read(LIST)?.unwrap_or_default();
-        let list = with_line(&String::from_utf8_lossy(&list), &line, listed);
+        let list = with_line(&self::list(system)?, &line, listed);
         let attributes = Attributes { owner: None, group: None, mode: None };
-        system.write_file(LIST, list.as_bytes(), &attributes)
+        system.write_file(LIST, &list, &attributes)
     }
 }
 
@@ -96,8 +97,9 @@ impl Resource for Locale {
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let line = self.line(probe)?;
-        let list = probe.read(LIST)?.unwrap_or_default();
-        let listed = String::from_utf8_lossy(&list).lines().any(|other| other.trim() == line);
+        let list = list(probe)?;
+        let listed =
+            list.split(|byte| *byte == b'\n').any(|other| other.trim_ascii() == line.as_bytes());
         let known = probe.query(&Query::locales())?;
         let wanted = normalized(&self.name);
         let generated = known.text().lines().any(|name| normalized(name) == wanted);
@@ -138,6 +140,13 @@ impl Resource for Locale {
         Some(Dropped::stays("it stays generated"))
     }
 
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let is_listed = change.is_remove() || change.sets("listed");
+        let list = is_listed.then(|| (LIST.to_owned(), Touch::Edited));
+        let default = change.sets("default").then(|| (DEFAULT.to_owned(), Touch::ByProgram));
+        Ok(list.into_iter().chain(default).collect())
+    }
+
     fn switches(&self) -> Vec<String> {
         vec![LIST.to_owned(), DEFAULT.to_owned()]
     }
@@ -148,17 +157,27 @@ fn name_of(line: &str) -> Option<&str> {
     line.trim_start_matches(['#', ' ']).split_whitespace().next()
 }
 
+/// The list of what to generate.
+fn list(probe: &dyn Probe) -> Result<Vec<u8>> {
+    Ok(lines::read(LIST, probe)?.map(|(list, _)| list).unwrap_or_default())
+}
+
 /// The list with `line` in it, or commented out.
-fn with_line(list: &str, line: &str, listed: bool) -> String {
+fn with_line(list: &[u8], line: &str, listed: bool) -> Vec<u8> {
     let commented = format!("# {line}");
     let new = if listed { line } else { commented.as_str() };
-    let is_it = |other: &str| other.trim_start_matches(['#', ' ']).trim_end() == line;
-    let mut lines: Vec<&str> =
-        list.lines().map(|other| if is_it(other) { new } else { other }).collect();
-    if listed && !lines.contains(&line) {
-        lines.push(line);
+    let mut lines = Lines::of(list);
+    let found: Vec<bool> = lines
+        .texts()
+        .map(|other| lines::readable(other).trim_start_matches(['#', ' ']).trim_end() == line)
+        .collect();
+    for index in (0..found.len()).filter(|index| found[*index]) {
+        lines.replace(index, new.as_bytes());
     }
-    lines.join("\n") + "\n"
+    if listed && !found.contains(&true) {
+        lines.push(line.as_bytes());
+    }
+    lines.bytes()
 }
 
 /// As `locale -a` prints it: the character set in lower case, without hyphens.
@@ -198,11 +217,15 @@ mod tests {
 
     #[test]
     fn a_line_is_uncommented_where_it_is_and_else_added() {
-        let list = "# This file\n# en_GB.UTF-8 UTF-8\n# fr_FR ISO-8859-1\n# fr_FR.UTF-8 UTF-8\n";
+        let list =
+            b"# donn\xe9es\n# en_GB.UTF-8 UTF-8\n# fr_FR ISO-8859-1\n# fr_FR.UTF-8 UTF-8\n# end";
         let on = with_line(list, "fr_FR.UTF-8 UTF-8", true);
-        assert_eq!(on, list.replace("# fr_FR.UTF-8", "fr_FR.UTF-8"));
+        assert_eq!(
+            on,
+            b"# donn\xe9es\n# en_GB.UTF-8 UTF-8\n# fr_FR ISO-8859-1\nfr_FR.UTF-8 UTF-8\n# end"
+        );
         assert_eq!(with_line(&on, "fr_FR.UTF-8 UTF-8", false), list);
-        assert_eq!(with_line("a b", "fr_FR.UTF-8 UTF-8", true), "a b\nfr_FR.UTF-8 UTF-8\n");
+        assert_eq!(with_line(b"a b", "fr_FR.UTF-8 UTF-8", true), b"a b\nfr_FR.UTF-8 UTF-8\n");
     }
 
     #[test]

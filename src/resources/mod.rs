@@ -7,6 +7,7 @@
 //! To add a kind: write its file, add a `mod` line and a registry line below (both sorted), and
 //! put cases into `tests/local/resources/<kind>/`.
 
+pub mod bonds;
 pub mod content;
 pub mod digest;
 pub mod fields;
@@ -34,8 +35,10 @@ mod git;
 mod ground;
 mod group;
 mod hostname;
+mod hosts;
 mod http_check;
 mod line;
+mod lines;
 mod locale;
 mod mount;
 pub mod package;
@@ -56,6 +59,7 @@ mod user;
 mod volume;
 mod workers;
 
+use bonds::Touch;
 pub use names::Names;
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
@@ -121,6 +125,21 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     /// The same, as the server has them: for a kind that cannot tell from its spec alone.
     fn switched_paths(&self, _: &dyn Probe) -> Result<Vec<String>> {
         Ok(self.switches())
+    }
+
+    /// The paths that applying `change` touches, and how. What forbids that is told by the preview.
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let touch = match change {
+            Change::Remove => Touch::Gone,
+            // A new owner gets a new file.
+            Change::Update(fields)
+                if fields.iter().all(|change| matches!(&*change.field, "group" | "mode")) =>
+            {
+                Touch::Set
+            }
+            Change::Create(_) | Change::Update(_) => Touch::Replaced,
+        };
+        Ok(self.switches().into_iter().map(|path| (path, touch)).collect())
     }
 
     /// Programs that put back what `apply` switches beside these paths: what the kernel holds.
@@ -332,6 +351,15 @@ macro_rules! registry {
             /// See [`Resource::switched_paths`].
             pub fn switched_paths(&self, probe: &dyn Probe) -> Result<Vec<String>> {
                 match self { $(Self::$type(spec) => spec.switched_paths(probe),)* }
+            }
+
+            /// Looks whether nothing forbids to change the files that applying `change` touches.
+            ///
+            /// # Errors
+            /// The first thing that does.
+            pub fn check_bonds(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+                let touches = match self { $(Self::$type(spec) => spec.touches(change, probe),)* };
+                touches?.iter().try_for_each(|(path, touch)| bonds::check(path, *touch, probe))
             }
 
             /// See [`Resource::way_back`].

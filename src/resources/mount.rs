@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bonds::Touch;
 use super::fields::{AbsolutePath, is_one_line};
 use super::fstab::{self, Entry};
 use super::ground;
@@ -91,7 +92,6 @@ impl Mount {
     /// What is mounted at this place, on top of whatever is below.
     fn live(&self, probe: &dyn Probe) -> Result<Option<Entry>> {
         let table = probe.read(MOUNTS)?.unwrap_or_default();
-        let table = String::from_utf8_lossy(&table).into_owned();
         Ok(fstab::entries(&table).filter(|entry| entry.target == self.path.as_str()).last())
     }
 
@@ -257,16 +257,24 @@ impl Resource for Mount {
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
-        let table = fstab::read(world).unwrap_or_default();
-        let table = fstab::with_entry(&table, &self.entry(), !change.is_remove());
-        world.file(fstab::FSTAB, table.as_bytes(), "root", "root", 0o644);
+        if let Ok(table) = fstab::read(world) {
+            let table = fstab::with_entry(&table, &self.entry(), !change.is_remove());
+            world.file(fstab::FSTAB, &table, "root", "root", 0o644);
+        }
         let live = world.read(MOUNTS).ok().flatten().unwrap_or_default();
-        let live = String::from_utf8_lossy(&live).into_owned();
         let live = fstab::with_entry(&live, &self.entry(), !change.is_remove());
-        world.file(MOUNTS, live.as_bytes(), "root", "root", 0o444);
+        world.file(MOUNTS, &live, "root", "root", 0o444);
         if !change.is_remove() && matches!(world.stat(self.path.as_str()), Ok(None)) {
             world.directory(self.path.as_str(), "root", "root", 0o755);
         }
+    }
+
+    fn touches(&self, change: &Change, probe: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let is_listed = ["device", "fstype", "options"].iter().any(|field| change.sets(field));
+        if !change.is_remove() && !is_listed {
+            return Ok(Vec::new());
+        }
+        fstab::touches(&self.entry(), !change.is_remove(), probe)
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

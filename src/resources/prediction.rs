@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::bonds::Bonds;
 use super::probe::{Facts, FileKind, GroupEntry, Output, Probe, SqlRow, Stat, Unit, UserEntry};
 use super::query::Query;
 use crate::error::{Error, Result};
@@ -207,6 +208,17 @@ impl Probe for Prediction<'_> {
 
     fn can_others_change(&self, path: &str) -> Result<bool> {
         self.real.can_others_change(path)
+    }
+
+    fn bonds(&self, path: &str) -> Result<Bonds> {
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        if self.predicted(above).is_some() {
+            return Ok(Bonds::default());
+        }
+        let real = self.real.bonds(path)?;
+        // What an earlier resource puts there is a file of its own.
+        let is_new = self.predicted(path).is_some();
+        Ok(if is_new { Bonds { folder: real.folder, ..Bonds::default() } } else { real })
     }
 
     fn read_link(&self, path: &str) -> Result<Option<String>> {

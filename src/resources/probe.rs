@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::bonds::Bonds;
 use super::query::Query;
 use crate::error::Result;
 use crate::manifest::ResourceId;
@@ -43,6 +44,9 @@ pub trait Probe {
     /// Whether others than root can put something else at `path`, or at a folder on the way: then
     /// no program of root's may be sent there by this path.
     fn can_others_change(&self, path: &str) -> Result<bool>;
+
+    /// What binds the thing at `path` to its place: further names, and flags that forbid changes.
+    fn bonds(&self, path: &str) -> Result<Bonds>;
 
     /// The user `name`; `None` if there is none.
     fn user(&self, name: &str) -> Result<Option<UserEntry>>;

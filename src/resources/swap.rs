@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::bonds::Touch;
 use super::fields::{AbsolutePath, Presence};
 use super::fstab::{self, Entry};
 use super::ground;
@@ -54,6 +55,12 @@ impl Swap {
             options: "sw".to_owned(),
             passes: (0, 0),
         }
+    }
+
+    /// Whether `/etc/fstab` has an entry for it, with whatever options.
+    fn is_listed(&self, probe: &dyn Probe) -> Result<bool> {
+        let entry = self.entry();
+        Ok(fstab::entries(&fstab::read(probe)?).any(|other| other.is_for_the_place_of(&entry)))
     }
 
     fn is_active(&self, probe: &dyn Probe) -> Result<bool> {
@@ -131,6 +138,9 @@ impl Swap {
             }
             return Err(error);
         }
+        if self.is_listed(system)? {
+            return Ok(());
+        }
         fstab::write(system, &self.entry(), true)
     }
 }
@@ -175,8 +185,7 @@ impl Resource for Swap {
         if !self.state.is_absent() {
             self.check_ground(probe)?;
         }
-        let entry = self.entry();
-        let at_boot = fstab::entries(&fstab::read(probe)?).any(|e| e.is_for_the_place_of(&entry));
+        let at_boot = self.is_listed(probe)?;
         match probe.stat(self.path.as_str())? {
             None if at_boot && self.state.is_absent() => Ok(Current::Present(State::new())),
             None => Ok(Current::Absent),
@@ -209,12 +218,23 @@ impl Resource for Swap {
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
-        let table = fstab::read(world).unwrap_or_default();
-        let table = fstab::with_entry(&table, &self.entry(), !change.is_remove());
-        world.file(fstab::FSTAB, table.as_bytes(), "root", "root", 0o644);
+        let is_kept = !change.is_remove() && self.is_listed(world).unwrap_or(true);
+        if let Ok(table) = fstab::read(world)
+            && !is_kept
+        {
+            let table = fstab::with_entry(&table, &self.entry(), !change.is_remove());
+            world.file(fstab::FSTAB, &table, "root", "root", 0o644);
+        }
         if change.is_remove() {
             world.removed(self.path.as_str());
         }
+    }
+
+    fn touches(&self, change: &Change, probe: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        if !change.is_remove() && self.is_listed(probe)? {
+            return Ok(Vec::new());
+        }
+        fstab::touches(&self.entry(), !change.is_remove(), probe)
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

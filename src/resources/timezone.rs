@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::bonds::Touch;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::removal::Dropped;
@@ -98,6 +99,12 @@ impl Resource for Timezone {
 
     fn dropped(&self) -> Option<Dropped<Self>> {
         Some(Dropped::stays("it stays as it is"))
+    }
+
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let files = [("localtime", LINK), ("timezone", FILE)].into_iter();
+        let written = files.filter(|(field, _)| change.sets(field));
+        Ok(written.map(|(_, path)| (path.to_owned(), Touch::Replaced)).collect())
     }
 
     fn switches(&self) -> Vec<String> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::account::{self, Password, check_account_name};
+use super::bonds::{self, Touch};
 use super::fields::{AbsolutePath, OneOrMany, Presence, is_one_line, yes};
 use super::prediction::Prediction;
 use super::probe::{GroupEntry, Probe, UserEntry};
@@ -356,6 +357,10 @@ impl Resource for User {
             world.directory(&entry.home, &self.name, &entry.group, mode);
         }
         world.user_entry(&self.name, Some(entry));
+    }
+
+    fn touches(&self, _: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        Ok(bonds::by_program(&bonds::USERS))
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

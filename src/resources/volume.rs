@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bonds::Touch;
 use super::fields::AbsolutePath;
 use super::mount::{Mount, Mounted};
 use super::names::Names;
@@ -219,6 +220,10 @@ impl Resource for Volume {
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
         self.mount().predict(change, world);
+    }
+
+    fn touches(&self, change: &Change, probe: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        self.mount().touches(change, probe)
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

@@ -279,8 +279,11 @@ fn check(spec: &Spec, fake: &Fake, preview: bool) -> Result<Found, String> {
     if current == Current::Unknown {
         return Ok(Found::Unknown);
     }
-    let change = Change::between(spec.desired().as_ref(), &current);
-    Ok(change.map_or(Found::Same, Found::Differs))
+    let Some(change) = Change::between(spec.desired().as_ref(), &current) else {
+        return Ok(Found::Same);
+    };
+    spec.check_bonds(&change, &world).map_err(|error| error.to_string())?;
+    Ok(Found::Differs(change))
 }
 
 /// Later resources are checked against the prediction: this one must then be as it should be,

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
+use crate::resources::bonds::Bonds;
 use crate::resources::probe::{GroupEntry, SqlRow, UserEntry};
 use crate::resources::{
     Attributes, Command, Facts, Output, Probe, Progress, Query, Stat, System, Unit,
@@ -89,6 +90,10 @@ impl Probe for Host {
 
     fn can_others_change(&self, path: &str) -> Result<bool> {
         files::can_others_change(path, &self.accounts)
+    }
+
+    fn bonds(&self, path: &str) -> Result<Bonds> {
+        files::bonds(path, &self.accounts)
     }
 
     fn read_link(&self, path: &str) -> Result<Option<String>> {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use infra::agent::host::Host;
 use infra::error::{Error, Result};
 use infra::manifest::ResourceId;
+use infra::resources::bonds::Bonds;
 use infra::resources::probe::{GroupEntry, SqlRow, UserEntry};
 use infra::resources::state::Change;
 use infra::resources::{
@@ -245,6 +246,9 @@ impl Probe for ByPath {
 
     fn facts(&self) -> &Facts {
         self.0.facts()
+    }
+    fn bonds(&self, path: &str) -> Result<Bonds> {
+        self.0.bonds(path)
     }
     fn read_link(&self, path: &str) -> Result<Option<String>> {
         self.0.read_link(path)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use infra::error::{Error, Result};
 use infra::manifest::ResourceId;
+use infra::resources::bonds::{Bonds, Flag};
 use infra::resources::fields::Mode;
 use infra::resources::probe::{GroupEntry, SqlRow, UserEntry};
 use infra::resources::{Attributes, Command, Facts, FileKind, Output, Probe, Query, Stat, Unit};
@@ -40,6 +41,8 @@ pub(super) struct FakeFile {
     pub(super) stat: Stat,
     pub(super) content: Vec<u8>,
     pub(super) target: Option<String>,
+    pub(super) names: u64,
+    pub(super) flag: Option<Flag>,
 }
 
 /// Folders of every Debian, so that tests need not name them.
@@ -307,6 +310,17 @@ impl Probe for Fake {
         Ok(file.map(|file| (file.content.clone(), file.stat.clone())))
     }
 
+    fn bonds(&self, path: &str) -> Result<Bonds> {
+        let parent = path.rsplit_once('/').map_or("/", |(parent, _)| parent);
+        let parent = self.files.get(self.followed(if parent.is_empty() { "/" } else { parent }));
+        let file = self.files.get(path);
+        Ok(Bonds {
+            names: file.map_or(1, |file| file.names),
+            flag: file.and_then(|file| file.flag),
+            folder: parent.and_then(|folder| folder.flag),
+        })
+    }
+
     fn read_link(&self, path: &str) -> Result<Option<String>> {
         Ok(self.files.get(path).and_then(|file| file.target.clone()))
     }
@@ -376,10 +390,14 @@ impl FakeFile {
         Self::new(FileKind::Symlink, 0o777, Vec::new(), Some(target.to_owned()))
     }
 
+    pub(super) fn file(stat: Stat, content: Vec<u8>) -> Self {
+        Self { stat, content, ..Self::directory() }
+    }
+
     fn new(kind: FileKind, mode: u32, content: Vec<u8>, target: Option<String>) -> Self {
         let size = content.len() as u64;
         let stat = Stat { kind, mode, owner: "root".into(), group: "root".into(), size };
-        Self { stat, content, target }
+        Self { stat, content, target, names: 1, flag: None }
     }
 
     fn of(node: &Node) -> Self {
@@ -397,6 +415,12 @@ impl FakeFile {
         if let Some(mode) = full.mode {
             file.stat.mode = Mode::parse(&mode).unwrap().0;
         }
+        file.names = full.names.unwrap_or(1);
+        file.flag = full.flag.map(|flag| match flag.as_str() {
+            "immutable" => Flag::Immutable,
+            "append-only" => Flag::AppendOnly,
+            other => panic!("there is no flag `{other}`"),
+        });
         file.stat.owner = full.owner.unwrap_or(file.stat.owner);
         file.stat.group = full.group.unwrap_or(file.stat.group);
         file

@@ -18,8 +18,8 @@ impl System for Fake {
         }
         stat.size = content.len() as u64;
         self.note(format!("write {path} {} {} bytes", attributes_of(&stat), content.len()));
-        self.files
-            .insert(path.to_owned(), FakeFile { stat, content: content.to_owned(), target: None });
+        let file = FakeFile::file(stat, content.to_owned());
+        self.files.insert(path.to_owned(), file);
         Ok(())
     }
 

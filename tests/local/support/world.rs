@@ -62,6 +62,10 @@ pub(crate) struct FullNode {
     pub(crate) mode: Option<String>,
     pub(crate) owner: Option<String>,
     pub(crate) group: Option<String>,
+    /// How many names it has (hard links).
+    pub(crate) names: Option<u64>,
+    /// `immutable` or `append-only`.
+    pub(crate) flag: Option<String>,
 }
 
 /// A user; its home is `/home/NAME`, its shell `/bin/bash` and its group that of its name.

@@ -6,6 +6,7 @@
 //! than root can write are read and written with this user's access ([`identity`]).
 
 mod attributes;
+mod bonds;
 mod extended;
 pub(super) mod identity;
 mod remove;
@@ -25,6 +26,7 @@ use crate::error::{Context, Error, Result};
 use crate::resources::{FileKind, Stat};
 
 pub(super) use attributes::{make_directory, set_attributes};
+pub(super) use bonds::bonds;
 use identity::as_user;
 pub(super) use remove::{remove_directory, remove_file, remove_tree};
 use walk::{Ground, Last, Missing, Place, Purpose, walk, walk_as};
