@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         lab::TESTS,
         lab::saves::TESTS,
         messy::names::TESTS,
+        messy::bytes::TESTS,
         mikado::TESTS,
         mikado::accounts::TESTS,
         mikado::containers::TESTS,

@@ -40,3 +40,6 @@ impl Ground {
         self.server.lab.say(&["diff", "old", "--lab"])
     }
 }
+//! Servers that others have lived on: what is there already is right, odd, or in the way.
+
+pub(crate) mod bytes;
