@@ -28,6 +28,7 @@ mod cron;
 mod directory;
 mod docker_compose;
 mod docker_engine;
+mod effect;
 pub mod file;
 mod firewall;
 mod fstab;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::effect::sysctl::{AtBoot, at_boot, path_of, spaced};
 use super::fields::{Presence, Scalar};
 use super::prediction::Prediction;
 use super::probe::Probe;
@@ -14,6 +15,11 @@ use crate::error::{Error, Kind, Result};
 
 /// A setting of the kernel: set at once, and again at every boot from a file of its own in
 /// `/etc/sysctl.d/`.
+///
+/// `at_boot` is the value that all files of sysctl.d(5) together give. The file of infra is called
+/// `60-infra-KEY.conf`, and `zz-infra-KEY.conf` where a file that sorts behind the first one sets
+/// another value, so that the declared value counts at the next boot. The plan names that file and
+/// its line.
 ///
 /// With `state: absent` the file goes; the kernel keeps the value until the next boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,33 +37,86 @@ pub struct Sysctl {
     pub state: Presence,
 }
 
+/// Where the files of people and of infra are.
+const FOLDER: &str = "/etc/sysctl.d/";
+
 fn no_value() -> Scalar {
     Scalar(String::new())
 }
 
 impl Sysctl {
-    fn path_below(&self, separator: char) -> String {
-        if self.key.contains('/') { self.key.clone() } else { self.key.replace(separator, "/") }
-    }
-
     /// Where the kernel shows it.
     fn kernel_path(&self) -> String {
-        format!("/proc/sys/{}", self.path_below('.'))
+        format!("/proc/sys/{}", path_of(&self.key))
     }
 
     /// The file that sets it at boot.
     fn file(&self) -> String {
-        format!("/etc/sysctl.d/60-infra-{}.conf", self.key.replace('/', "."))
+        self.file_called("60")
+    }
+
+    /// The same, where other files would win.
+    fn last_file(&self) -> String {
+        self.file_called("zz")
+    }
+
+    fn file_called(&self, beginning: &str) -> String {
+        format!("{FOLDER}{beginning}-infra-{}.conf", self.key.replace('/', "."))
+    }
+
+    /// The file of infra's that is there; the last one if both are.
+    fn held(&self, probe: &dyn Probe) -> Result<Option<String>> {
+        for path in [self.last_file(), self.file()] {
+            if probe.exists(&path)? {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The line that sets it at boot, among the files from `path` on.
+    fn line_from(&self, path: &str, probe: &dyn Probe) -> Result<Option<AtBoot>> {
+        at_boot(&self.key, path.strip_prefix(FOLDER).unwrap_or_default(), probe)
+    }
+
+    /// Whether `line` is of somebody else and says another value.
+    fn is_against(&self, line: &AtBoot) -> bool {
+        !self.switches().contains(&line.origin.path) && line.value != Some(self.wanted())
+    }
+
+    /// Where the file has to be for its value to count.
+    fn place(&self, probe: &dyn Probe) -> Result<String> {
+        let line = self.line_from(&self.file(), probe)?;
+        let loses = line.is_some_and(|line| self.is_against(&line));
+        let is_last = loses || probe.exists(&self.last_file())?;
+        Ok(if is_last { self.last_file() } else { self.file() })
+    }
+
+    /// The value at the next boot, with the line that gives it where that is not infra's.
+    fn value_at_boot(&self, probe: &dyn Probe) -> Result<Option<String>> {
+        if let Some(line) = self.line_from(&self.last_file(), probe)?
+            && self.is_against(&line)
+        {
+            let message =
+                format!("{} sets `{}` at boot, after all other files", line.origin, self.key);
+            return Err(Error::failed(message).hint("take that line away, or rename its file"));
+        }
+        let held = self.held(probe)?;
+        let Some(line) = self.line_from(held.as_deref().unwrap_or_default(), probe)? else {
+            return Ok(None);
+        };
+        let is_plain = held.is_some() && !self.is_against(&line);
+        let value = line.value.unwrap_or_else(|| "nothing".to_owned());
+        Ok(Some(if is_plain { value } else { format!("{value}, by {}", line.origin) }))
+    }
+
+    fn wanted(&self) -> String {
+        spaced(&self.value.0)
     }
 
     fn file_content(&self) -> String {
-        format!("# Managed by infra.\n{} = {}\n", self.key, spaced(&self.value.0))
+        format!("# Managed by infra.\n{} = {}\n", self.key, self.wanted())
     }
-}
-
-/// The kernel separates values by tabs, people by spaces.
-fn spaced(value: &str) -> String {
-    value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl Resource for Sysctl {
@@ -90,16 +149,15 @@ impl Resource for Sysctl {
 
     fn desired(&self) -> Option<State> {
         (!self.state.is_absent()).then(|| {
-            let value = spaced(&self.value.0);
+            let value = self.wanted();
             State::new().with("value", value.as_str()).with("at_boot", value)
         })
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let file = probe.read(&self.file())?;
         if self.state.is_absent() {
             let there = |_| Current::Present(State::new());
-            return Ok(file.map_or(Current::Absent, there));
+            return Ok(self.held(probe)?.map_or(Current::Absent, there));
         }
         let Some(value) = probe.read(&self.kernel_path())? else {
             let message = format!("`{}` is not a setting of this kernel", self.key);
@@ -107,13 +165,12 @@ impl Resource for Sysctl {
                 .hint("check the name, or load the kernel module that brings it first"));
         };
         let state = State::new().with("value", spaced(&String::from_utf8_lossy(&value)));
-        let at_boot = file.as_deref().map(|file| value_in(&String::from_utf8_lossy(file)));
-        Ok(Current::Present(state.with_some("at_boot", at_boot)))
+        Ok(Current::Present(state.with_some("at_boot", self.value_at_boot(probe)?)))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         if change.is_remove() {
-            return system.remove_file(&self.file());
+            return self.switches().iter().try_for_each(|path| system.remove_file(path));
         }
         if change.sets("value") {
             // The kernel's files are written in place, as only a program's redirection does it.
@@ -129,17 +186,27 @@ impl Resource for Sysctl {
         }
         if change.sets("at_boot") {
             let attributes = Attributes::new("root", "root", 0o644);
-            system.write_file(&self.file(), self.file_content().as_bytes(), &attributes)?;
+            let path = self.place(system)?;
+            system.write_file(&path, self.file_content().as_bytes(), &attributes)?;
+            if path != self.file() && system.exists(&self.file())? {
+                system.remove_file(&self.file())?;
+            }
         }
         Ok(())
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
         if change.is_remove() {
-            world.removed(&self.file());
+            self.switches().iter().for_each(|path| world.removed(path));
             return;
         }
-        world.file(&self.file(), self.file_content().as_bytes(), "root", "root", 0o644);
+        if change.sets("at_boot") {
+            let path = self.place(world).unwrap_or_else(|_| self.file());
+            if path != self.file() {
+                world.removed(&self.file());
+            }
+            world.file(&path, self.file_content().as_bytes(), "root", "root", 0o644);
+        }
         let value = format!("{}\n", self.value.0);
         world.file(&self.kernel_path(), value.as_bytes(), "root", "root", 0o644);
     }
@@ -153,15 +220,8 @@ impl Resource for Sysctl {
     }
 
     fn switches(&self) -> Vec<String> {
-        vec![self.file()]
+        vec![self.file(), self.last_file()]
     }
-}
-
-/// The value that a file of `sysctl.d` sets.
-fn value_in(file: &str) -> String {
-    let settings = file.lines().rev().filter(|line| !line.trim_start().starts_with(['#', ';']));
-    let mut values = settings.filter_map(|line| line.split_once('='));
-    values.next().map(|(_, value)| spaced(value)).unwrap_or_default()
 }
 
 #[cfg(test)]

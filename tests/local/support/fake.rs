@@ -54,6 +54,7 @@ const FOLDERS: &[&str] = &[
     "/etc/apt",
     "/etc/cron.d",
     "/etc/default",
+    "/etc/sysctl.d",
     "/etc/systemd",
     "/etc/systemd/system",
     "/home",

@@ -1,0 +1,141 @@
+//! The settings of the kernel at boot, as systemd-sysctl makes them of the files of sysctl.d(5).
+//!
+//! - The files of four folders are read in the order of their names; of two with one name, that of
+//!   the first folder counts, also as a link to `/dev/null`.
+//! - Of two lines with one key, the last one counts. A key with a `-` before it and no value is left
+//!   as it is.
+//! - A pattern such as `net.ipv4.conf.*.rp_filter` sets no key that has a line of its own, wherever
+//!   that stands.
+
+use std::collections::BTreeMap;
+
+use super::Origin;
+use crate::error::Result;
+use crate::resources::probe::Probe;
+
+/// The folders, the one that counts most first.
+const FOLDERS: [&str; 4] =
+    ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"];
+
+/// Two names of one setting in the kernel: whoever writes one writes the other.
+const SAME: [(&str, &str); 1] = [("net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding")];
+
+/// A line that sets a key at boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::resources) struct AtBoot {
+    /// The value, with one space between its parts; `None` where the line leaves the key alone.
+    pub(in crate::resources) value: Option<String>,
+    /// The line.
+    pub(in crate::resources) origin: Origin,
+}
+
+/// The line that counts for `key` among the files whose names do not sort before `from`.
+///
+/// # Errors
+/// If one of the files cannot be read.
+pub(in crate::resources) fn at_boot(
+    key: &str,
+    from: &str,
+    probe: &dyn Probe,
+) -> Result<Option<AtBoot>> {
+    let wanted = one_name(path_of(key));
+    let mut found = None;
+    for path in files(probe)?.range(from.to_owned()..).map(|(_, path)| path) {
+        // A file that is no regular one, such as `/dev/null`, sets nothing.
+        let bytes = probe.read(path)?.unwrap_or_default();
+        for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            let line = String::from_utf8_lossy(line);
+            let Some((key, value)) = setting(&line) else { continue };
+            if one_name(path_of(key)) == wanted {
+                let origin = Origin { path: path.clone(), line: index + 1 };
+                found = Some(AtBoot { value, origin });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Where a key is below `/proc/sys`. The first separator tells which one is written: after a dot, a
+/// slash stands for a dot in a name.
+pub(in crate::resources) fn path_of(key: &str) -> String {
+    let is_dotted = key.find(['.', '/']).is_none_or(|index| key[index..].starts_with('.'));
+    if !is_dotted {
+        return key.to_owned();
+    }
+    let other = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    key.chars().map(other).collect()
+}
+
+/// A value with one space between its parts: the kernel separates them by tabs, people by spaces.
+pub(in crate::resources) fn spaced(value: &str) -> String {
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn one_name(path: String) -> String {
+    let same = SAME.iter().find(|(_, other)| *other == path);
+    same.map_or(path, |(name, _)| (*name).to_owned())
+}
+
+/// The key of a line and its value, where the line has both or leaves a key alone.
+fn setting(line: &str) -> Option<(&str, Option<String>)> {
+    let line = line.trim();
+    if line.starts_with(['#', ';']) {
+        return None;
+    }
+    match line.split_once('=') {
+        Some((key, value)) => {
+            let key = key.trim();
+            Some((key.strip_prefix('-').unwrap_or(key), Some(spaced(value))))
+        }
+        None => line.strip_prefix('-').map(|key| (key, None)),
+    }
+}
+
+/// The paths of the files that are read, by their names.
+fn files(probe: &dyn Probe) -> Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    for folder in FOLDERS {
+        let names = probe.list(folder)?.unwrap_or_default();
+        let is_read = |name: &String| name.strip_suffix(".conf").is_some();
+        for name in names.into_iter().filter(is_read) {
+            let path = format!("{folder}/{name}");
+            files.entry(name).or_insert(path);
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_separator_tells_what_the_others_mean() {
+        for (key, path) in [
+            ("vm.swappiness", "vm/swappiness"),
+            ("net/ipv4/conf/eth0.5/forwarding", "net/ipv4/conf/eth0.5/forwarding"),
+            ("net.ipv4.conf.eth0/5.forwarding", "net/ipv4/conf/eth0.5/forwarding"),
+        ] {
+            assert_eq!(path_of(key), path);
+        }
+    }
+
+    #[test]
+    fn reads_a_line_as_systemd_does() {
+        for (line, read) in [
+            ("vm.swappiness=10", Some(("vm.swappiness", Some("10")))),
+            ("  -vm.swappiness = 10 \r", Some(("vm.swappiness", Some("10")))),
+            ("-vm.swappiness", Some(("vm.swappiness", None))),
+            ("vm.swappiness 10", None),
+            ("# vm.swappiness = 10", None),
+            ("; vm.swappiness = 10", None),
+        ] {
+            let read = read.map(|(key, value)| (key, value.map(str::to_owned)));
+            assert_eq!(setting(line), read, "{line}");
+        }
+    }
+}
