@@ -1,6 +1,7 @@
 //! `cron`: a command at set times, in a file of its own in `/etc/cron.d`.
 
 mod schedule;
+mod variable;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,9 @@ use crate::error::{Error, Kind, Result};
 
 /// The program that reads `/etc/cron.d`; the package `cron` brings it.
 const CRON: &str = "/usr/sbin/cron";
+
+/// The longest command that cron takes. It ignores the whole file of a longer one.
+const LONGEST_COMMAND_BYTES: usize = 998;
 
 /// A command at set times: `/etc/cron.d/infra-NAME`.
 ///
@@ -49,10 +53,12 @@ pub struct Cron {
     /// Days of the week, 0 to 7 (0 and 7 are Sunday) or `sun` to `sat`.
     #[serde(default)]
     pub weekday: Option<schedule::Field>,
-    /// The line that `/bin/sh` runs. cron reads a bare `%` as a line break: write `\%`.
+    /// The line that `/bin/sh` runs, of at most 998 bytes: cron ignores a file with a longer one.
+    /// cron reads a bare `%` as a line break: write `\%`.
     #[serde(default)]
     pub command: String,
-    /// Variables, such as `MAILTO` and `PATH`. cron's own `PATH` is `/usr/bin:/bin`.
+    /// Variables, such as `MAILTO` and `PATH`. cron's own `PATH` is `/usr/bin:/bin`. An empty
+    /// `MAILTO` sends no mail. Blanks before a value and quotes around it are part of the value.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Whether it should be there.
@@ -79,8 +85,8 @@ impl Cron {
 
     /// cron ignores a last line that does not end in a line break.
     fn content(&self) -> String {
-        let variables = self.env.iter().map(|(name, value)| format!("{name}={value}\n"));
-        let variables: String = variables.collect();
+        let line = |(name, value): (&String, &String)| variable::line(name, value).ok();
+        let variables: String = self.env.iter().filter_map(line).collect();
         format!("# Managed by infra.\n{variables}{} {} {}\n", self.times(), self.user, self.command)
     }
 }
@@ -132,16 +138,14 @@ impl Resource for Cron {
         if has_bare_percent(&self.command) {
             return Err("cron reads a bare `%` as a line break: write `\\%`".to_owned());
         }
-        for (name, value) in &self.env {
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            if name.is_empty() || !name.chars().all(plain) {
-                return Err(format!("`{name}` is not a name of a variable"));
-            }
-            if !is_one_line(value) {
-                return Err(format!("the value of `{name}` has to be one line"));
-            }
+        if self.command.trim_start().len() > LONGEST_COMMAND_BYTES {
+            return Err(format!(
+                "`command` has {} bytes, and cron ignores a file with more than \
+                 {LONGEST_COMMAND_BYTES} in one: put it into a script",
+                self.command.trim_start().len()
+            ));
         }
-        Ok(())
+        self.env.iter().try_for_each(|(name, value)| variable::line(name, value).map(drop))
     }
 
     fn desired(&self) -> Option<State> {
