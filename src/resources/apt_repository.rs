@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::effect::apt;
 use super::fields::{AbsolutePath, OneOrMany, Presence};
 use super::package::owe_update;
 use super::prediction::Prediction;
@@ -13,6 +14,9 @@ use super::system::{Attributes, System};
 use crate::error::{Error, Result};
 
 /// A source of packages: `/etc/apt/sources.list.d/NAME.sources`, and the key that signs it.
+///
+/// It counts only while apt reads its sources: where apt refuses them, as for two files that name one
+/// archive with different keys, the new file is put back at once.
 ///
 /// The lists of packages are fetched once, before the next `package` that is installed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,6 +159,9 @@ impl Resource for AptRepository {
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let key = probe.read(&self.key_path())?;
         let Some(stat) = probe.stat(&self.sources_path())? else {
+            if !self.state.is_absent() {
+                self.check_others(false, probe)?;
+            }
             let only_key_is_left = self.state.is_absent() && key.is_some();
             return Ok(if only_key_is_left {
                 Current::Present(State::new())
@@ -170,6 +177,9 @@ impl Resource for AptRepository {
             )));
         }
         let source = probe.read(&self.sources_path())?.unwrap_or_default();
+        if !self.state.is_absent() {
+            self.check_others(source == self.sources().as_bytes(), probe)?;
+        }
         Ok(Current::Present(
             State::new()
                 .with("source", Value::Content(source))
@@ -185,16 +195,27 @@ impl Resource for AptRepository {
             system.remove_file(&self.sources_path())?;
             return system.remove_file(&self.key_path());
         }
-        let attributes = Attributes::new("root", "root", 0o644);
-        if let Some(key) = self.key_content().filter(|_| change.sets("key")) {
-            let folder = Attributes::new("root", "root", 0o755);
-            system.make_directory("/etc/apt/keyrings", &folder)?;
-            system.write_file(&self.key_path(), key.as_bytes(), &attributes)?;
+        let before = self.switches().into_iter().map(|path| {
+            let file = system.read_with_stat(&path)?;
+            Ok((path, file))
+        });
+        let before = before.collect::<Result<Vec<_>>>()?;
+        self.write(change, system)?;
+        let Some(words) = apt::refusal(system)? else { return Ok(()) };
+        for (path, file) in before {
+            match file {
+                Some((content, stat)) => {
+                    let attributes = Attributes::new(&stat.owner, &stat.group, stat.mode);
+                    system.write_file(&path, &content, &attributes)?;
+                }
+                None => system.remove_file(&path)?,
+            }
         }
-        if change.sets("source") || change.sets("mode") {
-            system.write_file(&self.sources_path(), self.sources().as_bytes(), &attributes)?;
-        }
-        Ok(())
+        let error =
+            Error::failed(format!("apt refuses its sources with `{}`", self.sources_path()));
+        let error = error.because(words).because("the file was put back as it was");
+        let still = apt::refusal(system)?.is_some();
+        Err(if still { error.hint("apt refuses its sources without it as well") } else { error })
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
@@ -220,6 +241,37 @@ impl Resource for AptRepository {
 
     fn switches(&self) -> Vec<String> {
         vec![self.sources_path(), self.key_path()]
+    }
+}
+
+impl AptRepository {
+    /// Looks whether apt reads it beside the other sources: asks apt where it is in place, and
+    /// looks for an entry that it could not stand beside where it is not.
+    fn check_others(&self, is_in_place: bool, probe: &dyn Probe) -> Result<()> {
+        let conflict = || apt::conflict(&self.sources_path(), &self.sources(), probe);
+        if !is_in_place {
+            return conflict()?.map_or(Ok(()), |entry| Err(entry.error()));
+        }
+        let Some(words) = apt::refusal(probe)? else { return Ok(()) };
+        let error = Error::failed("apt reads none of its sources").because(words);
+        let Some(entry) = conflict()? else { return Err(error) };
+        let because =
+            format!("{} names the same archive as `{}`", entry.origin, self.sources_path());
+        Err(error.because(because))
+    }
+
+    /// Puts the key and then the source in place.
+    fn write(&self, change: &Change, system: &mut dyn System) -> Result<()> {
+        let attributes = Attributes::new("root", "root", 0o644);
+        if let Some(key) = self.key_content().filter(|_| change.sets("key")) {
+            let folder = Attributes::new("root", "root", 0o755);
+            system.make_directory("/etc/apt/keyrings", &folder)?;
+            system.write_file(&self.key_path(), key.as_bytes(), &attributes)?;
+        }
+        if change.sets("source") || change.sets("mode") {
+            system.write_file(&self.sources_path(), self.sources().as_bytes(), &attributes)?;
+        }
+        Ok(())
     }
 }
 

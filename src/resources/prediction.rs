@@ -283,6 +283,16 @@ impl Probe for Prediction<'_> {
         self.real.query(query)
     }
 
+    fn answer(&self, query: &Query, files: &[String]) -> Result<Option<Output>> {
+        let is_above = |path: &String, other: &String| {
+            other.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let changes = |path: &String| {
+            self.predicted(path).is_some() || self.files.keys().any(|other| is_above(path, other))
+        };
+        if files.iter().any(changes) { Ok(None) } else { self.real.answer(query, files) }
+    }
+
     fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
         if self.databases.contains(database) {
             // It will be new, so nothing of what the kinds ask about is in it.

@@ -64,6 +64,13 @@ pub trait Probe {
     /// `ToolMissing`; an exit code other than zero is no error.
     fn query(&self, query: &Query) -> Result<Output>;
 
+    /// The answer of a program that depends on nothing but `files`: programs, files and folders.
+    /// The answer of an earlier run is taken while all of them are as they were then. `None` where
+    /// a preview changes one of them: nobody can ask before the apply.
+    fn answer(&self, query: &Query, _files: &[String]) -> Result<Option<Output>> {
+        self.query(query).map(Some)
+    }
+
     /// Rows of a question to the host's PostgreSQL, as text, in a read-only transaction. No
     /// server there is an error of the kind `ToolMissing`. `$1`, `$2` … in `sql` stand for
     /// `parameters`, all of them texts.

@@ -147,6 +147,11 @@ impl Query {
         Self::reading(["find", APT_LISTS_PARTIAL, "-maxdepth", "0", "-mmin", "-1440"])
     }
 
+    /// Whether apt can read its sources. It takes no lock, and names none of them if it can.
+    pub(super) fn apt_sources() -> Self {
+        Self::reading(["apt-get", "indextargets", "--no-release-info", "Identifier: none"])
+    }
+
     /// What apt would do to remove packages; takes no lock either.
     pub fn apt_removal_simulation(names: &[String]) -> Self {
         let arguments = APT_SIMULATION.iter().chain(&["remove", "--"]);

@@ -1,6 +1,7 @@
 //! The real machine: everything a check may ask and an apply may do, on the server itself.
 
 mod accounts;
+mod answers;
 mod facts;
 mod files;
 mod packages;
@@ -24,6 +25,7 @@ use crate::resources::{
 };
 
 use accounts::Accounts;
+use answers::Answers;
 use packages::Packages;
 use postgres::Postgres;
 use processes::{OnLine, Setting};
@@ -39,6 +41,7 @@ pub struct Host {
     packages: Packages,
     units: Units,
     postgres: Postgres,
+    answers: Answers,
     changed: BTreeSet<ResourceId>,
     progress: Box<dyn Progress>,
     stop: Arc<AtomicBool>,
@@ -53,6 +56,7 @@ impl Host {
             packages: Packages::default(),
             units: Units::default(),
             postgres: Postgres::default(),
+            answers: Answers::default(),
             changed: BTreeSet::new(),
             progress,
             stop,
@@ -122,6 +126,11 @@ impl Probe for Host {
 
     fn query(&self, query: &Query) -> Result<Output> {
         run_program(&self.accounts, query.command(), None)
+    }
+
+    fn answer(&self, query: &Query, files: &[String]) -> Result<Option<Output>> {
+        let ask = || self.query(query);
+        self.answers.get(query.command(), files, &self.accounts, ask).map(Some)
     }
 
     fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {

@@ -4,9 +4,20 @@
 //! reader refuses all of them. A kind whose file is read together with others asks here, in every
 //! check.
 
+pub(super) mod apt;
 pub(super) mod sysctl;
 
 use std::fmt;
+
+use super::probe::Probe;
+use crate::error::Result;
+
+/// The folder at `path` and the paths of all that is in it.
+fn folder_with_files(path: &str, probe: &dyn Probe) -> Result<Vec<String>> {
+    let names = probe.list(path)?.unwrap_or_default().into_iter();
+    let files = names.map(|name| format!("{path}/{name}"));
+    Ok(std::iter::once(path.to_owned()).chain(files).collect())
+}
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

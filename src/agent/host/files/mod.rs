@@ -19,6 +19,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat as RawStat};
 use rustix::io::Errno;
+use serde::Serialize;
 
 use super::accounts::Accounts;
 use super::text::escaped;
@@ -105,6 +106,43 @@ fn content(file: File) -> std::io::Result<Option<Vec<u8>>> {
         Ok(_) => Ok(Some(content)),
         Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// What tells one content of a file or folder from another one without reading either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Version {
+    device: u64,
+    inode: u64,
+    size: i64,
+    mode: u32,
+    /// Seconds and nanoseconds of the last change of the content, and of the inode.
+    times: [(i64, i64); 2],
+}
+
+/// The versions of what is at `path`, and of what a symlink there leads to.
+pub(super) fn versions(path: &str, accounts: &Accounts) -> Result<[Option<Version>; 2]> {
+    let version = |last| -> Result<Option<Version>> {
+        let found = find(path, accounts, last);
+        let found = found.map_err(|error| error.context(format!("cannot look at `{path}`")))?;
+        Ok(found.map(|(_, raw)| Version::of(&raw)))
+    };
+    Ok([version(Last::Itself)?, version(Last::Followed)?])
+}
+
+impl Version {
+    fn of(raw: &RawStat) -> Self {
+        let nanoseconds = |number: u64| i64::try_from(number).unwrap_or_default();
+        Self {
+            device: raw.st_dev,
+            inode: raw.st_ino,
+            size: raw.st_size,
+            mode: raw.st_mode,
+            times: [
+                (raw.st_mtime, nanoseconds(raw.st_mtime_nsec)),
+                (raw.st_ctime, nanoseconds(raw.st_ctime_nsec)),
+            ],
+        }
     }
 }
 
