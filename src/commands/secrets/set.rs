@@ -97,7 +97,9 @@ pub(super) fn update(
     Err(error.because("others change it all the time").hint("try again"))
 }
 
-/// One value: asked for at a terminal, else all of standard input but its last line end.
+/// One value: asked for at a terminal, else all of standard input. The line end behind a value of
+/// one line does not belong to it; a value of several lines, such as a private key, is kept to the
+/// byte.
 fn value(context: &Context, key: &str) -> Result<Zeroizing<String>> {
     if std::io::stdin().is_terminal() {
         let ask = context.identity.ask.as_ref();
@@ -111,16 +113,22 @@ fn value(context: &Context, key: &str) -> Result<Zeroizing<String>> {
         return Ok(value);
     }
     let text = input("value")?;
-    Ok(Zeroizing::new(text.strip_suffix('\n').unwrap_or(&text).to_owned()))
+    let line = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n'));
+    match line.filter(|line| !line.contains('\n')) {
+        Some("") => Err(nothing("value")),
+        Some(line) => Ok(Zeroizing::new(line.to_owned())),
+        None => Ok(text),
+    }
 }
 
 fn input(what: &str) -> Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     let read = std::io::stdin().lock().read_to_string(&mut text);
     read.context(|| format!("cannot read the {what} from standard input"))?;
-    if text.is_empty() {
-        let error = Error::input(format!("there is no {what} on standard input"));
-        return Err(error.hint("pipe it in, for example from a password manager"));
-    }
-    Ok(text)
+    if text.is_empty() { Err(nothing(what)) } else { Ok(text) }
+}
+
+fn nothing(what: &str) -> Error {
+    let error = Error::input(format!("there is no {what} on standard input"));
+    error.hint("pipe it in, for example from a password manager")
 }

@@ -16,7 +16,7 @@ pub(super) struct Args {
     key: Option<String>,
 }
 
-/// Prints the values, which is what the user asked for.
+/// Prints the values, which is what the user asked for. A value of one line gets a line end.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let folder = super::folder(context)?;
     let Some(opened) = folder.open(&args.name)? else {
@@ -26,7 +26,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         None => report::print(&opened.text)?,
         Some(key) => {
             let value = document::value(&args.name, &opened.text, key)?;
-            let end = if value.ends_with('\n') { "" } else { "\n" };
+            // Several lines are printed to the byte, so that they can be piped on.
+            let end = if value.contains('\n') { "" } else { "\n" };
             report::print(&value)?;
             report::print(end)?;
         }

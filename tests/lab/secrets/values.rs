@@ -6,6 +6,7 @@ crate::tests! {
     names_are_shown_without_values_and_values_when_asked_for,
     values_are_set_and_removed_without_touching_the_rest,
     a_new_file_and_a_whole_file_need_no_identity,
+    several_lines_are_kept_to_the_byte,
     a_value_is_asked_for_twice_and_not_shown,
     several_values_are_not_replaced_by_accident,
     mistakes_come_with_a_hint,
@@ -54,6 +55,38 @@ fn a_new_file_and_a_whole_file_need_no_identity() {
         (project.opened("web"), project.opened("all")),
         ("token: abc\n".into(), "a: 1\n".into())
     );
+}
+
+/// ssh takes no key without its last line end; and what is shown can be set again.
+fn several_lines_are_kept_to_the_byte() {
+    let project = Project::with(TEXT);
+    project.run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", "deploy"], "");
+    let key = project.read("deploy");
+    assert!(key.ends_with("-----\n"), "{key}");
+    for value in [
+        key.as_str(),
+        &key.replace('\n', "\r\n"),
+        key.trim_end(),
+        "\n\n",
+        "one\n\n",
+        "\n one\n\ttwo\n\n",
+        "a: b\n# c\n",
+    ] {
+        assert_eq!(project.secrets(&["set", "deploy.key"], value).code, 0);
+        assert_eq!(project.secrets(&["show", "all", "deploy.key"], "").out, value);
+    }
+    for value in ["one", "one\n", "one\r\n"] {
+        assert_eq!(project.secrets(&["set", "deploy.key"], value).code, 0);
+        assert_eq!(project.opened("all"), format!("{TEXT}deploy:\n  key: one\n"));
+        assert_eq!(project.secrets(&["show", "all", "deploy.key"], "").out, "one\n");
+    }
+    let said = project.secrets(&["set", "deploy.key"], "\n");
+    assert!(said.err.starts_with("error: there is no value on standard input"), "{}", said.err);
+    assert_eq!(project.secrets(&["set", "deploy.key"], &key).code, 0);
+    project.write("shown", &project.secrets(&["show", "all", "deploy.key"], "").out);
+    project.run("chmod", &["600", "shown"], "");
+    let public = project.run("ssh-keygen", &["-y", "-P", "", "-f", "shown"], "");
+    assert!(project.read("deploy.pub").starts_with(public.out.trim()), "{}", public.err);
 }
 
 fn a_value_is_asked_for_twice_and_not_shown() {
