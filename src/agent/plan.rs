@@ -153,13 +153,15 @@ fn mark_of(
     probe: &dyn Probe,
     is_predicted: bool,
 ) -> Option<Mark> {
-    let mark = managed.mark(key, change)?;
+    // Where they cannot be told, nothing is called drift that may be none.
+    let traces = resource.spec.traces(probe).unwrap_or_default();
+    let mark = managed.mark(key, change, &traces)?;
     if !is_predicted {
         return Some(mark);
     }
     match change_of(resource, probe) {
         Ok(Checked::Same) => None,
-        Ok(Checked::Differs(change)) => managed.mark(key, &change),
+        Ok(Checked::Differs(change)) => managed.mark(key, &change, &traces),
         Ok(Checked::Unknown(_)) | Err(_) => Some(mark),
     }
 }

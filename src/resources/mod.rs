@@ -111,6 +111,13 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     /// What is. Reads only.
     fn current(&self, probe: &dyn Probe) -> Result<Current>;
 
+    /// What the server has, in its own words, for fields that [`Resource::current`] tells in words
+    /// of the spec: another spec does not make it another. A field that differs is drift if this is
+    /// not what it was right after the last apply. Asked only where something differs or changed.
+    fn traces(&self, _: &dyn Probe) -> Result<State> {
+        Ok(State::new())
+    }
+
     /// Makes what is into what should be, or returns an error. The agent checks again afterwards.
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()>;
 
@@ -332,6 +339,11 @@ macro_rules! registry {
             /// See [`Resource::current`].
             pub fn current(&self, probe: &dyn Probe) -> Result<Current> {
                 match self { $(Self::$type(spec) => spec.current(probe),)* }
+            }
+
+            /// See [`Resource::traces`].
+            pub fn traces(&self, probe: &dyn Probe) -> Result<State> {
+                match self { $(Self::$type(spec) => spec.traces(probe),)* }
             }
 
             /// See [`Resource::apply`].

@@ -64,6 +64,9 @@ JOIN pg_catalog.pg_roles g ON g.oid OPERATOR(pg_catalog.=) m.roleid \
 WHERE m.member OPERATOR(pg_catalog.=) r.oid) \
 FROM pg_catalog.pg_authid r WHERE r.rolname OPERATOR(pg_catalog.=) $1";
 
+/// Where the answer has what the server stores of the password.
+const PASSWORD_COLUMN: usize = 5;
+
 impl PostgresqlRole {
     /// What is compared in place of the password: it tells one password from another, and is
     /// neither the password nor what the server stores.
@@ -178,6 +181,15 @@ impl Resource for PostgresqlRole {
                 .with_some("password", self.password_is(password.as_deref()))
                 .with("member_of", Value::set(names(groups.as_deref())?)),
         ))
+    }
+
+    fn traces(&self, probe: &dyn Probe) -> Result<State> {
+        if self.password.is_none() {
+            return Ok(State::new());
+        }
+        let rows = rows(probe, MAINTENANCE_DATABASE, QUESTION, &[&self.name])?.unwrap_or_default();
+        let stored = rows.into_iter().next().and_then(|row| row.into_iter().nth(PASSWORD_COLUMN));
+        Ok(State::new().with_some("password", stored.flatten().map(Value::Hidden)))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {

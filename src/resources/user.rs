@@ -295,6 +295,12 @@ impl Resource for User {
         ))
     }
 
+    fn traces(&self, probe: &dyn Probe) -> Result<State> {
+        let entry = probe.user(&self.name)?.filter(|_| self.groups.is_some());
+        // All of them: which of them count depends on the spec.
+        Ok(State::new().with_some("groups", entry.map(|entry| Value::set(entry.groups))))
+    }
+
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         match change {
             Change::Create(_) => self.create(change, system)?,

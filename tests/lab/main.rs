@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         lab::saves::TESTS,
         messy::names::TESTS,
         messy::bytes::TESTS,
+        messy::git::TESTS,
         mikado::TESTS,
         mikado::accounts::TESTS,
         mikado::containers::TESTS,

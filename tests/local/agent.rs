@@ -14,6 +14,7 @@
 //! again: ok             # a second run changes nothing; leave it out where that is not so
 //! later:                # further applies on the same server
 //!   - write: { /etc/a: by hand }   # what somebody does before; null removes
+//!     world: { … }                 # the same for anything else: a patch
 //!     allow_data_loss: true        # the option
 //!     roles: { … }
 //!     plan: [ "file:/etc/a changed Drift" ]
@@ -62,6 +63,8 @@ struct Case {
 struct Later {
     #[serde(default)]
     write: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    world: World,
     #[serde(default)]
     allow_data_loss: bool,
     roles: serde_yaml::Mapping,
@@ -131,6 +134,7 @@ fn run_later(later: &Later, fake: &mut Fake) -> Vec<String> {
             None => fake.remove_file(path).unwrap(),
         }
     }
+    fake.patch(&later.world);
     let manifest = manifest(&later.roles);
     let allow_data_loss = later.allow_data_loss;
     let options = RunOptions { allow_data_loss, ..RunOptions::default() };

@@ -56,7 +56,8 @@ impl Run<'_> {
         match outcome {
             Outcome::Ok | Outcome::Changed(_) => {
                 let managed = self.managed(resource, *outcome == Outcome::Ok);
-                self.state.applied(self.system, resource, managed)?;
+                let has_changed = *outcome != Outcome::Ok;
+                self.state.applied(self.system, resource, managed, has_changed)?;
                 self.leave(&resource.id);
             }
             Outcome::Released { .. } => {

@@ -25,6 +25,9 @@ pub struct Managed {
     pub paths: Vec<String>,
     /// A keyed hash of each field as it was last applied; empty until that has succeeded.
     pub fields: BTreeMap<String, String>,
+    /// The same of what the server had after that, for fields that are told in words of the spec.
+    #[serde(default)]
+    pub traces: BTreeMap<String, String>,
     /// What becomes of it when it is no longer declared.
     pub dropped: Dropped<Spec>,
     /// Whether it was there before infra: what infra did not make, it does not take away.
@@ -48,6 +51,7 @@ impl Managed {
             notifies: notifies.map(|(id, action)| (id.clone(), action)).collect(),
             paths: resource.spec.replaces(),
             fields: BTreeMap::new(),
+            traces: BTreeMap::new(),
             dropped: resource.spec.dropped()?,
             existed,
             guard: resource.guard,
@@ -55,8 +59,9 @@ impl Managed {
         })
     }
 
-    /// Whether a change is the inventory's, or one that somebody made on the server.
-    pub fn mark(&self, key: &Key, change: &Change) -> Option<Mark> {
+    /// Whether a change is the inventory's, or one that somebody made on the server; `traces` are
+    /// what the server has now.
+    pub fn mark(&self, key: &Key, change: &Change, traces: &Fields) -> Option<Mark> {
         if self.fields.is_empty() {
             return None;
         }
@@ -75,13 +80,18 @@ impl Managed {
                     return None;
                 }
                 let is_own = !changes.iter().all(|change| applied(&change.field, &change.desired));
-                let is_drift = changes.iter().any(|change| match &change.current {
-                    // Not what is asked for now, which says nothing of what was there before.
-                    Some(value) if is_own && *value == Value::from(DIFFERS) => false,
-                    Some(value) => {
-                        self.fields.contains_key(&change.field) && !applied(&change.field, value)
+                let is_drift = changes.iter().any(|change| {
+                    let is_known = self.fields.contains_key(&change.field);
+                    let trace = traces.field(&change.field);
+                    match (&change.current, trace, self.traces.get(&change.field)) {
+                        (_, Some(now), Some(then)) => is_known && *then != key.hash(now),
+                        // An older build kept no traces: nobody can tell any more.
+                        (_, Some(_), None) => false,
+                        // Not what is asked for now, which says nothing of what was there before.
+                        (Some(value), ..) if is_own && *value == Value::from(DIFFERS) => false,
+                        (Some(value), ..) => is_known && !applied(&change.field, value),
+                        (None, ..) => is_known,
                     }
-                    None => self.fields.contains_key(&change.field),
                 });
                 (is_own, is_drift)
             }

@@ -238,6 +238,7 @@ impl State {
         system: &mut dyn System,
         resource: &Resource,
         managed: Option<Managed>,
+        has_changed: bool,
     ) -> Result<()> {
         let Some(managed) = managed else { return Ok(()) };
         self.settled.insert(resource.id.clone(), managed.holds_secrets);
@@ -247,10 +248,14 @@ impl State {
         // That it was applied is known also of what has no fields, such as any version of a package.
         fields.insert(String::new(), String::new());
         if let Some(known) = self.resources.get_mut(&resource.id)
-            && known.fields != fields
+            && (has_changed || known.fields != fields || known.traces.is_empty())
         {
+            // Without them nothing is called drift that may be none.
+            let traces = resource.spec.traces(system).unwrap_or_default();
+            let traces = self.key.hashes(&traces);
+            self.is_unsaved |= known.fields != fields || known.traces != traces;
             known.fields = fields;
-            self.is_unsaved = true;
+            known.traces = traces;
         }
         Ok(())
     }
@@ -260,6 +265,7 @@ impl State {
         self.settled.remove(id);
         if let Some(known) = self.resources.get_mut(id) {
             known.fields.clear();
+            known.traces.clear();
             self.is_unsaved = true;
         }
     }
@@ -283,6 +289,7 @@ impl State {
             managed.existed = known.existed;
             managed.holds_secrets |= known.holds_secrets;
             managed.fields.clone_from(&known.fields);
+            managed.traces.clone_from(&known.traces);
         }
         if known == Some(&managed) {
             return Ok(());

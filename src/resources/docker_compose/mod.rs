@@ -298,6 +298,12 @@ impl Resource for DockerCompose {
         Ok(Current::Present(state.with(OTHERS, Value::set(others))))
     }
 
+    fn traces(&self, probe: &dyn Probe) -> Result<State> {
+        let containers = engine::containers(self.project(), probe)?;
+        let services = containers.into_iter().map(|container| container.service);
+        Ok(State::new().with(OTHERS, Value::set(services)))
+    }
+
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         if !change.is_remove() {
             return self.hold(change, system);

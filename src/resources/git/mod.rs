@@ -1,5 +1,7 @@
 //! `git`: a work tree at one commit of a repository.
 
+mod reference;
+
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -22,8 +24,9 @@ use crate::secret::Secret;
 /// submodules included.
 ///
 /// It is cloned beside its place and renamed when it is complete. A tag or commit is not looked
-/// up again once it is checked out; a branch is asked of the remote in every check. Files that
-/// were changed on the server are reported, and thrown away only with `force`.
+/// up again once it is checked out; a branch is asked of the remote in every check. Where a tag and
+/// a branch have the same name, the tag is meant. Files that were changed on the server are
+/// reported, and thrown away only with `force`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -32,7 +35,8 @@ pub struct Git {
     pub path: AbsolutePath,
     /// Where it comes from.
     pub repository: String,
-    /// A tag, a commit (at least seven digits) or a branch.
+    /// A tag, a branch or a commit (at least seven digits), looked for in this order. To name a
+    /// branch that has the name of a tag, write `refs/heads/NAME`; `refs/tags/NAME` is a tag only.
     #[serde(rename = "ref")]
     pub reference: String,
     /// The user who owns the work tree; git runs as this user.
@@ -69,6 +73,12 @@ const STATE_FOLDER: &str = "/var/lib/infra";
 
 /// Where another user's git takes from there, one file at a time.
 const BUNDLES: &str = "/var/cache/infra-git";
+
+/// Without it git fetches the submodules of what it fetches, from where they were before.
+const OWN_LEVEL: &str = "fetch.recurseSubmodules=false";
+
+/// Brings the submodules of a submodule to where it wants them.
+const NEXT_LEVEL: &str = "git submodule --quiet sync && git submodule --quiet update --init";
 
 const UP_TO_DATE: &str = "up to date";
 
@@ -119,43 +129,13 @@ impl Git {
         probe.query(&Query::git(command.timeout_seconds(QUESTION_SECONDS)))
     }
 
-    /// The commit that is checked out, and that of the tag `ref`, in one question: each program
-    /// takes longer than all the files of a role.
-    fn commits(&self, probe: &dyn Probe) -> Result<(Option<String>, Option<String>)> {
-        let names = format!("HEAD\nrefs/tags/{}^{{commit}}\n", self.reference);
-        let question = ["cat-file", "--batch-check=%(objectname)"];
-        let question = self.command(self.path.as_str(), &question).stdin(names);
-        let answer = probe.query(&Query::git(question.timeout_seconds(QUESTION_SECONDS)))?;
-        let answer = answer.text();
-        let commit =
-            |line: &str| is_commit(line).then(|| line.to_owned()).filter(|line| line.len() >= 40);
-        let mut commits = answer.lines().map(commit);
-        Ok((commits.next().flatten(), commits.next().flatten()))
-    }
-
     /// What the work tree is at, in the words of the spec where they fit.
     fn at(&self, probe: &dyn Probe) -> Result<String> {
-        let (head, tag) = self.commits(probe)?;
-        let Some(head) = head else { return Ok("nothing".to_owned()) };
-        let short = head.get(..12).unwrap_or(&head).to_owned();
-        if is_commit(&self.reference) && head.starts_with(&self.reference) {
-            return Ok(self.reference.clone());
-        }
-        if let Some(tag) = tag {
-            return Ok(if tag == head { self.reference.clone() } else { short });
-        }
-        let branch = format!("refs/heads/{}", self.reference);
-        // Root's git has nothing to read in a work tree of another user.
-        let folder = if self.is_fetched_by_root() { "/" } else { self.path.as_str() };
-        let question = ["ls-remote", "--", &self.repository, &branch];
-        let question = self.remote(folder, &question).timeout_seconds(QUESTION_SECONDS);
-        let remote = probe.query(&Query::git(question))?;
-        if !remote.success() {
-            return Err(Error::failed(format!("`{}` does not answer", self.repository))
-                .because(remote.tail(5)));
-        }
-        let newest = remote.text();
-        Ok(if newest.starts_with(&head) { self.reference.clone() } else { short })
+        let known = self.known(self.path.as_str(), probe)?;
+        let Some(head) = &known.head else { return Ok("nothing".to_owned()) };
+        let is_there = self.wanted(&known, probe)?.as_ref() == Some(head);
+        let short = head.get(..12).unwrap_or(head);
+        Ok(if is_there { self.reference.as_str() } else { short }.to_owned())
     }
 
     /// Whether the submodules are where the work tree wants them. A checkout does not move them.
@@ -191,33 +171,23 @@ impl Git {
     }
 
     fn check_out(&self, folder: &str, system: &mut dyn System) -> Result<()> {
-        // A branch as it is at the remote, then a tag or a commit.
-        let branch = format!("refs/remotes/origin/{}^{{commit}}", self.reference);
-        let other = format!("{}^{{commit}}", self.reference);
-        let mut commit = None;
-        for name in [branch, other] {
-            let arguments = ["rev-parse", "--verify", "--quiet", "--end-of-options", &name];
-            let found = system.run(&self.command(folder, &arguments))?;
-            if found.success() {
-                commit = Some(found.text());
-                break;
-            }
-        }
-        let Some(commit) = commit else {
+        let Some(commit) = self.known_now(folder, system)?.target() else {
             let message = format!("`{}` is not in `{}`", self.reference, self.repository);
-            return Err(Error::failed(message).hint("a tag, a commit or a branch is needed"));
+            return Err(Error::failed(message)
+                .hint("a tag, a commit of at least seven digits or a branch is needed"));
         };
         let force: &[&str] = if self.force { &["--force"] } else { &[] };
         let arguments = [&["checkout", "--quiet", "--detach"], force, &[&commit]].concat();
         run_checked(system, &self.command(folder, &arguments))?;
         if self.submodules {
-            let arguments = ["submodule", "--quiet", "update", "--init", "--recursive"];
-            let update = if self.is_fetched_by_root() {
-                self.command(folder, &arguments)
-            } else {
-                self.remote(folder, &arguments)
-            };
-            run_checked(system, &update)?;
+            let git = if self.is_fetched_by_root() { Self::command } else { Self::remote };
+            // Level by level: the addresses of the next one are in what was just checked out.
+            for arguments in
+                [&["sync"][..], &["update", "--init"], &["foreach", "--recursive", NEXT_LEVEL]]
+            {
+                let submodule = ["-c", OWN_LEVEL, "submodule", "--quiet"];
+                run_checked(system, &git(self, folder, &[&submodule, arguments].concat()))?;
+            }
         }
         Ok(())
     }
@@ -250,7 +220,7 @@ impl Git {
     fn update(&self, system: &mut dyn System) -> Result<()> {
         let path = self.path.as_str();
         self.set_url(path, system)?;
-        let fetch = ["fetch", "--quiet", "--tags", "--force", "--prune"];
+        let fetch = ["fetch", "--quiet", "--tags", "--force", "--prune", "--no-recurse-submodules"];
         if self.is_fetched_by_root() {
             let group = system.user(&self.user)?.map(|user| user.group).unwrap_or_default();
             let bundle = self.fetch_as_root(&group, system)?;
@@ -303,10 +273,6 @@ impl Git {
         system.remove_file(&packed)?;
         copied.map(|()| bundle)
     }
-}
-
-fn is_commit(reference: &str) -> bool {
-    (7..=64).contains(&reference.len()) && reference.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 impl Resource for Git {
@@ -385,6 +351,10 @@ impl Resource for Git {
                 .with_some("submodules", submodules)
                 .with("work tree", if status.is_empty() { "clean" } else { "changed" }),
         ))
+    }
+
+    fn traces(&self, probe: &dyn Probe) -> Result<State> {
+        Ok(State::new().with_some("ref", self.known(self.path.as_str(), probe)?.head))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {

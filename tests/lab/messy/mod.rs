@@ -43,3 +43,7 @@ impl Ground {
 //! Servers that others have lived on: what is there already is right, odd, or in the way.
 
 pub(crate) mod bytes;
+//! Servers and repositories that others have lived on: names that stand for two things, things that
+//! moved, and what is nobody's doing.
+
+pub(crate) mod git;
