@@ -116,6 +116,7 @@ mod tests {
             outcomes: vec![outcome],
             due: BTreeMap::new(),
             foreseen: Foreseen::default(),
+            refused: BTreeMap::new(),
             also_removed: Vec::new(),
             released: Vec::new(),
             serial: 1,

@@ -191,7 +191,7 @@ fn apply(
     let before = reboot::reason(host)?;
     begin(options, host, &mut state)?;
     let run = apply::Run::new(&manifest, &removal, host, &mut state, emitter);
-    finish(run.guarded(guard).foreseen(&shown.foreseen))?;
+    finish(run.guarded(guard).planned(shown))?;
     if reboot::reason(host)? != before {
         emitter.emit(Event::Remembered(state.memory(host)?));
     }

@@ -23,6 +23,8 @@ pub struct Plan {
     pub due: BTreeMap<ResourceId, ServiceAction>,
     /// What apt would do beside what the manifest says.
     pub foreseen: Foreseen,
+    /// The packages that cannot become what they should, and why.
+    pub refused: BTreeMap<ResourceId, Error>,
     /// The packages that apt would remove with those that go, because they depend on them.
     pub also_removed: Vec<String>,
     /// What is let go: no longer declared, and left as it is.
@@ -51,6 +53,7 @@ impl Plan {
         let mut world = Prediction::new(probe);
         let mut foreseen_here = foreseen.clone();
         let mut outcomes = Vec::with_capacity(manifest.resources.len());
+        let mut refused = BTreeMap::new();
         let mut due = state.owed_services(manifest);
         for (id, because) in &removal.released {
             on_outcome(id, &Outcome::Released { because: because.clone() }, None);
@@ -58,6 +61,11 @@ impl Plan {
         for resource in &manifest.resources {
             let more_to_come = outcomes.iter().any(is_change);
             let mut outcome = check(resource, &world, removal, more_to_come);
+            let refusal = foreseen_here.refusal(&resource.id);
+            if let Some(error) = refusal.filter(|_| is_change(&outcome)) {
+                refused.insert(resource.id.clone(), error.clone());
+                outcome = Outcome::Failed(error.clone());
+            }
             let mut mark = None;
             if let Outcome::Changed(change) = &mut outcome {
                 resource.spec.predict(change, &mut world);
@@ -86,7 +94,8 @@ impl Plan {
         }
         let released = removal.released.clone();
         let also_removed = package::also_removed(packages(manifest), probe);
-        Self { outcomes, due, foreseen, also_removed, released, serial: state.serial() }
+        let serial = state.serial();
+        Self { outcomes, due, foreseen, refused, also_removed, released, serial }
     }
 
     /// Whether a unit is just being started.

@@ -181,6 +181,14 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         None
     }
 
+    /// The same, for a kind whose name may stand for another thing on the server.
+    fn dropped_on(&self, _: &dyn Probe) -> Option<Dropped<Self>>
+    where
+        Self: Sized,
+    {
+        self.dropped()
+    }
+
     /// Of this removal, what is left to take away beside `declared`, which may be about the same
     /// thing under another identity; `None` if that is all of it.
     fn beside(&self, _: &Spec, _: &Names<'_>) -> Option<Self>
@@ -402,6 +410,16 @@ macro_rules! registry {
                     return (!self.replaces().is_empty()).then(Dropped::leaves_nothing);
                 }
                 match self { $(Self::$type(spec) => Some(spec.dropped()?.map(Self::$type)),)* }
+            }
+
+            /// See [`Resource::dropped_on`].
+            pub fn dropped_on(&self, probe: &dyn Probe) -> Option<Dropped<Self>> {
+                if self.desired().is_none() {
+                    return self.dropped();
+                }
+                match self {
+                    $(Self::$type(spec) => Some(spec.dropped_on(probe)?.map(Self::$type)),)*
+                }
             }
 
             /// See [`Resource::beside`].

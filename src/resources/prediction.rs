@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::bonds::Bonds;
-use super::probe::{Facts, FileKind, GroupEntry, Output, Probe, SqlRow, Stat, Unit, UserEntry};
+use super::package::canonical;
+use super::probe::{
+    Facts, FileKind, GroupEntry, Output, PackageEntry, Probe, SqlRow, Stat, Unit, UserEntry,
+};
 use super::query::Query;
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
@@ -99,7 +102,8 @@ impl<'a> Prediction<'a> {
 
     /// A package will be installed in this version, or will not be.
     pub fn package_version(&mut self, name: &str, version: Option<String>) {
-        self.packages.insert(name.to_owned(), version);
+        let name = canonical(name, self.real.facts()).to_owned();
+        self.packages.insert(name, version);
     }
 
     /// A unit will be like this.
@@ -261,7 +265,21 @@ impl Probe for Prediction<'_> {
     }
 
     fn package(&self, name: &str) -> Result<Option<String>> {
-        self.packages.get(name).map_or_else(|| self.real.package(name), |entry| Ok(entry.clone()))
+        let known = self.packages.get(canonical(name, self.facts()));
+        known.map_or_else(|| self.real.package(name), |entry| Ok(entry.clone()))
+    }
+
+    fn packages_of(&self, name: &str) -> Result<Vec<PackageEntry>> {
+        let name = canonical(name, self.facts());
+        let mut found = self.real.packages_of(name)?;
+        found.retain(|entry| !self.packages.contains_key(&entry.name));
+        if let Some(Some(version)) = self.packages.get(name) {
+            let mut own = PackageEntry { name: name.to_owned(), ..PackageEntry::default() };
+            own.version.clone_from(version);
+            (own.is_installed, own.has_asked_name) = (true, true);
+            found.insert(0, own);
+        }
+        Ok(found)
     }
 
     fn unit(&self, name: &str) -> Result<Unit> {

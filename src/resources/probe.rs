@@ -54,8 +54,13 @@ pub trait Probe {
     /// The group `name`; `None` if there is none.
     fn group(&self, name: &str) -> Result<Option<GroupEntry>>;
 
-    /// The version of an installed package; `None` if it is not (fully) installed.
+    /// The version of the installed package of this very name, such as `nginx` or `libc6:i386`;
+    /// `None` if it is not (fully) installed.
     fn package(&self, name: &str) -> Result<Option<String>>;
+
+    /// What dpkg has under this name, and the installed packages that provide it or have it for
+    /// another architecture.
+    fn packages_of(&self, name: &str) -> Result<Vec<PackageEntry>>;
 
     /// The systemd unit `name`, with its suffix.
     fn unit(&self, name: &str) -> Result<Unit>;
@@ -195,6 +200,21 @@ pub struct GroupEntry {
     pub gid: u32,
     /// The users it lists, sorted.
     pub members: Vec<String>,
+}
+
+/// A package as dpkg knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackageEntry {
+    /// Its name: `nginx`, or `libc6:i386` where that is not the server's own architecture.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Whether it is fully installed; otherwise it was removed and its configuration files stayed.
+    pub is_installed: bool,
+    /// Whether somebody keeps it as it is by `apt-mark hold`.
+    pub is_held: bool,
+    /// Whether it has the name that was asked for, and is not another one that provides it.
+    pub has_asked_name: bool,
 }
 
 /// What systemd knows of a unit, in the words of `systemctl show`.

@@ -118,6 +118,11 @@ impl Query {
         &self.command
     }
 
+    /// Whether the same question has the same answer until a program changes the server.
+    pub fn answer_lasts(&self) -> bool {
+        self.command.program() == "apt-cache"
+    }
+
     /// git, asked about a work tree or a remote. The optional locks are off: even `git status`
     /// would otherwise refresh the index.
     pub(super) fn git(command: Command) -> Self {
@@ -140,6 +145,12 @@ impl Query {
         let install = ["--no-install-recommends", "--allow-downgrades", "install", "--"];
         let arguments = APT_SIMULATION.iter().chain(&install).map(|&argument| argument.to_owned());
         Self::reading(arguments.chain(requests.iter().cloned()))
+    }
+
+    /// What apt knows of names: the versions of packages that have them, and what provides them.
+    pub(super) fn apt_names(names: &[String]) -> Self {
+        let arguments = ["apt-cache", "showpkg", "--"].map(str::to_owned);
+        Self::reading(arguments.into_iter().chain(names.iter().cloned()))
     }
 
     /// Answers with the folder of apt's lists if they were fetched in the last day.

@@ -100,3 +100,94 @@ fn another_version_of_a_package_may_cost_others() {
     foreseen.describe("libfoo", &mut change, |name| name == "libfoo");
     assert_eq!(change.field_names(), "version, also removes");
 }
+
+/// What a plan refuses, by the id of the resource; `answers` and `more` are of the server.
+fn refused(declared: &[&str], more: &str, answers: &str) -> Vec<String> {
+    let package = |fields: &&str| -> Package { serde_yaml::from_str(fields).unwrap() };
+    let packages: Vec<Package> = declared.iter().map(package).collect();
+    let fake = fake(&format!(
+        "{{ packages: {{ {more} }}, files: {{ /var/lib/apt/lists/x_Release: x }}, answers: [ \
+         {{ run: [find, /var/lib/apt/lists/partial], stdout: /var/lib/apt/lists/partial }}, \
+         {answers} ] }}"
+    ));
+    let foreseen = Foreseen::ask(packages.iter(), &fake);
+    let later = foreseen.clone().with_lists_due();
+    let refusals = packages.iter().filter_map(|package| {
+        let id = ResourceId::new("package", &package.name);
+        let error = foreseen.refusal(&id)?;
+        let lasts = if later.refusal(&id).is_some() { "" } else { " for now" };
+        Some(format!("{id}{lasts}: {error}"))
+    });
+    refusals.collect()
+}
+
+#[test]
+fn a_name_of_several_packages_is_refused_with_their_names() {
+    let said = "stdout: \"Package netcat is a virtual package provided by:\\n  \
+                netcat-traditional 1.10-47\\n  netcat-openbsd 1.219-1\\n\", status: 100, stderr: \
+                \"E: Package 'netcat' has no installation candidate\"";
+    let refusals = refused(&["name: netcat"], "", &format!("{{ run: [apt-get], {said} }}"));
+    let expected = "package:netcat for now: several packages provide `netcat`\n\
+                    hint: declare one of them: `netcat-openbsd`, `netcat-traditional`";
+    assert_eq!(refusals, [expected]);
+}
+
+#[test]
+fn a_pattern_without_a_version_is_refused() {
+    let said = "{ run: [apt-get], status: 100, stderr: \
+                \"E: Version '5:99.*' for 'docker-ce' was not found\" }";
+    let refusals = refused(&["{ name: docker-ce, version: '5:99.*' }"], "", said);
+    let expected = "package:docker-ce for now: no version of package `docker-ce` matches `5:99.*`\n\
+                    hint: `apt-cache policy docker-ce` on the server lists the versions";
+    assert_eq!(refusals, [expected]);
+}
+
+#[test]
+fn what_is_on_hold_is_not_changed() {
+    let held = "cron: { version: '3.0', held: true }, tzdata: { version: '1', held: true }";
+    let declared =
+        ["{ name: cron, version: '3.1' }", "{ name: tzdata, state: absent }", "name: cron"];
+    let refusals = refused(&declared[..2], held, "{ run: [apt-get], stdout: '' }");
+    let hint = |name: &str| format!("hint: `apt-mark unhold {name}` on the server lets go");
+    assert_eq!(
+        refusals,
+        [
+            format!("package:cron: `cron` is on hold, and would change\n{}", hint("cron")),
+            format!("package:tzdata: `tzdata` is on hold, and would change\n{}", hint("tzdata")),
+        ]
+    );
+    assert_eq!(refused(&declared[2..], held, ""), Vec::<String>::new());
+}
+
+/// The package is there, or apt would bring it for the other name.
+#[test]
+fn one_package_is_not_absent_and_there_under_two_names() {
+    let declared = ["name: git-core", "{ name: git, state: absent }"];
+    let names = "{ run: [apt-cache, showpkg, --, git-core], stdout: \"Package: git-core\\nVersions: \
+                 \\n\\nReverse Provides: \\ngit 1:2.39.5 (= )\" }";
+    let clash = "`git` is to be absent, and `git-core` is the same package\n\
+                 hint: declare the package under one name";
+    let there = "git: { version: '1:2.39.5', provides: [git-core] }";
+    let both = [format!("package:git-core: {clash}"), format!("package:git: {clash}")];
+    assert_eq!(refused(&declared, there, names), both);
+    let comes =
+        format!("{names}, {{ run: [apt-get], stdout: 'Inst git (1:2.39.5 Debian [amd64])' }}");
+    assert_eq!(refused(&declared, "", &comes), both);
+}
+
+#[test]
+fn a_plan_says_what_a_name_stands_for() {
+    let package: Package = serde_yaml::from_str("name: git-core").unwrap();
+    let fake = fake(
+        "{ files: { /var/lib/apt/lists/x_Release: x }, answers: [ \
+         { run: [find], stdout: /var/lib/apt/lists/partial }, \
+         { run: [apt-get], stdout: 'Inst git (1:2.39.5 Debian:12.5/stable [amd64])' }, \
+         { run: [apt-cache, showpkg, --, git-core], stdout: \
+         \"Package: git-core\\nVersions: \\n\\nReverse Provides: \\ngit:i386 1 (= )\\ngit 1 (= )\" } ] }",
+    );
+    let mut change = Change::Create(State::new());
+    let foreseen = Foreseen::ask([&package].into_iter(), &fake);
+    foreseen.describe("git-core", &mut change, |name| name == "git-core");
+    let told = State::new().with("version", "1:2.39.5").with("stands for", "git");
+    assert_eq!(change, Change::Create(told));
+}

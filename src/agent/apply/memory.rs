@@ -30,7 +30,7 @@ impl Run<'_> {
         let is_heir = self.removal.heirs.contains(&resource.id);
         let existed = existed && !is_heir && package.is_none_or(|package| package.existed);
         let order = self.manifest.resources.iter().position(|other| other.id == resource.id);
-        Managed::of(resource, order.unwrap_or_default(), existed)
+        Managed::of(resource, order.unwrap_or_default(), existed, self.system)
     }
 
     /// A step has done its part; with the last one, what it took away is forgotten.

@@ -14,7 +14,7 @@ use crate::resources::{Change, Current, Spec, System, package};
 
 use super::emitter::Emitter;
 use super::guard::Guard;
-use super::plan::{self, Checked, notifications, own_restart, raise, starts_service};
+use super::plan::{self, Checked, Plan, notifications, own_restart, raise, starts_service};
 use super::removal::Removal;
 use super::state::State;
 use super::undo::Snapshot;
@@ -53,6 +53,8 @@ pub(super) struct Run<'a> {
     guard: Option<Guard<'a>>,
     /// Whether the plan has shown that packages go for others that come.
     may_remove_packages: bool,
+    /// The packages that cannot become what they should, as the plan has shown.
+    impossible: BTreeMap<ResourceId, Error>,
     /// Whether a change of the way in was put back for want of a proof.
     has_reverted: bool,
     /// What was put back because something failed.
@@ -91,6 +93,7 @@ impl<'a> Run<'a> {
             counts: [0; 3],
             guard: None,
             may_remove_packages: false,
+            impossible: BTreeMap::new(),
             has_reverted: false,
             is_put_back: BTreeSet::new(),
         }
@@ -102,9 +105,10 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// The same run, after a plan that has shown this of apt.
-    pub(super) fn foreseen(mut self, foreseen: &package::Foreseen) -> Self {
-        self.may_remove_packages = foreseen.removes();
+    /// The same run, after a plan that was shown.
+    pub(super) fn planned(mut self, shown: &Plan) -> Self {
+        self.may_remove_packages = shown.foreseen.removes();
+        self.impossible.clone_from(&shown.refused);
         self
     }
 
@@ -207,7 +211,13 @@ impl<'a> Run<'a> {
             self.finish(resource, Outcome::Released { because })?;
             return Ok(1);
         }
-        match plan::change_of(resource, self.system) {
+        let found = plan::change_of(resource, self.system);
+        let refusal = self.impossible.get(&resource.id).cloned();
+        let found = match (found, refusal) {
+            (Ok(Checked::Differs(_)), Some(error)) => Err(error),
+            (found, _) => found,
+        };
+        match found {
             Ok(Checked::Same) => {
                 self.checkpoint(resource);
                 self.finish(resource, self.right(resource))?;
@@ -248,7 +258,8 @@ impl<'a> Run<'a> {
             return (group, right);
         }
         for next in manifest.resources.iter().skip(index + 1) {
-            if next.id.kind() != "package" || next.role != first.role {
+            let is_impossible = self.impossible.contains_key(&next.id);
+            if next.id.kind() != "package" || next.role != first.role || is_impossible {
                 break;
             }
             match plan::change_of(next, self.system) {

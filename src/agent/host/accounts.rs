@@ -332,7 +332,7 @@ mod tests {
         let tables = Tables::parse(
             b"root:x:0:0:root:/root:/bin/bash\nflus:x:1000:1000:Flus,,,:/srv/flus:/bin/sh\n",
             b"root:x:0:\nflus:x:1000:\nadm:x:4:syslog,flus\n",
-            b"root:*:1:0:::::\nflus:$y$hash:1:0:::20818::\n",
+            b"root:*:1:0:::::\nflus:$y$hash:1:0::::20818:\n",
         );
         let user = &tables.users["flus"];
         assert_eq!((user.uid, user.group.as_str()), (1000, "flus"));

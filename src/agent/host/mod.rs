@@ -10,7 +10,8 @@ pub(super) mod processes;
 mod text;
 mod units;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 use crate::resources::bonds::Bonds;
-use crate::resources::probe::{GroupEntry, SqlRow, UserEntry};
+use crate::resources::probe::{GroupEntry, PackageEntry, SqlRow, UserEntry};
 use crate::resources::{
     Attributes, Command, Facts, Output, Probe, Progress, Query, Stat, System, Unit,
 };
@@ -42,6 +43,8 @@ pub struct Host {
     units: Units,
     postgres: Postgres,
     answers: Answers,
+    /// What programs answered, by their arguments, where the answer stays the same for a while.
+    lasting: RefCell<BTreeMap<Vec<String>, Output>>,
     changed: BTreeSet<ResourceId>,
     progress: Box<dyn Progress>,
     stop: Arc<AtomicBool>,
@@ -57,6 +60,7 @@ impl Host {
             units: Units::default(),
             postgres: Postgres::default(),
             answers: Answers::default(),
+            lasting: RefCell::default(),
             changed: BTreeSet::new(),
             progress,
             stop,
@@ -67,6 +71,7 @@ impl Host {
     pub fn forget(&mut self) {
         self.accounts.forget();
         self.packages.forget();
+        self.lasting.borrow_mut().clear();
         self.units.forget();
     }
 
@@ -120,12 +125,24 @@ impl Probe for Host {
         self.packages.version(name)
     }
 
+    fn packages_of(&self, name: &str) -> Result<Vec<PackageEntry>> {
+        self.packages.of(name)
+    }
+
     fn unit(&self, name: &str) -> Result<Unit> {
         self.units.get(name)
     }
 
     fn query(&self, query: &Query) -> Result<Output> {
-        run_program(&self.accounts, query.command(), None)
+        let known = self.lasting.borrow().get(&query.command().argv).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let output = run_program(&self.accounts, query.command(), None)?;
+        if query.answer_lasts() {
+            self.lasting.borrow_mut().insert(query.command().argv.clone(), output.clone());
+        }
+        Ok(output)
     }
 
     fn answer(&self, query: &Query, files: &[String]) -> Result<Option<Output>> {

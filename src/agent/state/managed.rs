@@ -9,7 +9,7 @@ use sha2::Sha256;
 use crate::events::{Mark, ServiceAction};
 use crate::manifest::{Guard, Resource, ResourceId};
 use crate::resources::{
-    Change, DIFFERS, Dropped, FieldChange, OUTDATED, Spec, State as Fields, Value,
+    Change, DIFFERS, Dropped, FieldChange, OUTDATED, Probe, Spec, State as Fields, Value,
 };
 
 /// One resource that infra manages.
@@ -43,7 +43,7 @@ pub struct Managed {
 impl Managed {
     /// A resource at its place in the manifest, nothing of it applied yet; `None` if there is
     /// nothing to remember of its kind.
-    pub fn of(resource: &Resource, order: usize, existed: bool) -> Option<Self> {
+    pub fn of(resource: &Resource, order: usize, existed: bool, probe: &dyn Probe) -> Option<Self> {
         let notifies = super::super::plan::notifications(resource);
         Some(Self {
             role: resource.role.clone(),
@@ -52,11 +52,22 @@ impl Managed {
             paths: resource.spec.replaces(),
             fields: BTreeMap::new(),
             traces: BTreeMap::new(),
-            dropped: resource.spec.dropped()?,
+            dropped: resource.spec.dropped_on(probe)?,
             existed,
             guard: resource.guard,
             holds_secrets: !resource.secrets.is_empty(),
         })
+    }
+
+    /// What takes it away, if anything does.
+    pub fn away(&self) -> Option<&Spec> {
+        self.dropped.gently.as_ref().or(self.dropped.with_data.as_ref())
+    }
+
+    /// Whether its name stands for another thing than when it was `known` to be applied: where infra
+    /// has only found that, somebody else brought it.
+    pub fn stands_for_another(&self, known: &Self) -> bool {
+        !known.fields.is_empty() && self.away().map(Spec::id) != known.away().map(Spec::id)
     }
 
     /// Whether a change is the inventory's, or one that somebody made on the server; `traces` are

@@ -286,7 +286,8 @@ impl State {
             managed.order = known.map_or_else(last, |known| known.order);
         }
         if let Some(known) = known {
-            managed.existed = known.existed;
+            let was_found = managed.existed;
+            managed.existed = known.existed || was_found && managed.stands_for_another(known);
             managed.holds_secrets |= known.holds_secrets;
             managed.fields.clone_from(&known.fields);
             managed.traces.clone_from(&known.traces);

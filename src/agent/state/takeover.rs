@@ -54,6 +54,9 @@ impl State {
                 known.clone_from(&path);
             }
         }
+        if let Some(dropped) = resource.spec.dropped_on(names.probe()) {
+            managed.dropped = dropped;
+        }
         self.resources.entry(new.clone()).or_insert(managed);
         if let Some(action) = self.owed_services.remove(old) {
             let owed = self.owed_services.entry(new.clone()).or_insert(action);
@@ -68,9 +71,7 @@ impl State {
 
 /// The thing that a managed resource is about: what would take it away says so.
 fn thing(id: &ResourceId, managed: &Managed, names: &Names<'_>) -> Option<ResourceId> {
-    let dropped = &managed.dropped;
-    let away = dropped.gently.as_ref().or(dropped.with_data.as_ref());
-    match away.filter(|spec| spec.kind() == id.kind()) {
+    match managed.away().filter(|spec| spec.kind() == id.kind()) {
         // It has no pattern any more, by which its id knew it.
         Some(Spec::Line(line)) => {
             let identity = id.identity();

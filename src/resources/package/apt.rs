@@ -132,6 +132,27 @@ pub(super) fn is_unknown(package: &str, said: &str) -> bool {
     })
 }
 
+/// The refusal of a name that several packages provide, if apt `said` so.
+pub(super) fn ambiguous(name: &str, said: &str) -> Option<Error> {
+    let title = format!("Package {name} is a virtual package provided by:");
+    let listed = said.lines().skip_while(|line| *line != title).skip(1);
+    let listed = listed.take_while(|line| line.starts_with(' '));
+    let mut names: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let is_more = names.len() > 1;
+    is_more.then(|| {
+        Error::failed(format!("several packages provide `{name}`"))
+            .hint(format!("declare one of them: `{}`", names.join("`, `")))
+    })
+}
+
+/// Whether apt `said` that no version of `package` is the one that was asked for.
+pub(super) fn lacks_version(package: &str, version: &str, said: &str) -> bool {
+    let line = format!("E: Version '{version}' for '{package}' was not found");
+    said.lines().any(|other| other == line)
+}
+
 fn lists_may_be_old(said: &str) -> bool {
     ["Unable to locate package", "has no installation candidate", "was not found", "404  Not Found"]
         .iter()
@@ -169,7 +190,8 @@ fn explain_line(line: &str, said: &str) -> Option<Error> {
         return Some(unknown(name));
     }
     if line.ends_with("has no installation candidate") {
-        return Some(unknown(quoted(1)));
+        let name = quoted(1);
+        return Some(ambiguous(name, said).unwrap_or_else(|| unknown(name)));
     }
     if line.starts_with("Version '") && line.ends_with("was not found") {
         let (version, name) = (quoted(1), quoted(3));
@@ -248,6 +270,11 @@ mod tests {
                 "package `nginx` is not known to apt",
             ),
             (
+                "Package awk is a virtual package provided by:\n  mawk 1.3\n  gawk 1:5.2\n\n\
+                 E: Package 'awk' has no installation candidate",
+                "several packages provide `awk`",
+            ),
+            (
                 "E: Version '9.9' for 'nginx' was not found",
                 "version `9.9` of package `nginx` is not known to apt",
             ),
@@ -272,7 +299,8 @@ mod tests {
             ),
         ] {
             let error = explained(said);
-            assert_eq!((error.message.as_str(), error.causes), (message, vec![said.to_owned()]));
+            let cause = said.lines().filter(|line| line.starts_with("E: ")).collect::<Vec<_>>();
+            assert_eq!((error.message.as_str(), error.causes), (message, vec![cause.join("\n")]));
             assert!(error.hint.is_some());
         }
     }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Package, apt, lists};
+use super::{Package, apt, lists, names};
+use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
+use crate::resources::Resource as _;
 use crate::resources::probe::{Output, Probe};
 use crate::resources::query::Query;
 use crate::resources::state::{Change, FieldChange, State, Value};
@@ -17,6 +20,12 @@ pub struct Foreseen {
     upgraded: BTreeMap<String, String>,
     /// The packages that would have to go.
     removed: Vec<String>,
+    /// The packages that would come for names that none has, by those names.
+    providers: BTreeMap<String, String>,
+    /// Why packages of the manifest cannot become what they should, by their names.
+    refused: BTreeMap<String, Error>,
+    /// The same, unless the lists of packages that are fetched first say otherwise.
+    refused_by_lists: BTreeMap<String, Error>,
     /// The package of the manifest whose change tells what comes beside it.
     first: Option<String>,
     /// Whether the lists of packages will be fetched first, which may bring newer versions.
@@ -27,31 +36,99 @@ impl Foreseen {
     /// Asks apt, unless nothing is missing. A question costs apt half a second or more, so there
     /// is one for all.
     pub fn ask<'a>(packages: impl Iterator<Item = &'a Package>, probe: &dyn Probe) -> Self {
-        let is_missing = |package: &&Package| match probe.package(&package.name) {
-            Ok(Some(there)) => package.version.as_ref().is_some_and(|version| *version != there),
-            found => found == Ok(None),
+        let packages: Vec<&Package> = packages.collect();
+        let declared = packages.iter().filter(|package| !package.state.is_absent()).copied();
+        // What cannot be read is told by the check of the package itself.
+        let is_missing = |package: &&Package| is_missing(package, probe).unwrap_or_default();
+        let missing: Vec<&Package> = declared.filter(is_missing).collect();
+        let mut foreseen = if missing.is_empty() || !lists::are_there(probe).unwrap_or_default() {
+            Self::default()
+        } else {
+            Self::simulate(missing, probe)
         };
-        let declared = packages.filter(|package| !package.state.is_absent());
-        let mut missing: Vec<&Package> = declared.filter(is_missing).collect();
-        let has_lists = lists::are_there(probe).unwrap_or_default();
+        foreseen.refuse(&packages, probe);
+        foreseen
+    }
+
+    fn simulate(mut missing: Vec<&Package>, probe: &dyn Probe) -> Self {
+        let lists_are_due = lists::are_due(probe);
+        let mut refused_by_lists = BTreeMap::new();
         // What apt does not know may come with a repository that is to be declared: once more
         // without it.
         for _ in 0..2 {
-            let (Some(first), true) = (missing.first(), has_lists) else { break };
+            let Some(first) = missing.first() else { break };
             let requests: Vec<String> = missing.iter().map(|package| package.request()).collect();
             let Ok(output) = probe.query(&Query::apt_simulation(&requests)) else { break };
             if output.success() {
-                return Self {
-                    first: Some(first.name.clone()),
-                    lists_are_due: lists::are_due(probe),
-                    ..Self::parse(&output)
-                };
+                let first = Some(first.name.clone());
+                let parsed = Self::parse(&output);
+                let mut found = Self { refused_by_lists, first, lists_are_due, ..parsed };
+                found.look_for_providers(&missing, probe);
+                return found;
             }
             let said = output.tail(usize::MAX);
+            let refusal =
+                |package: &&Package| Some((package.name.clone(), refusal(package, &said)?));
+            refused_by_lists.extend(missing.iter().filter_map(refusal));
             let is_known = |package: &&Package| !apt::is_unknown(&package.name, &said);
             missing.retain(is_known);
         }
-        Self::default()
+        Self { refused_by_lists, lists_are_due, ..Self::default() }
+    }
+
+    /// Finds what would come for the names that no package has.
+    fn look_for_providers(&mut self, missing: &[&Package], probe: &dyn Probe) {
+        let facts = probe.facts();
+        for package in missing {
+            let name = names::canonical(&package.name, facts);
+            if name != package.name {
+                self.providers.insert(package.name.clone(), name.to_owned());
+            }
+        }
+        let comes =
+            |name: &str| self.installed.contains_key(name) || self.upgraded.contains_key(name);
+        let names = missing.iter().map(|package| names::canonical(&package.name, facts));
+        let provided = names::provided(names.filter(|name| !comes(name)), probe);
+        for (name, providers) in provided {
+            if let Some(provider) = providers.into_iter().find(|provider| comes(provider)) {
+                self.providers.insert(name, provider);
+            }
+        }
+    }
+
+    /// Finds what somebody holds, and what is to go and to stay under two names.
+    fn refuse(&mut self, packages: &[&Package], probe: &dyn Probe) {
+        for package in packages {
+            // What cannot be read is told by the check of the package itself.
+            if is_held(package, probe).unwrap_or_default() {
+                let held =
+                    Error::failed(format!("`{}` is on hold, and would change", package.name));
+                let hint = format!("`apt-mark unhold {}` on the server lets go", package.name);
+                self.refused.insert(package.name.clone(), held.hint(hint));
+            }
+        }
+        let absent = packages.iter().filter(|package| package.state.is_absent());
+        let absent: Vec<&str> = absent.map(|package| package.name.as_str()).collect();
+        let present = || packages.iter().filter(|package| !package.state.is_absent()).copied();
+        let mut needed = names::needed(&absent, present(), probe);
+        for (name, provider) in &self.providers {
+            if absent.contains(&provider.as_str()) {
+                needed.insert(provider.clone(), name.clone());
+            }
+        }
+        for (name, by) in needed {
+            let clash =
+                Error::failed(format!("`{name}` is to be absent, and `{by}` is the same package"));
+            let clash = clash.hint("declare the package under one name");
+            self.refused.extend([(name, clash.clone()), (by, clash)]);
+        }
+    }
+
+    /// Why a package that is to change cannot.
+    pub fn refusal(&self, id: &ResourceId) -> Option<&Error> {
+        let package = Some(id.identity()).filter(|_| id.kind() == Package::KIND)?;
+        let by_lists = || self.refused_by_lists.get(package).filter(|_| !self.lists_are_due);
+        self.refused.get(package).or_else(by_lists)
     }
 
     /// `Inst nginx (1.22.1-9 Debian:12.5/stable [amd64])`, with the old version in brackets
@@ -61,7 +138,7 @@ impl Foreseen {
         for line in output.text().lines() {
             let mut words = line.split_whitespace();
             let (Some(verb), Some(name)) = (words.next(), words.next()) else { continue };
-            let name = name.split(':').next().unwrap_or(name).to_owned();
+            let name = name.to_owned();
             let version = || line.split_once('(')?.1.split_whitespace().next().map(str::to_owned);
             let is_upgrade = words.next().is_some_and(|word| word.starts_with('['));
             match (verb, version()) {
@@ -100,12 +177,14 @@ impl Foreseen {
         match change {
             Change::Create(state) => {
                 let mut told = std::mem::take(state);
+                let provider = self.providers.get(package);
                 if told.field("version").is_none() {
                     let or_newer = if self.lists_are_due { " or newer" } else { "" };
-                    let version = self.installed.get(package);
+                    let version = self.installed.get(provider.map_or(package, String::as_str));
                     let version = version.map(|version| format!("{version}{or_newer}"));
                     told = told.with_some("version", version);
                 }
+                told = told.with_some("stands for", provider.map(String::as_str));
                 let beside = beside.fields();
                 *state = beside.fold(told, |told, (field, value)| told.with(field, value.clone()));
             }
@@ -119,11 +198,37 @@ impl Foreseen {
     /// What comes, changes and goes beside what the manifest names.
     fn beside(&self, declared: impl Fn(&str) -> bool) -> State {
         let upgraded = self.upgraded.keys().filter(|name| !declared(name));
-        let others = self.installed.keys().filter(|name| !declared(name));
+        let provides = |name: &&String| self.providers.values().any(|provider| provider == *name);
+        let others = self.installed.keys().filter(|name| !declared(name) && !provides(name));
         let told = with_names(State::new(), "also installs", others);
         let told = with_names(told, "also upgrades", upgraded);
         with_names(told, "also removes", self.removed.iter())
     }
+}
+
+/// Whether a declared package is not there, or in another version.
+fn is_missing(package: &Package, probe: &dyn Probe) -> Result<bool> {
+    let found = names::installed(&package.name, probe)?;
+    Ok(found.is_none_or(|found| !package.has(&found.version)))
+}
+
+/// Whether a package that is to change is kept as it is by `apt-mark hold`.
+fn is_held(package: &Package, probe: &dyn Probe) -> Result<bool> {
+    let own = names::own(&package.name, probe)?;
+    let own = own.filter(|own| own.is_installed && own.is_held);
+    Ok(own.is_some_and(|own| package.state.is_absent() || !package.has(&own.version)))
+}
+
+/// Why apt refuses a package that it knows.
+fn refusal(package: &Package, said: &str) -> Option<Error> {
+    let name = &package.name;
+    let version = package.version.as_ref().filter(|version| names::is_pattern(version));
+    let version = version.filter(|version| apt::lacks_version(name, version, said));
+    let no_version = version.map(|version| {
+        Error::failed(format!("no version of package `{name}` matches `{version}`"))
+            .hint(format!("`apt-cache policy {name}` on the server lists the versions"))
+    });
+    no_version.or_else(|| apt::ambiguous(name, said))
 }
 
 fn with_names<'a>(state: State, field: &str, names: impl Iterator<Item = &'a String>) -> State {

@@ -5,10 +5,13 @@ mod brings;
 mod foresee;
 mod held;
 mod lists;
+mod names;
 
 pub use foresee::{Foreseen, also_removed};
 pub use held::start_held;
 pub(super) use lists::owe_update;
+pub(super) use names::canonical;
+pub use names::needed;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,16 +33,21 @@ use crate::manifest::ResourceId;
 /// `apt_repository` changed. A service that a package brings is not started before the resources
 /// behind it have put its configuration in place: `service` starts it.
 ///
+/// A name that only one package provides stands for that package (`git-core` for `git`), and one
+/// that several provide for the one of them that is installed. `state: absent` is about the package of
+/// the very name.
+///
 /// With `state: absent` the package is removed and its configuration files stay, unless `purge`
 /// says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Package {
-    /// Its name, such as `nginx`.
+    /// Its name, such as `nginx`; or `libc6:i386` for another architecture than the server's own,
+    /// which has to be enabled.
     pub name: String,
-    /// The exact version, such as `1.22.1-9+deb12u1`; any version if not given. An older one
-    /// replaces a newer one.
+    /// The version, such as `1.22.1-9+deb12u1`, or a pattern in which `*` stands for any text, such
+    /// as `5:24.*`; any version if not given. An older one replaces a newer one.
     #[serde(default)]
     pub version: Option<String>,
     /// The release it comes from when it is installed, such as `bookworm-backports`.
@@ -58,6 +66,16 @@ pub struct Package {
 }
 
 impl Package {
+    /// The resource of the package that is declared as `name`.
+    pub fn id_of(name: &str) -> ResourceId {
+        ResourceId::new(Self::KIND, name)
+    }
+
+    /// Whether `version` is one that it may have.
+    fn has(&self, version: &str) -> bool {
+        self.version.as_ref().is_none_or(|wanted| names::has_version(wanted, version))
+    }
+
     /// What it is called in a request to install it.
     fn request(&self) -> String {
         match (&self.version, &self.default_release) {
@@ -120,6 +138,8 @@ impl Resource for Package {
 - package: nginx
 - package: { name: postgresql-16, version: 16.4-1.pgdg120+1 }
 - package: { name: borgmatic, default_release: bookworm-backports }
+- package: { name: docker-ce, version: 5:24.* }
+- package: libc6:i386
 - package: { name: apache2, state: absent }
 ";
 
@@ -128,21 +148,15 @@ impl Resource for Package {
     }
 
     fn validate(&self) -> Result<(), String> {
-        let start = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let valid = self.name.len() >= 2
-            && self.name.starts_with(start)
-            && self.name.chars().all(|c| start(c) || "+-.".contains(c));
-        if !valid {
-            return Err(format!("`{}` is not a name of a Debian package", self.name));
-        }
-        let plain = |text: &String| {
-            !text.is_empty()
-                && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.:~".contains(c))
+        names::check(&self.name)?;
+        let plain = |text: &str, more: &str| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-.:~".contains(c);
+            !text.is_empty() && text.chars().all(|c| is_plain(c) || more.contains(c))
         };
-        if let Some(version) = self.version.as_ref().filter(|version| !plain(version)) {
+        if let Some(version) = self.version.as_ref().filter(|version| !plain(version, "*")) {
             return Err(format!("`{version}` is not a version of a Debian package"));
         }
-        if let Some(release) = self.default_release.as_ref().filter(|release| !plain(release)) {
+        if let Some(release) = self.default_release.as_ref().filter(|release| !plain(release, "")) {
             return Err(format!("`{release}` is not a Debian release"));
         }
         if self.version.is_some() && self.default_release.is_some() {
@@ -160,10 +174,21 @@ impl Resource for Package {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        Ok(match probe.package(&self.name)? {
-            Some(version) => Current::Present(State::new().with("version", version)),
-            None => Current::Absent,
-        })
+        if self.state.is_absent() {
+            // What provides the name is another package. Configuration files are not what it needs.
+            let own = names::own(&self.name, probe)?;
+            let is_there = own.is_some_and(|own| own.is_installed || self.purge);
+            return Ok(if is_there { Current::Present(State::new()) } else { Current::Absent });
+        }
+        let Some(found) = names::installed(&self.name, probe)? else {
+            names::check_architecture(&self.name, probe)?;
+            return Ok(Current::Absent);
+        };
+        let version = match &self.version {
+            Some(wanted) if self.has(&found.version) => wanted.clone(),
+            _ => found.version,
+        };
+        Ok(Current::Present(State::new().with("version", version)))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
@@ -180,6 +205,13 @@ impl Resource for Package {
         world.package_version(&self.name, Some(version));
         brings::predict_installation(&self.name, world);
         world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
+    }
+
+    fn dropped_on(&self, probe: &dyn Probe) -> Option<Dropped<Self>> {
+        // Its name may stand for something else by the time that it is no longer declared.
+        let found = names::installed(&self.name, probe).ok().flatten();
+        let name = found.map_or_else(|| self.name.clone(), |found| found.name);
+        Self { name, ..self.clone() }.dropped()
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

@@ -268,6 +268,9 @@ impl Probe for ByPath {
     fn package(&self, name: &str) -> Result<Option<String>> {
         self.0.package(name)
     }
+    fn packages_of(&self, name: &str) -> Result<Vec<infra::resources::probe::PackageEntry>> {
+        self.0.packages_of(name)
+    }
     fn unit(&self, name: &str) -> Result<Unit> {
         self.0.unit(name)
     }

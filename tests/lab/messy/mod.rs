@@ -1,5 +1,7 @@
 //! Servers that others have lived on: what was there before infra, and what somebody does beside it.
 
+pub(crate) mod bytes;
+pub(crate) mod git;
 pub(crate) mod names;
 
 use std::fs;
@@ -40,10 +42,3 @@ impl Ground {
         self.server.lab.say(&["diff", "old", "--lab"])
     }
 }
-//! Servers that others have lived on: what is there already is right, odd, or in the way.
-
-pub(crate) mod bytes;
-//! Servers and repositories that others have lived on: names that stand for two things, things that
-//! moved, and what is nobody's doing.
-
-pub(crate) mod git;

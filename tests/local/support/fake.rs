@@ -9,7 +9,7 @@ use infra::error::{Error, Result};
 use infra::manifest::ResourceId;
 use infra::resources::bonds::{Bonds, Flag};
 use infra::resources::fields::Mode;
-use infra::resources::probe::{GroupEntry, SqlRow, UserEntry};
+use infra::resources::probe::{GroupEntry, PackageEntry, SqlRow, UserEntry};
 use infra::resources::{Attributes, Command, Facts, FileKind, Output, Probe, Query, Stat, Unit};
 
 use super::world::{Answer, FullNode, Node, SqlAnswer, World};
@@ -21,7 +21,7 @@ pub(crate) struct Fake {
     pub(super) files: BTreeMap<String, FakeFile>,
     users: BTreeMap<String, UserEntry>,
     groups: BTreeMap<String, GroupEntry>,
-    packages: BTreeMap<String, String>,
+    packages: BTreeMap<String, (PackageEntry, Vec<String>)>,
     units: BTreeMap<String, Unit>,
     answers: Vec<Answer>,
     sql: Vec<SqlAnswer>,
@@ -123,7 +123,7 @@ impl Fake {
         }
         merge(&mut self.users, &world.users, |name, user| user.entry(name));
         merge(&mut self.groups, &world.groups, |_, group| group.entry());
-        merge(&mut self.packages, &world.packages, |_, version| version.clone());
+        merge(&mut self.packages, &world.packages, |name, package| package.entry(name));
         merge(&mut self.units, &world.units, |_, unit| unit.unit());
         self.answers.splice(0..0, world.answers.iter().cloned());
         self.sql.splice(0..0, world.sql.iter().cloned());
@@ -351,7 +351,21 @@ impl Probe for Fake {
     }
 
     fn package(&self, name: &str) -> Result<Option<String>> {
-        Ok(self.packages.get(name).cloned())
+        let found = self.packages.get(name.strip_suffix(":amd64").unwrap_or(name));
+        let found = found.filter(|(entry, _)| entry.is_installed);
+        Ok(found.map(|(entry, _)| entry.version.clone()))
+    }
+
+    fn packages_of(&self, name: &str) -> Result<Vec<PackageEntry>> {
+        let name = name.strip_suffix(":amd64").unwrap_or(name);
+        let own = self.packages.get(name).map(|(own, _)| own.clone());
+        let own = own.map(|own| PackageEntry { has_asked_name: true, ..own });
+        let is_other = |(other, provides): &&(PackageEntry, Vec<String>)| {
+            let is_foreign = other.name.split_once(':').is_some_and(|(plain, _)| plain == name);
+            other.is_installed && (is_foreign || provides.iter().any(|one| one == name))
+        };
+        let others = self.packages.values().filter(is_other).map(|(other, _)| other.clone());
+        Ok(own.into_iter().chain(others).collect())
     }
 
     fn unit(&self, name: &str) -> Result<Unit> {

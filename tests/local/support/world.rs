@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use infra::resources::probe::{GroupEntry, SqlRow, UserEntry};
+use infra::resources::probe::{GroupEntry, PackageEntry, SqlRow, UserEntry};
 use infra::resources::{Facts, Unit};
 
 /// A server, or a patch of one: in a patch, what is `null` goes and what is not named stays.
@@ -18,8 +18,8 @@ pub(crate) struct World {
     pub(crate) users: BTreeMap<String, Option<User>>,
     /// By name.
     pub(crate) groups: BTreeMap<String, Option<Group>>,
-    /// The versions of installed packages, by name.
-    pub(crate) packages: BTreeMap<String, Option<String>>,
+    /// Packages by name: a text is the version of an installed one.
+    pub(crate) packages: BTreeMap<String, Option<PackageState>>,
     /// By full name.
     pub(crate) units: BTreeMap<String, Option<UnitState>>,
     /// What programs answer. In a patch they come before the ones that were there.
@@ -111,6 +111,51 @@ impl Group {
     /// As a kind sees it.
     pub(crate) fn entry(&self) -> GroupEntry {
         GroupEntry { gid: self.gid.unwrap_or(1000), members: self.members.clone() }
+    }
+}
+
+/// A package that dpkg knows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum PackageState {
+    /// The version of one that is installed.
+    Version(String),
+    /// Any.
+    Full(FullPackage),
+}
+
+/// A package in whatever state.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FullPackage {
+    version: String,
+    #[serde(default)]
+    provides: Vec<String>,
+    #[serde(default)]
+    held: bool,
+    /// Only its configuration files are there.
+    #[serde(default)]
+    removed: bool,
+}
+
+impl PackageState {
+    /// As a kind sees it, and what it provides.
+    pub(crate) fn entry(&self, name: &str) -> (PackageEntry, Vec<String>) {
+        let full = match self {
+            Self::Full(full) => full.clone(),
+            Self::Version(version) => {
+                let version = version.clone();
+                FullPackage { version, provides: Vec::new(), held: false, removed: false }
+            }
+        };
+        let entry = PackageEntry {
+            name: name.to_owned(),
+            version: full.version,
+            is_installed: !full.removed,
+            is_held: full.held,
+            has_asked_name: false,
+        };
+        (entry, full.provides)
     }
 }
 
