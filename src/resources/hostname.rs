@@ -41,10 +41,8 @@ impl Hostname {
     }
 
     /// `/etc/hosts` with the names of the host, which is called `former` as yet.
-    fn hosts(&self, probe: &dyn Probe) -> Result<Hosts> {
-        let content = lines::read(HOSTS, probe)?.map(|(content, _)| content).unwrap_or_default();
-        let former = text(KERNEL, probe)?;
-        Ok(Hosts::of(&content, &self.own_names(), &former))
+    fn with_own_names(&self, former: &str, probe: &dyn Probe) -> Result<Vec<u8>> {
+        Ok(Hosts::of(&table(probe)?, &self.own_names(), former).edited())
     }
 }
 
@@ -81,18 +79,21 @@ impl Resource for Hostname {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        let name = text(KERNEL, probe)?;
+        let table = table(probe)?;
+        let hosts = Hosts::of(&table, &self.own_names(), &name).found();
         Ok(Current::Present(
             State::new()
-                .with("name", text(KERNEL, probe)?)
+                .with("name", name)
                 .with("at_boot", text(FILE, probe)?)
-                .with_some("hosts", self.hosts(probe)?.found()),
+                .with_some("hosts", hosts),
         ))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         let attributes = Attributes { owner: None, group: None, mode: None };
         if change.sets("hosts") {
-            let hosts = self.hosts(system)?.edited();
+            let hosts = self.with_own_names(&text(KERNEL, system)?, system)?;
             system.write_file(HOSTS, &hosts, &attributes)?;
         }
         if change.sets("at_boot") {
@@ -105,8 +106,9 @@ impl Resource for Hostname {
     }
 
     fn predict(&self, _: &Change, world: &mut Prediction<'_>) {
-        if let Ok(hosts) = self.hosts(world) {
-            world.file(HOSTS, &hosts.edited(), "root", "root", 0o644);
+        let former = text(KERNEL, world);
+        if let Ok(hosts) = former.and_then(|former| self.with_own_names(&former, world)) {
+            world.file(HOSTS, &hosts, "root", "root", 0o644);
         }
         let name = format!("{}\n", self.name);
         for path in [KERNEL, FILE] {
@@ -139,6 +141,11 @@ fn check_label(label: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("`{label}` is not a host name: letters, digits and hyphens, 63 at most"))
+}
+
+/// The content of `/etc/hosts`.
+fn table(probe: &dyn Probe) -> Result<Vec<u8>> {
+    Ok(lines::read(HOSTS, probe)?.map(|(content, _)| content).unwrap_or_default())
 }
 
 /// The content of a file of one line; empty where there is none.

@@ -9,8 +9,8 @@ const OWN_ADDRESS: &str = "127.0.1.1";
 ///
 /// The C library takes the first line with a name for all that is to be known of this name: the first
 /// word behind the address is what `hostname --fqdn` says.
-pub(super) struct Hosts {
-    lines: Lines,
+pub(super) struct Hosts<'a> {
+    lines: Lines<'a>,
     /// The names as they should be, the canonical one first.
     names: Vec<String>,
     /// The names by which the host was known until now.
@@ -21,10 +21,10 @@ pub(super) struct Hosts {
     first: Option<usize>,
 }
 
-impl Hosts {
+impl<'a> Hosts<'a> {
     /// Looks for the line of a host that is called `former` and should have these names. Of several
     /// lines with its address, it is the one with such a name; one without stays somebody else's.
-    pub(super) fn of(content: &[u8], names: &[&str], former: &str) -> Self {
+    pub(super) fn of(content: &'a [u8], names: &[&str], former: &str) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let lines = Lines::of(content);
         let former = former.split('.').next().unwrap_or_default().to_owned();

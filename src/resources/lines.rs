@@ -15,28 +15,27 @@ const LARGEST_BYTES: usize = 4 * 1024 * 1024;
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The lines of a file, with the ends that they have.
-pub(super) struct Lines {
+pub(super) struct Lines<'a> {
     /// A mark of the character set, which belongs to no line.
-    start: Vec<u8>,
+    start: &'a [u8],
     /// Each line with its own end; the last one may have none.
-    each: Vec<Vec<u8>>,
+    each: Vec<Cow<'a, [u8]>>,
     /// The end that new lines get: `\n` or `\r\n`.
     end: &'static [u8],
 }
 
-impl Lines {
+impl<'a> Lines<'a> {
     /// Splits the content of a file. Where the first line and most others end with `\r\n`, the `\r` is a
     /// part of the end; in all other files it is a part of the line.
-    pub(super) fn of(content: &[u8]) -> Self {
+    pub(super) fn of(content: &'a [u8]) -> Self {
         let text = content.strip_prefix(MARK).unwrap_or(content);
-        let start = content[..content.len() - text.len()].to_vec();
-        let lines: Vec<Vec<u8>> =
-            text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        let start = content.strip_suffix(text).unwrap_or_default();
+        let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
         let ended = lines.iter().filter(|line| line.ends_with(b"\n")).count();
         let of_windows = lines.iter().filter(|line| line.ends_with(b"\r\n")).count();
         let is_first = lines.first().is_some_and(|line| line.ends_with(b"\r\n"));
         let end: &[u8] = if is_first && of_windows * 2 > ended { b"\r\n" } else { b"\n" };
-        Self { start, each: lines, end }
+        Self { start, each: lines.into_iter().map(Cow::Borrowed).collect(), end }
     }
 
     /// The lines without their ends.
@@ -44,14 +43,14 @@ impl Lines {
         self.each.iter().map(|line| self.without_end(line))
     }
 
-    fn without_end<'a>(&self, line: &'a [u8]) -> &'a [u8] {
+    fn without_end<'b>(&self, line: &'b [u8]) -> &'b [u8] {
         let Some(text) = line.strip_suffix(b"\n") else { return line };
         let is_of_windows = self.end == b"\r\n";
         text.strip_suffix(b"\r").filter(|_| is_of_windows).unwrap_or(text)
     }
 
-    fn with_end(&self, text: &[u8]) -> Vec<u8> {
-        [text, self.end].concat()
+    fn with_end(&self, text: &[u8]) -> Cow<'a, [u8]> {
+        Cow::Owned([text, self.end].concat())
     }
 
     /// Puts another line in the place of the one at `index`.
@@ -70,7 +69,7 @@ impl Lines {
         if let Some(before) = index.checked_sub(1).and_then(|before| self.each.get_mut(before))
             && !before.ends_with(b"\n")
         {
-            before.extend_from_slice(end);
+            before.to_mut().extend_from_slice(end);
         }
         self.each.insert(index, self.with_end(text));
     }
@@ -111,7 +110,7 @@ impl Lines {
 
     /// The content of the file.
     pub(super) fn bytes(self) -> Vec<u8> {
-        [self.start, self.each.concat()].concat()
+        [self.start, &self.each.concat()].concat()
     }
 }
 

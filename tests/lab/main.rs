@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         lab::TESTS,
         lab::saves::TESTS,
         messy::names::TESTS,
+        messy::attributes::TESTS,
         messy::bytes::TESTS,
         messy::git::TESTS,
         mikado::TESTS,

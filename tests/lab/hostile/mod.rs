@@ -15,7 +15,7 @@ pub(crate) mod pull_request;
 pub(crate) mod repository;
 
 /// This machine, as an agent sees it that nobody listens to.
-fn host() -> Host {
+pub(crate) fn host() -> Host {
     struct Silent;
     impl Progress for Silent {
         fn progress(&mut self, _: Option<f32>, _: &str) {}

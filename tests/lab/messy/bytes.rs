@@ -38,7 +38,20 @@ const EDITS: &str = "resources:
   - line: { path: /etc/app.conf, match: \"^level=\", line: \"level=info\" }
   - hostname: { name: web-1, fqdn: web-1.example.org }
   - mount: { path: /mnt/ram, device: tmpfs, fstype: tmpfs, options: size=10M }
+  - file: { path: /etc/shared/plain, content: \"new\\n\" }
+  - file: { path: /usr/local/bin/tool, content: \"new\\n\", mode: \"0755\" }
+  - file: { path: /srv/way/conf, content: \"new\\n\" }
+  - file: { path: /srv/web.conf, content: \"new\\n\", group: web }
 ";
+
+/// A folder that gives a list to what is made in it, and a file without one; a program that may bind
+/// ports; a symlink to a folder with a name in Latin-1; and two groups of one number.
+const NEIGHBOURS: &str = r"\
+mkdir /etc/shared && echo old >/etc/shared/plain && setfacl -d -m u:reader:r /etc/shared && \
+echo old >/usr/local/bin/tool && chmod 0755 /usr/local/bin/tool && \
+setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 /usr/local/bin/tool && \
+folder=$(printf 'donn\351es') && mkdir /srv/$folder && ln -s $folder /srv/way && \
+printf 'web:x:4000:\nadmins:x:4000:j\351\n' >>/etc/group";
 
 /// The files of the server before, as printf(1) writes them, and after.
 const FILES: [(&str, &str, &[u8]); 6] = [
@@ -77,10 +90,14 @@ fn what_others_wrote_stays_to_the_byte(os: &str) {
              setfattr -n user.note -v theirs {path}"
         ));
     }
-    let attributes = "getfacl -cp /etc/app.conf /etc/fstab /etc/hosts /etc/whole.conf; \
-                      getfattr -d -m user /etc/app.ini /etc/hosts /etc/whole.conf 2>&1";
+    server.run(NEIGHBOURS);
+    let attributes = "getfacl -cp /etc/app.conf /etc/fstab /etc/hosts /etc/whole.conf /etc/shared/plain; \
+                      getfattr -d -m '^user|^security.cap' /etc/app.ini /etc/hosts /etc/whole.conf \
+                      /usr/local/bin/tool 2>&1";
     let before = server.run(attributes);
-    assert!(before.contains("user:reader:r--") && before.contains("theirs"), "{before}");
+    for kept in ["user:reader:r--", "theirs", "security.capability"] {
+        assert!(before.contains(kept), "{kept}: {before}");
+    }
     let plan = server.plan(&[]);
     assert!(!plan.contains("user:deploy"), "{plan}");
     for told in [
@@ -100,6 +117,7 @@ fn what_others_wrote_stays_to_the_byte(os: &str) {
     assert_eq!(server.run("su reader -s /bin/sh -c 'cat /etc/app.conf'"), "level=info\nx=1");
     assert_eq!(server.run("cmp /etc/passwd /root/passwd; stat -c '%U %a' /etc/motd"), "deploy 640");
     assert_eq!(server.run("hostname -f"), "web-1.example.org");
+    assert_eq!(server.run("cat /srv/donn*/conf; stat -c %G /srv/web.conf"), "new\nweb");
     for name in ["web-1", "shop.internal", "db", "mail", "x"] {
         server.run(&format!("getent hosts {name}"));
     }

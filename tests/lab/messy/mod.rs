@@ -1,5 +1,6 @@
 //! Servers that others have lived on: what was there before infra, and what somebody does beside it.
 
+pub(crate) mod attributes;
 pub(crate) mod bytes;
 pub(crate) mod git;
 pub(crate) mod names;

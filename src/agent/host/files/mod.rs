@@ -155,7 +155,13 @@ pub(super) fn read_link(path: &str, accounts: &Accounts) -> Result<Option<String
     };
     let read = || rustix::fs::readlinkat(&place.folder, &place.name, Vec::new());
     match place.ground.access(read)? {
-        Ok(target) => Ok(Some(escaped(target.as_bytes()))),
+        Ok(target) => target.into_string().map(Some).map_err(|error| {
+            // As a text it could not be put back.
+            let target = escaped(error.into_cstring().as_bytes());
+            Error::failed(format!("the symlink `{path}` points to a name that is not UTF-8"))
+                .because(format!("the name is `{target}`"))
+                .hint("let it point to a name in UTF-8, or remove it")
+        }),
         Err(Errno::NOENT | Errno::SRCH | Errno::INVAL) => Ok(None),
         Err(error) => Err(Error::failed(doing()).because(error)),
     }
