@@ -49,6 +49,7 @@ mod postgresql_database;
 mod postgresql_extension;
 mod postgresql_role;
 mod service;
+mod sshd_config;
 mod stamp;
 mod swap;
 pub mod symlink;
@@ -479,6 +480,7 @@ registry! {
     "postgresql_extension" => postgresql_extension::PostgresqlExtension,
     "postgresql_role" => postgresql_role::PostgresqlRole,
     "service" => service::Service,
+    "sshd_config" => sshd_config::SshdConfig,
     "swap" => swap::Swap,
     "symlink" => symlink::Symlink,
     "sysctl" => sysctl::Sysctl,

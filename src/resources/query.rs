@@ -163,6 +163,17 @@ impl Query {
         Self::reading(["apt-get", "indextargets", "--no-release-info", "Identifier: none"])
     }
 
+    /// The settings of sshd as it reads them: its own files, or a configuration of `content` alone.
+    pub(super) fn sshd_settings(content: Option<&str>) -> Self {
+        match content {
+            None => Self::reading(["/usr/sbin/sshd", "-T"]),
+            Some(content) => {
+                let query = Self::reading(["/usr/sbin/sshd", "-T", "-f", "/dev/stdin"]);
+                Self { command: query.command.stdin(content) }
+            }
+        }
+    }
+
     /// What apt would do to remove packages; takes no lock either.
     pub fn apt_removal_simulation(names: &[String]) -> Self {
         let arguments = APT_SIMULATION.iter().chain(&["remove", "--"]);

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         messy::attributes::TESTS,
         messy::bytes::TESTS,
         messy::git::TESTS,
+        messy::effect::TESTS,
         mikado::TESTS,
         mikado::accounts::TESTS,
         mikado::containers::TESTS,

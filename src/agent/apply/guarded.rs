@@ -37,13 +37,14 @@ impl Run<'_> {
 
     /// Whether `next` may well take longer than a guarded change may stay without a proof.
     fn may_take_long(&self, next: &Resource) -> bool {
-        const QUICK: [&str; 8] = [
+        const QUICK: [&str; 9] = [
             "authorized_key",
             "directory",
             "file",
             "firewall",
             "line",
             "service",
+            "sshd_config",
             "symlink",
             "user",
         ];

@@ -5,6 +5,7 @@
 //! check.
 
 pub(super) mod apt;
+pub(super) mod sshd;
 pub(super) mod sysctl;
 
 use std::fmt;
@@ -32,5 +33,116 @@ pub(super) struct Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}:{}`", self.path, self.line)
+    }
+}
+
+/// What a pattern of paths leads to.
+struct Expanded {
+    /// The paths, in the order of glob(3).
+    paths: Vec<String>,
+    /// The folders that were listed for it.
+    folders: Vec<String>,
+}
+
+/// The paths that are there and match `pattern`, and `own` if that matches, there or not.
+fn expand(pattern: &str, own: &str, probe: &dyn Probe) -> Result<Expanded> {
+    let mut paths = vec![String::new()];
+    let mut folders = Vec::new();
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let mut longer = Vec::new();
+        for path in paths {
+            if !part.contains(['*', '?', '[']) {
+                longer.push(format!("{path}/{part}"));
+                continue;
+            }
+            let folder = if path.is_empty() { "/" } else { path.as_str() };
+            folders.push(folder.to_owned());
+            let names = probe.list(folder)?.unwrap_or_default();
+            let names = names.into_iter().filter(|name| matches(part, name));
+            longer.extend(names.map(|name| format!("{path}/{name}")));
+        }
+        paths = longer;
+    }
+    let mut there = Vec::new();
+    for path in paths.into_iter().filter(|path| path != own) {
+        if probe.exists(&path)? {
+            there.push(path);
+        }
+    }
+    let parts = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+    let (pattern, path) = (parts(pattern), parts(own));
+    let is_same_length = pattern.len() == path.len();
+    if is_same_length && pattern.iter().zip(&path).all(|(part, name)| matches(part, name)) {
+        there.push(own.to_owned());
+    }
+    there.sort();
+    Ok(Expanded { paths: there, folders })
+}
+
+/// Whether a name matches a pattern of glob(3): `*`, `?`, `[a-z]`, `[!a-z]`.
+fn matches(pattern: &str, name: &str) -> bool {
+    let is_hidden = name.starts_with('.') && !pattern.starts_with('.');
+    !is_hidden && matches_rest(pattern.as_bytes(), name.as_bytes())
+}
+
+fn matches_rest(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern, name) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| matches_rest(rest, &name[skip..])),
+        ([b'?', rest @ ..], [_, name @ ..]) => matches_rest(rest, name),
+        ([b'[', rest @ ..], [byte, name @ ..]) => {
+            match rest.iter().skip(1).position(|b| *b == b']') {
+                Some(end) => is_in(&rest[..=end], *byte) && matches_rest(&rest[end + 2..], name),
+                None => *byte == b'[' && matches_rest(rest, name),
+            }
+        }
+        ([b'\\', byte, rest @ ..] | [byte, rest @ ..], [first, name @ ..]) => {
+            byte == first && matches_rest(rest, name)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a byte is in the set that stands between `[` and `]`.
+fn is_in(set: &[u8], byte: u8) -> bool {
+    let (set, is_wanted) = match set {
+        [b'!' | b'^', rest @ ..] => (rest, false),
+        set => (set, true),
+    };
+    let mut rest = set;
+    let mut is_found = false;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        match after {
+            [b'-', last, behind @ ..] => {
+                is_found |= (*first..=*last).contains(&byte);
+                rest = behind;
+            }
+            _ => is_found |= *first == byte,
+        }
+    }
+    is_found == is_wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_names_as_glob_does() {
+        for (pattern, name, is_match) in [
+            ("*.conf", "10-infra.conf", true),
+            ("*.conf", ".conf", false),
+            ("*.conf", "x.conf.bak", false),
+            ("?0-*", "10-infra.conf", true),
+            ("[0-9]*", "10-infra.conf", true),
+            ("[!0-9]*", "10-infra.conf", false),
+            ("[]x]", "]", true),
+            ("[a", "[a", true),
+            ("\\*", "*", true),
+            ("a**b", "ab", true),
+        ] {
+            assert_eq!(matches(pattern, name), is_match, "{pattern} {name}");
+        }
     }
 }

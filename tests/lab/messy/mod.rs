@@ -43,3 +43,6 @@ impl Ground {
         self.server.lab.say(&["diff", "old", "--lab"])
     }
 }
+//! Servers that others have lived on: what they left there is theirs, and still counts.
+
+pub(crate) mod effect;

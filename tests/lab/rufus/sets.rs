@@ -19,7 +19,7 @@ crate::tests! {
 
 const SITE: &str = "roles/php-app/templates/site.conf.j2";
 const POOL: &str = "roles/php-app/templates/pool.conf.j2";
-const SSHD: &str = "roles/base/templates/sshd.conf.j2";
+const BASE: &str = "roles/base/role.yaml";
 const ROLE: &str = "roles/php-app/role.yaml";
 
 /// A mistake in the project, and the complaint about it.
@@ -84,8 +84,8 @@ fn an_unknown_entry_leaves_php_fpm_as_it_was(os: &str) {
 /// sshd refuses its own file, while the sites change as well.
 fn an_unknown_option_leaves_sshd_as_it_was(os: &str) {
     let mistake = Mistake {
-        file: SSHD,
-        change: ("PasswordAuthentication", "Oops yes\nPasswordAuthentication"),
+        file: BASE,
+        change: ("ClientAliveInterval: 60", "ClientAliveInterval: 60\n        Oops: 1"),
         complaint: "Bad configuration option: Oops",
         folder: "/etc/ssh",
         service: "ssh.service",

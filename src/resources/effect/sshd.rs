@@ -1,0 +1,254 @@
+//! The settings of sshd, as it reads them: `/etc/ssh/sshd_config` and what that includes.
+//!
+//! Of two lines with one keyword the first one counts, and a line of a `Match` block counts for the
+//! connections of this block, whatever stands outside. A few keywords add up.
+
+use super::{Origin, expand};
+use crate::error::{Error, Result};
+use crate::resources::probe::{Output, Probe};
+use crate::resources::query::Query;
+
+/// The file that is read first.
+pub(in crate::resources) const MAIN: &str = "/etc/ssh/sshd_config";
+
+const PROGRAM: &str = "/usr/sbin/sshd";
+
+/// Where relative paths of `Include` begin.
+const FOLDER: &str = "/etc/ssh";
+
+/// As in sshd itself.
+const DEEPEST: usize = 16;
+
+/// Keywords whose lines add up.
+const ADDING: [&str; 11] = [
+    "acceptenv",
+    "allowgroups",
+    "allowusers",
+    "denygroups",
+    "denyusers",
+    "hostkey",
+    "listenaddress",
+    "logverbose",
+    "port",
+    "setenv",
+    "subsystem",
+];
+
+/// Older names of keywords, and values that mean the same.
+const SAME: [(&str, &str); 6] = [
+    ("challengeresponseauthentication", "kbdinteractiveauthentication"),
+    ("skeyauthentication", "kbdinteractiveauthentication"),
+    ("keepalive", "tcpkeepalive"),
+    ("pubkeyacceptedkeytypes", "pubkeyacceptedalgorithms"),
+    ("hostbasedacceptedkeytypes", "hostbasedacceptedalgorithms"),
+    ("without-password", "prohibit-password"),
+];
+
+/// A line that sets something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::resources) struct Setting {
+    /// The keyword in lowercase, under the name that `sshd -T` prints.
+    pub(in crate::resources) keyword: String,
+    value: String,
+    /// The line as it stands, for messages.
+    text: String,
+    /// The `Match` line that it stands below.
+    block: Option<String>,
+    /// Where it stands.
+    pub(in crate::resources) origin: Origin,
+}
+
+/// `PasswordAuthentication yes` by `/etc/x.conf:3`, for messages.
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} says `{}`", self.origin, self.text)?;
+        match &self.block {
+            Some(block) => write!(f, " below `{block}`"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What sshd makes of a file beside all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::resources) enum Verdict {
+    /// Every setting counts.
+    Counts,
+    /// No file includes it.
+    Unread,
+    /// This line is read before and says something else.
+    Behind(Setting),
+}
+
+/// All that sshd reads, in its order, with one file as it will be.
+pub(in crate::resources) struct Reading<'a> {
+    own: (&'a str, &'a str),
+    probe: &'a dyn Probe,
+    settings: Vec<Setting>,
+    /// The files and folders that were looked at.
+    looked_at: Vec<String>,
+    is_read: bool,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads everything, where the file at `path` will hold `content`.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub(in crate::resources) fn of(
+        path: &'a str,
+        content: &'a str,
+        probe: &'a dyn Probe,
+    ) -> Result<Self> {
+        let mut reading = Self {
+            own: (path, content),
+            probe,
+            settings: Vec::new(),
+            looked_at: Vec::new(),
+            is_read: false,
+        };
+        reading.read(MAIN, None, 0)?;
+        Ok(reading)
+    }
+
+    fn read(&mut self, path: &str, block: Option<&str>, depth: usize) -> Result<()> {
+        self.looked_at.push(path.to_owned());
+        let text = if path == self.own.0 {
+            self.is_read = true;
+            self.own.1.to_owned()
+        } else {
+            String::from_utf8_lossy(&self.probe.read(path)?.unwrap_or_default()).into_owned()
+        };
+        let mut block = block.map(str::to_owned);
+        for (index, line) in text.lines().enumerate() {
+            let Some((keyword, value)) = split(line) else { continue };
+            match keyword.as_str() {
+                "match" => block = Some(line.trim().to_owned()),
+                "include" if depth < DEEPEST => {
+                    for pattern in words(&value) {
+                        self.include(&pattern, block.as_deref(), depth + 1)?;
+                    }
+                }
+                _ => self.settings.push(Setting {
+                    keyword: one_name(&keyword).to_owned(),
+                    value: one_name(&value.to_ascii_lowercase()).to_owned(),
+                    text: line.trim().to_owned(),
+                    block: block.clone(),
+                    origin: Origin { path: path.to_owned(), line: index + 1 },
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, pattern: &str, block: Option<&str>, depth: usize) -> Result<()> {
+        let pattern = match pattern.strip_prefix('/') {
+            Some(_) => pattern.to_owned(),
+            None => format!("{FOLDER}/{pattern}"),
+        };
+        let found = expand(&pattern, self.own.0, self.probe)?;
+        self.looked_at.extend(found.folders);
+        found.paths.iter().try_for_each(|path| self.read(path, block, depth))
+    }
+
+    fn is_own(&self, setting: &Setting) -> bool {
+        setting.origin.path == self.own.0
+    }
+
+    /// What comes of the file's own settings outside `Match` blocks.
+    pub(in crate::resources) fn verdict(&self) -> Verdict {
+        if !self.is_read {
+            return Verdict::Unread;
+        }
+        let is_own = |one: &&Setting| self.is_own(one) && one.block.is_none();
+        for own in self.settings.iter().filter(is_own) {
+            if ADDING.contains(&own.keyword.as_str()) {
+                continue;
+            }
+            let same = |one: &&Setting| one.block.is_none() && one.keyword == own.keyword;
+            if let Some(first) = self.settings.iter().find(same)
+                && first.value != own.value
+            {
+                return Verdict::Behind(first.clone());
+            }
+        }
+        Verdict::Counts
+    }
+
+    /// The first line of a `Match` block that says something else for some connections.
+    pub(in crate::resources) fn exception(&self) -> Option<&Setting> {
+        let own = || self.settings.iter().filter(|one| self.is_own(one) && one.block.is_none());
+        self.settings
+            .iter()
+            .filter(|one| one.block.is_some() && !self.is_own(one))
+            .find(|one| own().any(|own| own.keyword == one.keyword && own.value != one.value))
+    }
+
+    /// A line of `sshd -T` that is missing although the file asks for it; `None` too where an
+    /// earlier resource of a preview changes what sshd reads.
+    ///
+    /// # Errors
+    /// If sshd refuses its configuration, with its words.
+    pub(in crate::resources) fn missing(&self) -> Result<Option<String>> {
+        let files = [&[PROGRAM.to_owned()], self.looked_at.as_slice()].concat();
+        let Some(all) = self.probe.answer(&Query::sshd_settings(None), &files)? else {
+            return Ok(None);
+        };
+        if !all.success() {
+            return Err(Error::failed("`sshd -T` refuses the configuration").because(all.tail(20)));
+        }
+        // By itself the file says in sshd's own words what it asks for.
+        let own = self.probe.answer(&Query::sshd_settings(Some(self.own.1)), &files)?;
+        // Without the host keys that another file names, sshd does not answer.
+        let Some(own) = own.filter(Output::success) else { return Ok(None) };
+        let (all, own) = (all.text(), own.text());
+        let all: Vec<&str> = all.lines().collect();
+        let is_asked = |line: &&str| {
+            let keyword = line.split(' ').next().unwrap_or_default();
+            self.settings.iter().any(|one| self.is_own(one) && one.keyword == keyword)
+        };
+        Ok(own.lines().filter(is_asked).find(|line| !all.contains(line)).map(str::to_owned))
+    }
+}
+
+/// The keyword of a line in lowercase, and what it sets.
+fn split(line: &str) -> Option<(String, String)> {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    let end = line.find(|c: char| c.is_whitespace() || c == '=')?;
+    let (keyword, value) = line.split_at(end);
+    let value = value.trim_start();
+    let value = value.strip_prefix('=').unwrap_or(value);
+    let value = value.split(" #").next().unwrap_or_default();
+    Some((keyword.to_ascii_lowercase(), value.split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+/// Words of a line, without the quotes around them.
+fn words(value: &str) -> Vec<String> {
+    value.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect()
+}
+
+fn one_name(text: &str) -> &str {
+    SAME.iter().find(|(other, _)| *other == text).map_or(text, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_line_as_sshd_does() {
+        for (line, read) in [
+            ("  PermitRootLogin  no ", Some(("permitrootlogin", "no"))),
+            ("Port=22", Some(("port", "22"))),
+            ("Port = 22 # a port", Some(("port", "22"))),
+            ("# Port 22", None),
+            ("", None),
+        ] {
+            let read = read.map(|(keyword, value)| (keyword.to_owned(), value.to_owned()));
+            assert_eq!(split(line), read, "{line}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A resource is right when the program that reads it says so: sshd, systemd-sysctl, cron, apt.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::support::LabServer;
+
+crate::tests! {
+    ; on each release: settings_count_as_their_readers_say = 25
+}
+
+const ROLES: [(&str, &str); 4] = [
+    (
+        "sshd",
+        "- sshd_config: { name: 10-infra, settings: { PasswordAuthentication: false, Port: [22, 2222] } }
+  reload: ssh
+- service: { name: ssh, validate: /usr/sbin/sshd -t }",
+    ),
+    (
+        "kernel",
+        "- sysctl: { key: net.ipv4.ip_forward, value: 1 }
+- sysctl: { key: net.ipv4.ip_local_port_range, value: 20000 60999 }",
+    ),
+    (
+        "jobs",
+        "- package: cron
+- cron:
+    name: beat
+    schedule: \"@reboot\"
+    command: env > /run/beat.new; mv /run/beat.new /run/beat
+    env: { MAILTO: \"\", BLANKS: \" two spaces \", QUOTES: \"'it is'\", BOTH: \"it's \\\"so\\\" # all\" }",
+    ),
+    (
+        "vendor",
+        "- apt_repository:
+    name: vendor
+    uris: http://mirror.example.org/debian
+    suites: bookworm-backports
+    components: main
+    signed_by: /usr/share/keyrings/debian-archive-keyring.gpg",
+    ),
+];
+
+/// A bare server and the project of its roles.
+fn server(os: &str) -> (LabServer, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("inventory")).unwrap();
+    let mut inventory = "ssh: { host: old.example.org, user: root }\nroles:\n".to_owned();
+    for (role, resources) in ROLES {
+        inventory += &format!("  {role}: {{}}\n");
+        let role = folder.path().join("roles").join(role);
+        fs::create_dir_all(&role).unwrap();
+        let resources = resources.replace('\n', "\n  ");
+        fs::write(role.join("role.yaml"), format!("resources:\n  {resources}\n")).unwrap();
+    }
+    fs::write(folder.path().join("inventory/old.yaml"), inventory).unwrap();
+    (LabServer::bare("old", os, folder.path()), folder)
+}
+
+fn settings_count_as_their_readers_say(os: &str) {
+    let (server, _project) = server(os);
+    sshd_refuses_passwords(&server);
+    the_kernel_keeps_its_values(&server, os);
+    cron_reads_what_was_written(&server);
+    apt_works_on(&server);
+}
+
+/// The main file of sshd was kept through upgrades, and includes nothing.
+fn sshd_refuses_passwords(server: &LabServer) {
+    const SAYS: &str = "/usr/sbin/sshd -T | grep -x -e 'passwordauthentication .*' -e 'port .*'";
+    const REFUSES: &str = "port 22\nport 2222\npasswordauthentication no";
+    let only = ["--only", "sshd"];
+    server.run(
+        "cd /etc/ssh && cp -p sshd_config /root/kept && \
+         printf 'PasswordAuthentication yes\\nMatch User backup\\n  X11Forwarding no' >sshd_config && \
+         echo 'PasswordAuthentication yes' >sshd_config.d/01-provider.conf",
+    );
+    let before = server.shell("cat /etc/ssh/sshd_config");
+    let plan = server.plan(&only);
+    assert!(plan.contains("no, `/etc/ssh/sshd_config` does not include it → yes"), "{plan}");
+    server.converge(&only);
+    assert_eq!(server.shell(SAYS), REFUSES);
+    server.has_nothing_to_do(&only);
+
+    // As packaged, with another file in front.
+    server.run("cp -p /root/kept /etc/ssh/sshd_config");
+    let plan = server.plan(&only);
+    let line =
+        "`/etc/ssh/sshd_config.d/01-provider.conf:1` says `PasswordAuthentication yes` before";
+    assert!(plan.contains(line), "{plan}");
+    server.converge(&only);
+    assert_eq!(server.shell(SAYS).replace("port 22\nport 2222\n", ""), "passwordauthentication no");
+    server.has_nothing_to_do(&only);
+
+    // What is right for `sshd -T` alone is not, for some.
+    server.run("printf 'Match User backup\\n  PasswordAuthentication yes' >>/etc/ssh/sshd_config");
+    let (code, said) = server.apply(&only);
+    assert_eq!(code, 3, "{said}");
+    assert!(
+        said.contains("` says `PasswordAuthentication yes` below `Match User backup`"),
+        "{said}"
+    );
+
+    // Not a byte of others is lost, nor left behind.
+    server.run(&format!("printf %s '{before}' >/etc/ssh/sshd_config"));
+    server.converge(&only);
+    let with_line = server.shell("cat /etc/ssh/sshd_config");
+    assert_eq!(with_line, format!("Include /etc/ssh/sshd_config.d/10-infra.conf\n{before}"));
+}
+
+/// Others set the same keys in files that sort behind, one of them by the link of Debian 12.
+fn the_kernel_keeps_its_values(server: &LabServer, os: &str) {
+    let only = ["--only", "kernel"];
+    server.run(
+        "echo net/ipv4/conf/all/forwarding=0 >/etc/sysctl.d/99-provider.conf && \
+         echo net.ipv4.ip_local_port_range=10000 65000 >>/etc/sysctl.conf",
+    );
+    let plan = server.plan(&only);
+    assert!(plan.contains("at_boot: 0, by `/etc/sysctl.d/99-provider.conf:1` → 1\n"), "{plan}");
+    assert_eq!(plan.contains("by `/etc/sysctl.d/99-sysctl.conf:"), os == "debian-12", "{plan}");
+    server.converge(&only);
+    server.run("systemctl restart systemd-sysctl");
+    let kept = server.shell("sysctl -n net.ipv4.ip_forward net.ipv4.ip_local_port_range");
+    assert_eq!(kept, "1\n20000\t60999");
+    server.has_nothing_to_do(&only);
+}
+
+fn cron_reads_what_was_written(server: &LabServer) {
+    let _token = crate::support::tokens::take();
+    server.converge(&["--only", "jobs"]);
+    // cron takes the start for one of the whole server.
+    server.run("rm -f /run/crond.reboot && systemctl restart cron");
+    server.wait_for("the job", "test -e /run/beat");
+    let read = server
+        .shell("grep -e ^BLANKS= -e ^QUOTES= -e ^BOTH= -e ^MAILTO= /run/beat | sort | cat -A");
+    let expected = "BLANKS= two spaces $\nBOTH=it's \"so\" # all$\nMAILTO=$\nQUOTES='it is'$";
+    assert_eq!(read, expected);
+    server.has_nothing_to_do(&["--only", "jobs"]);
+}
+
+/// Somebody named the archive by hand, with another key.
+fn apt_works_on(server: &LabServer) {
+    const LIST: &str = "/etc/apt/sources.list.d/z.list";
+    const CONFLICT: &str = "E: Conflicting values set for option Signed-By regarding source";
+    let only = ["--only", "vendor"];
+    let conflict = format!(
+        "echo 'deb [signed-by=/etc/apt/v.gpg] http://mirror.example.org/debian/ bookworm-backports main' >{LIST}"
+    );
+    server.run(&conflict);
+    let (code, said) = server.apply(&only);
+    assert_eq!(code, 3, "{said}");
+    let line = format!("`{LIST}:1` names the same archive with another `Signed-By`");
+    assert!(said.contains(&line), "{said}");
+    server.run("apt-get check");
+
+    server.run(&format!("rm {LIST}"));
+    server.converge(&only);
+    server.has_nothing_to_do(&only);
+    server.run(&conflict);
+    let (code, said) = server.lab.say(&["diff", "old", "--lab", "--only", "vendor"]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains(CONFLICT) && said.contains(&format!("`{LIST}:1`")), "{said}");
+
+    // No line of a file names the archive: apt's own words, and the file is taken back.
+    server.run(&format!(
+        "rm /etc/apt/sources.list.d/vendor.sources && echo 'deb http://x.example.org/' >{LIST}"
+    ));
+    let (code, said) = server.apply(&only);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("E: Malformed entry 1 in list file"), "{said}");
+    server.run(&format!("test ! -e /etc/apt/sources.list.d/vendor.sources && rm {LIST}"));
+    server.run("apt-get check");
+}
