@@ -158,9 +158,10 @@ impl Resource for AptRepository {
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let key = probe.read(&self.key_path())?;
+        let sources = self.sources();
         let Some(stat) = probe.stat(&self.sources_path())? else {
             if !self.state.is_absent() {
-                self.check_others(false, probe)?;
+                apt::check_file(&self.sources_path(), &sources, false, probe)?;
             }
             let only_key_is_left = self.state.is_absent() && key.is_some();
             return Ok(if only_key_is_left {
@@ -178,7 +179,7 @@ impl Resource for AptRepository {
         }
         let source = probe.read(&self.sources_path())?.unwrap_or_default();
         if !self.state.is_absent() {
-            self.check_others(source == self.sources().as_bytes(), probe)?;
+            apt::check_file(&self.sources_path(), &sources, source == sources.as_bytes(), probe)?;
         }
         Ok(Current::Present(
             State::new()
@@ -195,27 +196,7 @@ impl Resource for AptRepository {
             system.remove_file(&self.sources_path())?;
             return system.remove_file(&self.key_path());
         }
-        let before = self.switches().into_iter().map(|path| {
-            let file = system.read_with_stat(&path)?;
-            Ok((path, file))
-        });
-        let before = before.collect::<Result<Vec<_>>>()?;
-        self.write(change, system)?;
-        let Some(words) = apt::refusal(system)? else { return Ok(()) };
-        for (path, file) in before {
-            match file {
-                Some((content, stat)) => {
-                    let attributes = Attributes::new(&stat.owner, &stat.group, stat.mode);
-                    system.write_file(&path, &content, &attributes)?;
-                }
-                None => system.remove_file(&path)?,
-            }
-        }
-        let error =
-            Error::failed(format!("apt refuses its sources with `{}`", self.sources_path()));
-        let error = error.because(words).because("the file was put back as it was");
-        let still = apt::refusal(system)?.is_some();
-        Err(if still { error.hint("apt refuses its sources without it as well") } else { error })
+        apt::keep_if_read(&self.switches(), system, |system| self.write(change, system))
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
@@ -245,21 +226,6 @@ impl Resource for AptRepository {
 }
 
 impl AptRepository {
-    /// Looks whether apt reads it beside the other sources: asks apt where it is in place, and
-    /// looks for an entry that it could not stand beside where it is not.
-    fn check_others(&self, is_in_place: bool, probe: &dyn Probe) -> Result<()> {
-        let conflict = || apt::conflict(&self.sources_path(), &self.sources(), probe);
-        if !is_in_place {
-            return conflict()?.map_or(Ok(()), |entry| Err(entry.error()));
-        }
-        let Some(words) = apt::refusal(probe)? else { return Ok(()) };
-        let error = Error::failed("apt reads none of its sources").because(words);
-        let Some(entry) = conflict()? else { return Err(error) };
-        let because =
-            format!("{} names the same archive as `{}`", entry.origin, self.sources_path());
-        Err(error.because(because))
-    }
-
     /// Puts the key and then the source in place.
     fn write(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         let attributes = Attributes::new("root", "root", 0o644);

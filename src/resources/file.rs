@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::content::Content;
+use super::effect;
 use super::fields::{AbsolutePath, Argv, Mode, Presence, root};
 use super::names::Names;
 use super::prediction::Prediction;
@@ -18,6 +19,9 @@ use crate::error::{Error, Result};
 ///
 /// It is switched atomically: nobody ever sees half of it. A symlink at the path is replaced by
 /// the file; a folder there is an error.
+///
+/// A file of `/etc/ssh/sshd_config.d`, `/etc/sysctl.d` or of the sources of apt is an error while another
+/// file wins or its reader refuses it; see docs/state.md. cron has to read a file of `/etc/cron.d`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -69,6 +73,14 @@ impl File {
         self.content.as_ref().map(Content::as_bytes).ok_or_else(|| {
             Error::input(format!("the content of `{}` was not put into the manifest", self.path))
         })
+    }
+
+    /// Looks whether the content counts beside other files that its reader reads; `found` is what
+    /// is there.
+    fn check_effect(&self, found: Option<&[u8]>, probe: &dyn Probe) -> Result<()> {
+        let wanted = self.content.as_ref().filter(|_| !self.create_only && !self.state.is_absent());
+        let Some(wanted) = wanted.map(Content::as_bytes) else { return Ok(()) };
+        effect::check_file(self.path.as_str(), wanted, found == Some(wanted), probe)
     }
 
     /// Asks the user's command about a copy of the content.
@@ -127,6 +139,10 @@ impl Resource for File {
             [_] => {}
             [one, other, ..] => return Err(format!("`{one}` and `{other}` exclude each other")),
         }
+        if !self.state.is_absent() {
+            let content = self.content.as_ref().map(Content::as_bytes);
+            effect::check_job(self.path.as_str(), &self.owner, self.mode.0, content)?;
+        }
         match &self.validate {
             Some(Argv(argv)) if !argv.iter().any(|arg| arg.contains(PLACEHOLDER)) => {
                 Err("`validate` does not say `%s`, the path of what it is to check".to_owned())
@@ -150,7 +166,10 @@ impl Resource for File {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let Some(stat) = probe.stat(self.path.as_str())? else { return Ok(Current::Absent) };
+        let Some(stat) = probe.stat(self.path.as_str())? else {
+            self.check_effect(None, probe)?;
+            return Ok(Current::Absent);
+        };
         match stat.kind {
             FileKind::File => {}
             // Its owner and mode say nothing about a file, so all of it will be new.
@@ -170,6 +189,7 @@ impl Resource for File {
             Some(_) => probe.read(self.path.as_str())?,
             None => None,
         };
+        self.check_effect(content.as_deref(), probe)?;
         Ok(Current::Present(
             State::new()
                 .with_some("content", content.map(Value::Content))
@@ -191,7 +211,9 @@ impl Resource for File {
             || !self.create_only && (change.sets("owner") || system.can_others_change(path)?);
         if is_made_anew {
             self.check_content(system)?;
-            return system.write_file(path, self.bytes()?, &attributes);
+            let write =
+                |system: &mut dyn System| system.write_file(path, self.bytes()?, &attributes);
+            return effect::keep_if_accepted(path, system, write);
         }
         system.set_attributes(path, &attributes)
     }

@@ -4,6 +4,7 @@ use super::{Origin, folder_with_files};
 use crate::error::{Error, Result};
 use crate::resources::probe::Probe;
 use crate::resources::query::Query;
+use crate::resources::system::{Attributes, System};
 
 /// The file that is read before those of [`PARTS`], which are read by their names.
 const LIST: &str = "/etc/apt/sources.list";
@@ -23,7 +24,7 @@ const STRICT: [&str; 2] = ["debian-11", "debian-12"];
 ///
 /// # Errors
 /// If apt cannot be asked.
-pub(in crate::resources) fn refusal(probe: &dyn Probe) -> Result<Option<String>> {
+fn refusal(probe: &dyn Probe) -> Result<Option<String>> {
     let mut files = vec![PROGRAM.to_owned(), CONFIGURATION.to_owned(), LIST.to_owned()];
     for folder in [CONFIGURATION_PARTS, PARTS] {
         files.extend(folder_with_files(folder, probe)?);
@@ -42,11 +43,67 @@ pub(in crate::resources) fn refusal(probe: &dyn Probe) -> Result<Option<String>>
     }))
 }
 
+/// Whether apt takes the file at `path` for one of its sources.
+pub(super) fn is_source(path: &str) -> bool {
+    let folder = format!("{PARTS}/");
+    let is_named = |end| super::is_named(path, &folder, end);
+    path == LIST || is_named(".list") || is_named(".sources")
+}
+
+/// Looks whether apt reads the file at `path` beside the other sources: asks apt where the file is
+/// in place, and looks for an entry that it could not stand beside where it is not.
+///
+/// # Errors
+/// The line of another file, or the words of apt.
+pub(in crate::resources) fn check_file(
+    path: &str,
+    text: &str,
+    is_in_place: bool,
+    probe: &dyn Probe,
+) -> Result<()> {
+    if !is_in_place {
+        return conflict(path, text, probe)?.map_or(Ok(()), |entry| Err(entry.error()));
+    }
+    let Some(words) = refusal(probe)? else { return Ok(()) };
+    let error = Error::failed("apt reads none of its sources").because(words);
+    let Some(entry) = conflict(path, text, probe)? else { return Err(error) };
+    Err(error.because(format!("{} names the same archive as `{path}`", entry.origin)))
+}
+
+/// Lets `write` put files at `paths` in place, the first of them a source, and puts back what was
+/// there where apt then refuses its sources.
+///
+/// # Errors
+/// The words of apt, and what cannot be written.
+pub(in crate::resources) fn keep_if_read(
+    paths: &[String],
+    system: &mut dyn System,
+    write: impl FnOnce(&mut dyn System) -> Result<()>,
+) -> Result<()> {
+    let before = paths.iter().map(|path| system.read_with_stat(path));
+    let before = before.collect::<Result<Vec<_>>>()?;
+    write(system)?;
+    let Some(words) = refusal(system)? else { return Ok(()) };
+    for (path, file) in paths.iter().zip(before) {
+        match file {
+            Some((content, stat)) => {
+                let attributes = Attributes::new(&stat.owner, &stat.group, stat.mode);
+                system.write_file(path, &content, &attributes)?;
+            }
+            None => system.remove_file(path)?,
+        }
+    }
+    let path = paths.first().map_or("", String::as_str);
+    let error = Error::failed(format!("apt refuses its sources with `{path}`"));
+    let error = error.because(words).because("the file was put back as it was");
+    let still = refusal(system)?.is_some();
+    Err(if still { error.hint("apt refuses its sources without it as well") } else { error })
+}
+
 /// An archive as one entry names it: an address and a suite, with the key that signs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::resources) struct Entry {
-    /// Where it stands.
-    pub(in crate::resources) origin: Origin,
+struct Entry {
+    origin: Origin,
     uris: Vec<String>,
     suites: Vec<String>,
     signed_by: Option<Vec<String>>,
@@ -56,11 +113,7 @@ pub(in crate::resources) struct Entry {
 ///
 /// # Errors
 /// If the sources cannot be read.
-pub(in crate::resources) fn conflict(
-    path: &str,
-    text: &str,
-    probe: &dyn Probe,
-) -> Result<Option<Entry>> {
+fn conflict(path: &str, text: &str, probe: &dyn Probe) -> Result<Option<Entry>> {
     let own = entries(path, text);
     let is_strict = STRICT.contains(&probe.facts().os.as_str());
     let files = std::iter::once(LIST.to_owned()).chain(folder_with_files(PARTS, probe)?);
@@ -70,11 +123,14 @@ pub(in crate::resources) fn conflict(
         // Those of `PARTS` sort as their names do.
         let is_later = other != LIST && other > path;
         let conflicts = |entry: &Entry| {
-            own.iter().any(|own| own.is_about_same(entry))
-                && own.iter().all(|own| match &entry.signed_by {
-                    Some(_) => entry.signed_by != own.signed_by,
-                    None => is_strict && is_later,
-                })
+            own.iter().filter(|own| own.is_about_same(entry)).any(|own| {
+                match (&own.signed_by, &entry.signed_by) {
+                    (Some(key), Some(other)) => key != other,
+                    (Some(_), None) => is_strict && is_later,
+                    (None, Some(_)) => is_strict && !is_later,
+                    (None, None) => false,
+                }
+            })
         };
         let found = entries(other, &String::from_utf8_lossy(&bytes)).into_iter().find(conflicts);
         if found.is_some() {
@@ -92,7 +148,7 @@ impl Entry {
     }
 
     /// An error that names it.
-    pub(in crate::resources) fn error(&self) -> Error {
+    fn error(&self) -> Error {
         Error::failed(format!("{} names the same archive with another `Signed-By`", self.origin))
             .because("apt would read none of its sources")
             .hint("take that entry away: by hand, or by a `file` with `state: absent` before this")

@@ -5,13 +5,64 @@
 //! check.
 
 pub(super) mod apt;
+mod cron;
 pub(super) mod sshd;
 pub(super) mod sysctl;
 
 use std::fmt;
 
 use super::probe::Probe;
+use super::system::System;
 use crate::error::Result;
+
+/// Says what is wrong with a file in a folder of cron, with this owner and mode; `content` where it
+/// is known.
+pub(super) use cron::check as check_job;
+
+/// Refuses a file whose `content` would not count, or makes its reader refuse all files. It may be
+/// in place already.
+///
+/// # Errors
+/// The line of another file that wins, or the words of the reader.
+pub(super) fn check_file(
+    path: &str,
+    content: &[u8],
+    is_in_place: bool,
+    probe: &dyn Probe,
+) -> Result<()> {
+    let text = String::from_utf8_lossy(content);
+    if is_named(path, "/etc/sysctl.d/", ".conf") {
+        return sysctl::check_file(path, &text, probe);
+    }
+    if is_named(path, "/etc/ssh/sshd_config.d/", ".conf") {
+        return sshd::check_file(path, &text, is_in_place, probe);
+    }
+    if apt::is_source(path) {
+        return apt::check_file(path, &text, is_in_place, probe);
+    }
+    Ok(())
+}
+
+/// Lets `write` put the file at `path` in place, and puts back what was there where a reader that
+/// reads all of its files or none refuses them then.
+///
+/// # Errors
+/// The words of the reader.
+pub(super) fn keep_if_accepted(
+    path: &str,
+    system: &mut dyn System,
+    write: impl FnOnce(&mut dyn System) -> Result<()>,
+) -> Result<()> {
+    if apt::is_source(path) {
+        return apt::keep_if_read(&[path.to_owned()], system, write);
+    }
+    write(system)
+}
+
+/// Whether `path` is a name of `folder` that ends so.
+fn is_named(path: &str, folder: &str, end: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|name| !name.contains('/') && name.ends_with(end))
+}
 
 /// The folder at `path` and the paths of all that is in it.
 fn folder_with_files(path: &str, probe: &dyn Probe) -> Result<Vec<String>> {

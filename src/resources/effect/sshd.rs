@@ -211,6 +211,37 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// Refuses the file at `path` with this `text` where its settings do not count.
+pub(super) fn check_file(
+    path: &str,
+    text: &str,
+    is_in_place: bool,
+    probe: &dyn Probe,
+) -> Result<()> {
+    if !probe.exists(MAIN)? {
+        // The package brings both, and its own file includes the folder.
+        return Ok(());
+    }
+    let reading = Reading::of(path, text, probe)?;
+    if let Some(other) = reading.exception() {
+        return Err(Error::failed(other.to_string())
+            .because(format!("that is not what `{path}` says, for some connections"))
+            .hint("take that line away, or declare `sshd_config` with `exceptions: true`"));
+    }
+    let against = match reading.verdict() {
+        Verdict::Unread => format!("`{MAIN}` does not include `{path}`"),
+        Verdict::Behind(line) => format!("{line}, and `{path}` is read after it"),
+        Verdict::Counts if is_in_place => match reading.missing()? {
+            Some(line) => format!("`sshd -T` does not say `{line}`, as `{path}` does"),
+            None => return Ok(()),
+        },
+        Verdict::Counts => return Ok(()),
+    };
+    Err(Error::failed(against)
+        .because("sshd keeps the first value that it reads")
+        .hint("declare `sshd_config` instead of the file: it has its settings read first"))
+}
+
 /// The keyword of a line in lowercase, and what it sets.
 fn split(line: &str) -> Option<(String, String)> {
     let line = line.trim();

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::Origin;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::resources::probe::Probe;
 
 /// The folders, the one that counts most first.
@@ -53,6 +53,24 @@ pub(in crate::resources) fn at_boot(
         }
     }
     Ok(found)
+}
+
+/// Refuses the file at `path` with this `text` where a file that sorts behind it sets one of its
+/// keys to another value.
+pub(super) fn check_file(path: &str, text: &str, probe: &dyn Probe) -> Result<()> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let behind = format!("{name}\0");
+    for (key, value) in text.lines().filter_map(setting) {
+        let Some(line) = at_boot(key, &behind, probe)? else { continue };
+        if line.value != value {
+            let value = line.value.unwrap_or_else(|| "nothing".to_owned());
+            let message =
+                format!("{} sets `{key}` to `{value}` at boot, after `{path}`", line.origin);
+            return Err(Error::failed(message)
+                .hint("take that line away, or declare a `sysctl`, which counts at boot"));
+        }
+    }
+    Ok(())
 }
 
 /// Where a key is below `/proc/sys`. The first separator tells which one is written: after a dot, a
