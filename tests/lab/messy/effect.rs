@@ -46,9 +46,10 @@ const ROLES: [(&str, &str); 4] = [
 fn server(os: &str) -> (LabServer, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("inventory")).unwrap();
-    let mut inventory = "ssh: { host: old.example.org, user: root }\nroles:\n".to_owned();
+    let roles: Vec<String> = ROLES.iter().map(|(role, _)| format!("{role}: {{}}")).collect();
+    let inventory =
+        format!("ssh: {{ host: old.example.org }}\nroles: {{ {} }}\n", roles.join(", "));
     for (role, resources) in ROLES {
-        inventory += &format!("  {role}: {{}}\n");
         let role = folder.path().join("roles").join(role);
         fs::create_dir_all(&role).unwrap();
         let resources = resources.replace('\n', "\n  ");
