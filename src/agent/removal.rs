@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::events::Mark;
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::package::{self, Package};
 use crate::resources::{Change, Names, Probe, Spec};
 use crate::wire::RunOptions;
 
@@ -31,9 +30,6 @@ pub struct Removal {
     pub heirs: BTreeSet<ResourceId>,
     /// The declared resources that cannot hold beside others.
     refused: BTreeMap<ResourceId, Error>,
-    /// The packages that are no longer declared and that a declared one stands for under another
-    /// name, by their names.
-    needed: BTreeMap<String, String>,
 }
 
 /// One resource that exists only to take another away.
@@ -55,7 +51,6 @@ impl Removal {
             forgotten: Vec::new(),
             heirs: BTreeSet::new(),
             refused: BTreeMap::new(),
-            needed: BTreeMap::new(),
         }
     }
 
@@ -81,7 +76,6 @@ impl Removal {
         }
         let staying = world.staying_folders(&gone);
         let mut inserted: BTreeMap<usize, Vec<Resource>> = BTreeMap::new();
-        removal.needed = needed_packages(&gone, &world.present, probe);
         for (id, managed) in gone {
             let is_taken = |path: &String| world.is_taken(path);
             let is_inside =
@@ -171,13 +165,6 @@ impl Removal {
     /// Notes which declared resources go on with what `id` was about, and whether that is all of it.
     fn is_inherited(&mut self, id: &ResourceId, managed: &Managed, world: &World<'_>) -> bool {
         let Some(away) = managed.away() else { return false };
-        if let Some(name) = self.needed.get(away.id().identity()).filter(|_| is_package(away)) {
-            if !managed.existed {
-                self.heirs.insert(Package::id_of(name));
-            }
-            self.forgotten.push(id.clone());
-            return true;
-        }
         let heirs: Vec<ResourceId> = world
             .present
             .iter()
@@ -206,27 +193,6 @@ impl Removal {
             None => self.forgotten.push(id.clone()),
         }
     }
-}
-
-fn is_package(spec: &Spec) -> bool {
-    matches!(spec, Spec::Package(_))
-}
-
-/// The packages among what is gone that declared ones stand for, by their names.
-fn needed_packages(
-    gone: &[(&ResourceId, &Managed)],
-    present: &[&Resource],
-    probe: &dyn Probe,
-) -> BTreeMap<String, String> {
-    let away = gone.iter().filter_map(|(_, managed)| managed.away());
-    let packages = away.filter(|spec| is_package(spec)).map(|spec| spec.id().identity().to_owned());
-    let packages: Vec<String> = packages.collect();
-    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-    let declared = present.iter().filter_map(|resource| match &resource.spec {
-        Spec::Package(package) => Some(package),
-        _ => None,
-    });
-    package::needed(&packages, declared, probe)
 }
 
 /// What a removal is planned against.

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
-use super::probe::{Probe, SqlRow};
+use super::probe::{Cluster, Probe, SqlRow};
 use crate::error::{Error, Kind, Result};
 
 /// The database that is always there, to ask and change what belongs to the whole cluster.
@@ -48,15 +48,60 @@ pub(super) fn check_name(what: &str, name: &str) -> Result<(), String> {
     }
 }
 
+/// The cluster that the fields of a spec name.
+pub(super) fn cluster(name: Option<&str>, port: Option<u16>) -> Cluster {
+    match (name, port) {
+        (Some(name), _) => Cluster::Named(name.to_owned()),
+        (None, Some(port)) => Cluster::Port(port),
+        (None, None) => Cluster::Only,
+    }
+}
+
+/// Checks the fields that name a cluster.
+pub(super) fn check_cluster(name: Option<&str>, port: Option<u16>) -> Result<(), String> {
+    let is_name = |name: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        name.split_once('/').is_some_and(|(version, name)| {
+            let is_version = version.starts_with(|c: char| c.is_ascii_digit());
+            is_version && !name.is_empty() && version.chars().chain(name.chars()).all(plain)
+        })
+    };
+    match (name, port) {
+        (Some(_), Some(_)) => Err("`cluster` excludes `port`".to_owned()),
+        (Some(name), None) if !is_name(name) => {
+            Err(format!("`{name}` is not a cluster such as `15/main`"))
+        }
+        (None, Some(0)) => Err("`port` is a number from 1".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// An identity within a cluster: `shop`, `shop@15/main`, `shop@5433`.
+pub(super) fn identity(name: &str, cluster: &Cluster) -> String {
+    cluster.label().map_or_else(|| name.to_owned(), |cluster| format!("{name}@{cluster}"))
+}
+
+/// The port of a cluster, by which it is one and the same under all its names.
+pub(super) fn port(probe: &dyn Probe, cluster: &Cluster) -> Result<Cluster> {
+    if let Cluster::Port(_) = cluster {
+        return Ok(cluster.clone());
+    }
+    let question = "SELECT pg_catalog.current_setting('port')";
+    let rows = probe.sql(cluster, MAINTENANCE_DATABASE, question, &[])?;
+    let port = rows.into_iter().flatten().flatten().next().and_then(|port| port.parse().ok());
+    port.map(Cluster::Port).ok_or_else(|| Error::failed("PostgreSQL did not say its port"))
+}
+
 /// Rows of a question; `None` where the server is stopped and an earlier resource of a preview
 /// will start it.
 pub(super) fn rows(
     probe: &dyn Probe,
+    cluster: &Cluster,
     database: &str,
     sql: &str,
     parameters: &[&str],
 ) -> Result<Option<Vec<SqlRow>>> {
-    match probe.sql(database, sql, parameters) {
+    match probe.sql(cluster, database, sql, parameters) {
         Err(error) if error.kind == Kind::ToolMissing && probe.will_start("postgresql") => Ok(None),
         rows => rows.map(Some),
     }

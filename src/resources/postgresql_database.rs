@@ -4,15 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::Presence;
-use super::postgresql::{MAINTENANCE_DATABASE, check_name, quote_identifier, quote_literal, rows};
+use super::names::Names;
+use super::postgresql::{
+    MAINTENANCE_DATABASE, check_cluster, check_name, cluster, identity, port, quote_identifier,
+    quote_literal, rows,
+};
 use super::prediction::Prediction;
-use super::probe::Probe;
+use super::probe::{Cluster, Probe};
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use crate::error::{Error, Result};
 
-/// A database of the host's newest PostgreSQL cluster.
+/// A database of the host's PostgreSQL cluster.
 ///
 /// Only its owner can change later. Its encoding and locale are fixed when it is made, so they
 /// are asked for under `on_create` and not compared. It is dropped only with `allow_data_loss`.
@@ -31,6 +35,14 @@ pub struct PostgresqlDatabase {
     /// With `state: absent`, says that what it holds may be lost.
     #[serde(default)]
     pub allow_data_loss: bool,
+    /// The cluster that has it, by version and name, such as `15/main`; `pg_lsclusters` lists them.
+    /// If neither this nor `port` is given, the one that the server starts by itself: it is an error
+    /// if there are several.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// The cluster that has it, by its port, such as 5433.
+    #[serde(default)]
+    pub port: Option<u16>,
     /// Whether it should be there.
     #[serde(default)]
     pub state: Presence,
@@ -58,6 +70,10 @@ const QUESTION: &str = "SELECT pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.
 FROM pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=) $1";
 
 impl PostgresqlDatabase {
+    fn on(&self) -> Cluster {
+        cluster(self.cluster.as_deref(), self.port)
+    }
+
     fn create_statement(&self) -> String {
         let fixed = &self.on_create;
         let is_special = fixed.encoding.is_some() || fixed.locale.is_some();
@@ -81,14 +97,16 @@ impl Resource for PostgresqlDatabase {
     name: flus_production
     owner: flus
     on_create: { encoding: UTF8, locale: fr_FR.UTF-8 }
+- postgresql_database: { name: archive, cluster: 15/main }
 - postgresql_database: { name: trial, state: absent, allow_data_loss: true }
 ";
 
     fn identity(&self) -> String {
-        self.name.clone()
+        identity(&self.name, &self.on())
     }
 
     fn validate(&self) -> Result<(), String> {
+        check_cluster(self.cluster.as_deref(), self.port)?;
         check_name("database", &self.name)?;
         self.owner.iter().try_for_each(|owner| check_name("role", owner))?;
         if self.state.is_absent() && !self.allow_data_loss {
@@ -101,12 +119,17 @@ impl Resource for PostgresqlDatabase {
         Ok(())
     }
 
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(identity(&self.name, &port(names.probe(), &self.on())?))
+    }
+
     fn desired(&self) -> Option<State> {
         (!self.state.is_absent()).then(|| State::new().with_some("owner", self.owner.as_deref()))
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let Some(rows) = rows(probe, MAINTENANCE_DATABASE, QUESTION, &[&self.name])? else {
+        let Some(rows) = rows(probe, &self.on(), MAINTENANCE_DATABASE, QUESTION, &[&self.name])?
+        else {
             return Ok(Current::Unknown);
         };
         let Some(owner) = rows.into_iter().flatten().next() else { return Ok(Current::Absent) };
@@ -127,12 +150,12 @@ impl Resource for PostgresqlDatabase {
             }
             Change::Remove => format!("DROP DATABASE IF EXISTS {database}"),
         };
-        system.sql_execute(MAINTENANCE_DATABASE, &statement, &[]).map(drop)
+        system.sql_execute(&self.on(), MAINTENANCE_DATABASE, &statement, &[]).map(drop)
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
         if change.is_create() {
-            world.database(&self.name);
+            world.database(self.on(), &self.name);
         }
     }
 

@@ -4,15 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::Presence;
-use super::postgresql::{check_name, quote_identifier, rows};
+use super::names::Names;
+use super::postgresql::{
+    check_cluster, check_name, cluster, identity, port, quote_identifier, rows,
+};
 use super::prediction::Prediction;
-use super::probe::Probe;
+use super::probe::{Cluster, Probe};
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use crate::error::Result;
 
-/// An extension, such as `pg_trgm`, in one database of the host's newest PostgreSQL cluster.
+/// An extension, such as `pg_trgm`, in one database of the host's PostgreSQL cluster.
 ///
 /// Its files come with a package: `postgresql-contrib`, or one of its own. What depends on it
 /// keeps it from being dropped.
@@ -27,6 +30,14 @@ pub struct PostgresqlExtension {
     /// The schema that holds its objects. Left alone if not given.
     #[serde(default)]
     pub schema: Option<String>,
+    /// The cluster that has it, by version and name, such as `15/main`; `pg_lsclusters` lists them.
+    /// If neither this nor `port` is given, the one that the server starts by itself: it is an error
+    /// if there are several.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// The cluster that has it, by its port, such as 5433.
+    #[serde(default)]
+    pub port: Option<u16>,
     /// Whether it should be there.
     #[serde(default)]
     pub state: Presence,
@@ -43,21 +54,33 @@ JOIN pg_catalog.pg_available_extension_versions v \
 ON v.name OPERATOR(pg_catalog.=) e.name AND v.version OPERATOR(pg_catalog.=) e.default_version \
 WHERE e.name OPERATOR(pg_catalog.=) $1";
 
+impl PostgresqlExtension {
+    fn on(&self) -> Cluster {
+        cluster(self.cluster.as_deref(), self.port)
+    }
+}
+
 impl Resource for PostgresqlExtension {
     const KIND: &'static str = "postgresql_extension";
     const PRIMARY: Option<&'static str> = None;
     const EXAMPLE: &'static str = "\
 - postgresql_extension: { name: pg_trgm, database: flus_production }
+- postgresql_extension: { name: pg_trgm, database: archive, port: 5433 }
 ";
 
     fn identity(&self) -> String {
-        format!("{}/{}", self.database, self.name)
+        identity(&format!("{}/{}", self.database, self.name), &self.on())
     }
 
     fn validate(&self) -> Result<(), String> {
+        check_cluster(self.cluster.as_deref(), self.port)?;
         check_name("extension", &self.name)?;
         check_name("database", &self.database)?;
         self.schema.iter().try_for_each(|schema| check_name("schema", schema))
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(identity(&format!("{}/{}", self.database, self.name), &port(names.probe(), &self.on())?))
     }
 
     fn desired(&self) -> Option<State> {
@@ -65,7 +88,7 @@ impl Resource for PostgresqlExtension {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let Some(rows) = rows(probe, &self.database, QUESTION, &[&self.name])? else {
+        let Some(rows) = rows(probe, &self.on(), &self.database, QUESTION, &[&self.name])? else {
             return Ok(Current::Unknown);
         };
         let Some(schema) = rows.into_iter().flatten().next() else { return Ok(Current::Absent) };
@@ -78,7 +101,7 @@ impl Resource for PostgresqlExtension {
         let statement = match (change, schema) {
             // Without a schema, the extension would go to the first one of the search path.
             (Change::Create(_), None) => {
-                let rows = system.sql(&self.database, OWN_SCHEMA, &[&self.name])?;
+                let rows = system.sql(&self.on(), &self.database, OWN_SCHEMA, &[&self.name])?;
                 let own = rows.into_iter().flatten().flatten().next();
                 let schema = quote_identifier(own.as_deref().unwrap_or("public"));
                 format!("CREATE EXTENSION {extension} SCHEMA {schema}")
@@ -92,7 +115,7 @@ impl Resource for PostgresqlExtension {
             }
             (Change::Remove, _) => format!("DROP EXTENSION IF EXISTS {extension}"),
         };
-        system.sql_execute(&self.database, &statement, &[]).map(drop)
+        system.sql_execute(&self.on(), &self.database, &statement, &[]).map(drop)
     }
 
     fn predict(&self, _: &Change, _: &mut Prediction<'_>) {}

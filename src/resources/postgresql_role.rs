@@ -5,18 +5,20 @@ use sha2::{Digest, Sha256};
 
 use super::Resource;
 use super::fields::{Presence, yes};
+use super::names::Names;
 use super::postgresql::{
-    MAINTENANCE_DATABASE, check_name, quote_identifier, quote_literal, rows, verifier, verifies,
+    MAINTENANCE_DATABASE, check_cluster, check_name, cluster, identity, port, quote_identifier,
+    quote_literal, rows, verifier, verifies,
 };
 use super::prediction::Prediction;
-use super::probe::Probe;
+use super::probe::{Cluster, Probe};
 use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::System;
 use crate::error::{Context as _, Error, Result};
 use crate::secret::Secret;
 
-/// A role (user or group) of the host's newest PostgreSQL cluster.
+/// A role (user or group) of the host's PostgreSQL cluster.
 ///
 /// The password is compared with the verifier that the server stores and is sent as a verifier
 /// only, so neither the server nor its log ever sees it. An `md5` password is replaced by a
@@ -49,6 +51,14 @@ pub struct PostgresqlRole {
     /// The roles it is a member of, and no others. Left alone if not given.
     #[serde(default)]
     pub member_of: Option<Vec<String>>,
+    /// The cluster that has it, by version and name, such as `15/main`; `pg_lsclusters` lists them.
+    /// If neither this nor `port` is given, the one that the server starts by itself: it is an error
+    /// if there are several.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// The cluster that has it, by its port, such as 5433.
+    #[serde(default)]
+    pub port: Option<u16>,
     /// Whether it should be there.
     #[serde(default)]
     pub state: Presence,
@@ -68,6 +78,10 @@ FROM pg_catalog.pg_authid r WHERE r.rolname OPERATOR(pg_catalog.=) $1";
 const PASSWORD_COLUMN: usize = 5;
 
 impl PostgresqlRole {
+    fn on(&self) -> Cluster {
+        cluster(self.cluster.as_deref(), self.port)
+    }
+
     /// What is compared in place of the password: it tells one password from another, and is
     /// neither the password nor what the server stores.
     fn fingerprint(&self) -> Option<Value> {
@@ -110,13 +124,17 @@ impl PostgresqlRole {
 
     fn set_memberships(&self, system: &mut dyn System) -> Result<()> {
         let Some(wanted) = &self.member_of else { return Ok(()) };
-        let found = memberships(system, &self.name)?;
+        let found = memberships(system, &self.on(), &self.name)?;
         let role = quote_identifier(&self.name);
         for group in wanted.iter().filter(|group| !found.contains(group)) {
-            execute(system, &format!("GRANT {} TO {role}", quote_identifier(group)))?;
+            execute(system, &self.on(), &format!("GRANT {} TO {role}", quote_identifier(group)))?;
         }
         for group in found.iter().filter(|group| !wanted.contains(group)) {
-            execute(system, &format!("REVOKE {} FROM {role}", quote_identifier(group)))?;
+            execute(
+                system,
+                &self.on(),
+                &format!("REVOKE {} FROM {role}", quote_identifier(group)),
+            )?;
         }
         Ok(())
     }
@@ -131,10 +149,11 @@ impl Resource for PostgresqlRole {
 ";
 
     fn identity(&self) -> String {
-        self.name.clone()
+        identity(&self.name, &self.on())
     }
 
     fn validate(&self) -> Result<(), String> {
+        check_cluster(self.cluster.as_deref(), self.port)?;
         check_name("role", &self.name)?;
         if self.name == "postgres" && (!self.superuser || self.state.is_absent()) {
             return Err("`postgres` stays a superuser: infra itself works as this role".to_owned());
@@ -146,6 +165,10 @@ impl Resource for PostgresqlRole {
             return Err(format!("the password of role `{}` is empty", self.name));
         }
         self.member_of.iter().flatten().try_for_each(|group| check_name("role", group))
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        Ok(identity(&self.name, &port(names.probe(), &self.on())?))
     }
 
     fn desired(&self) -> Option<State> {
@@ -162,7 +185,8 @@ impl Resource for PostgresqlRole {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let Some(rows) = rows(probe, MAINTENANCE_DATABASE, QUESTION, &[&self.name])? else {
+        let Some(rows) = rows(probe, &self.on(), MAINTENANCE_DATABASE, QUESTION, &[&self.name])?
+        else {
             return Ok(Current::Unknown);
         };
         let Some(row) = rows.into_iter().next() else { return Ok(Current::Absent) };
@@ -187,7 +211,8 @@ impl Resource for PostgresqlRole {
         if self.password.is_none() {
             return Ok(State::new());
         }
-        let rows = rows(probe, MAINTENANCE_DATABASE, QUESTION, &[&self.name])?.unwrap_or_default();
+        let rows = rows(probe, &self.on(), MAINTENANCE_DATABASE, QUESTION, &[&self.name])?;
+        let rows = rows.unwrap_or_default();
         let stored = rows.into_iter().next().and_then(|row| row.into_iter().nth(PASSWORD_COLUMN));
         Ok(State::new().with_some("password", stored.flatten().map(Value::Hidden)))
     }
@@ -195,12 +220,12 @@ impl Resource for PostgresqlRole {
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         let role = quote_identifier(&self.name);
         if change.is_remove() {
-            return execute(system, &format!("DROP ROLE IF EXISTS {role}"));
+            return execute(system, &self.on(), &format!("DROP ROLE IF EXISTS {role}"));
         }
         let verb = if change.is_create() { "CREATE" } else { "ALTER" };
         let options = self.options(change, system)?;
         if change.is_create() || !options.is_empty() {
-            execute(system, &format!("{verb} ROLE {role} {options}"))?;
+            execute(system, &self.on(), &format!("{verb} ROLE {role} {options}"))?;
         }
         if change.sets("member_of") { self.set_memberships(system) } else { Ok(()) }
     }
@@ -213,8 +238,8 @@ impl Resource for PostgresqlRole {
     }
 }
 
-fn memberships(probe: &dyn Probe, role: &str) -> Result<Vec<String>> {
-    let rows = probe.sql(MAINTENANCE_DATABASE, QUESTION, &[role])?;
+fn memberships(probe: &dyn Probe, cluster: &Cluster, role: &str) -> Result<Vec<String>> {
+    let rows = probe.sql(cluster, MAINTENANCE_DATABASE, QUESTION, &[role])?;
     names(rows.first().and_then(|row| row.last()).and_then(Option::as_deref))
 }
 
@@ -224,6 +249,6 @@ fn names(json: Option<&str>) -> Result<Vec<String>> {
         .context(|| "PostgreSQL answered with something else than names".to_owned())
 }
 
-fn execute(system: &mut dyn System, sql: &str) -> Result<()> {
-    system.sql_execute(MAINTENANCE_DATABASE, sql, &[]).map(drop)
+fn execute(system: &mut dyn System, cluster: &Cluster, sql: &str) -> Result<()> {
+    system.sql_execute(cluster, MAINTENANCE_DATABASE, sql, &[]).map(drop)
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::bonds::Bonds;
 use super::package::canonical;
 use super::probe::{
-    Facts, FileKind, GroupEntry, Output, PackageEntry, Probe, SqlRow, Stat, Unit, UserEntry,
+    Cluster, Facts, FileKind, GroupEntry, Output, PackageEntry, Probe, SqlRow, Stat, Unit,
+    UserEntry,
 };
 use super::query::Query;
 use crate::error::{Error, Result};
@@ -26,7 +27,7 @@ pub struct Prediction<'a> {
     groups: BTreeMap<String, Option<GroupEntry>>,
     packages: BTreeMap<String, Option<String>>,
     units: BTreeMap<String, Unit>,
-    databases: BTreeSet<String>,
+    databases: BTreeSet<(Cluster, String)>,
     changed: BTreeSet<ResourceId>,
     /// The first resource that will change something which nobody can predict in full.
     brings_more: RefCell<Option<ResourceId>>,
@@ -112,8 +113,8 @@ impl<'a> Prediction<'a> {
     }
 
     /// A PostgreSQL database will be there, and empty.
-    pub fn database(&mut self, name: &str) {
-        self.databases.insert(name.to_owned());
+    pub fn database(&mut self, cluster: Cluster, name: &str) {
+        self.databases.insert((cluster, name.to_owned()));
     }
 
     /// `id` will change the server.
@@ -311,12 +312,18 @@ impl Probe for Prediction<'_> {
         if files.iter().any(changes) { Ok(None) } else { self.real.answer(query, files) }
     }
 
-    fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
-        if self.databases.contains(database) {
+    fn sql(
+        &self,
+        cluster: &Cluster,
+        database: &str,
+        sql: &str,
+        parameters: &[&str],
+    ) -> Result<Vec<SqlRow>> {
+        if self.databases.contains(&(cluster.clone(), database.to_owned())) {
             // It will be new, so nothing of what the kinds ask about is in it.
             return Ok(Vec::new());
         }
-        self.real.sql(database, sql, parameters)
+        self.real.sql(cluster, database, sql, parameters)
     }
 
     fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<bool> {

@@ -76,10 +76,16 @@ pub trait Probe {
         self.query(query).map(Some)
     }
 
-    /// Rows of a question to the host's PostgreSQL, as text, in a read-only transaction. No
-    /// server there is an error of the kind `ToolMissing`. `$1`, `$2` … in `sql` stand for
+    /// Rows of a question to a PostgreSQL cluster of the host, as text, in a read-only transaction.
+    /// No server there is an error of the kind `ToolMissing`. `$1`, `$2` … in `sql` stand for
     /// `parameters`, all of them texts.
-    fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>>;
+    fn sql(
+        &self,
+        cluster: &Cluster,
+        database: &str,
+        sql: &str,
+        parameters: &[&str],
+    ) -> Result<Vec<SqlRow>>;
 
     /// Whether something accepts a TCP connection there within `timeout`.
     fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<bool>;
@@ -107,6 +113,29 @@ pub trait Probe {
     /// The first resource of a preview that brings what nobody can list before.
     fn first_unpredictable(&self) -> Option<ResourceId> {
         None
+    }
+}
+
+/// A PostgreSQL cluster of a host, as a spec names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cluster {
+    /// The one that the host starts; several are an error.
+    #[default]
+    Only,
+    /// By version and name, as `pg_lsclusters` lists it: `15/main`.
+    Named(String),
+    /// By its port.
+    Port(u16),
+}
+
+impl Cluster {
+    /// What the spec names it by, if it does: `15/main`, `5433`.
+    pub fn label(&self) -> Option<String> {
+        match self {
+            Self::Only => None,
+            Self::Named(name) => Some(name.clone()),
+            Self::Port(port) => Some(port.to_string()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Changing a server. Only `apply` receives a [`System`].
 
-use super::probe::{Output, Probe, SqlRow};
+use super::probe::{Cluster, Output, Probe, SqlRow};
 use super::query::Command;
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
@@ -49,9 +49,11 @@ pub trait System: Probe {
         on_status: &mut dyn FnMut(&mut dyn Progress, &str),
     ) -> Result<Output>;
 
-    /// Executes statements in the host's PostgreSQL as its superuser, outside a transaction.
+    /// Executes statements in a PostgreSQL cluster of the host as its superuser, outside a
+    /// transaction.
     fn sql_execute(
         &mut self,
+        cluster: &Cluster,
         database: &str,
         sql: &str,
         parameters: &[&str],

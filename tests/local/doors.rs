@@ -25,9 +25,9 @@ const BY_PATH: &[&str] = &[
 /// Files of the agent that look at what only root and the kernel write, with fixed paths.
 const FIXED_PATHS: &[&str] = &[
     "src/agent/host/accounts.rs",
+    "src/agent/host/clusters.rs",
     "src/agent/host/facts.rs",
     "src/agent/host/packages.rs",
-    "src/agent/host/postgres.rs",
     "src/agent/host/processes.rs",
     "src/agent/lock.rs",
 ];

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod answers;
+mod clusters;
 mod facts;
 mod files;
 mod packages;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 use crate::resources::bonds::Bonds;
-use crate::resources::probe::{GroupEntry, PackageEntry, SqlRow, UserEntry};
+use crate::resources::probe::{Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry};
 use crate::resources::{
     Attributes, Command, Facts, Output, Probe, Progress, Query, Stat, System, Unit,
 };
@@ -150,8 +151,14 @@ impl Probe for Host {
         self.answers.get(query.command(), files, &self.accounts, ask).map(Some)
     }
 
-    fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
-        self.postgres.read(database, sql, parameters)
+    fn sql(
+        &self,
+        cluster: &Cluster,
+        database: &str,
+        sql: &str,
+        parameters: &[&str],
+    ) -> Result<Vec<SqlRow>> {
+        self.postgres.read(cluster, database, sql, parameters)
     }
 
     fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<bool> {
@@ -233,11 +240,12 @@ impl System for Host {
 
     fn sql_execute(
         &mut self,
+        cluster: &Cluster,
         database: &str,
         sql: &str,
         parameters: &[&str],
     ) -> Result<Vec<SqlRow>> {
-        self.postgres.execute(database, sql, parameters)
+        self.postgres.execute(cluster, database, sql, parameters)
     }
 
     fn mark_changed(&mut self, id: &ResourceId) {

@@ -8,8 +8,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,16 +17,9 @@ use postgres::types::Type;
 use postgres::{Client, Config, NoTls};
 use rustix::fs::{Gid, Uid};
 
-use super::accounts::Accounts;
-use super::files;
+use super::clusters::{self, Running, SOCKETS};
 use crate::error::{Context, Error, Kind, Result};
-use crate::resources::probe::SqlRow;
-
-/// Where Debian's clusters have their sockets.
-const SOCKETS: &str = "/run/postgresql";
-
-/// Where Debian's clusters have their configuration, by version and name.
-const CLUSTERS: &str = "/etc/postgresql";
+use crate::resources::probe::{Cluster, SqlRow};
 
 /// How long the socket and the handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,10 +27,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server that says "I am starting up" is asked again.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Connections to the newest running cluster of the host, kept while the run lasts.
+/// Connections to the running clusters of the host, by port, kept while the run lasts.
 #[derive(Default)]
 pub(super) struct Postgres {
-    worker: RefCell<Option<Worker>>,
+    workers: RefCell<BTreeMap<u16, Worker>>,
 }
 
 /// Whether a connection may write.
@@ -49,19 +40,9 @@ enum Access {
     Write,
 }
 
-/// One running cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Cluster {
-    major_version: u32,
-    port: u16,
-    /// Whose it is: the user that may connect as its superuser.
-    uid: u32,
-    gid: u32,
-}
-
 /// The thread that holds the connections to one cluster.
 struct Worker {
-    cluster: Cluster,
+    cluster: Running,
     questions: mpsc::Sender<Question>,
 }
 
@@ -99,31 +80,40 @@ impl Access {
 
 impl Postgres {
     /// Rows of a question, in a read-only transaction.
-    pub(super) fn read(&self, database: &str, sql: &str, params: &[&str]) -> Result<Vec<SqlRow>> {
-        self.ask(Access::Read, database, sql, params)
+    pub(super) fn read(
+        &self,
+        cluster: &Cluster,
+        database: &str,
+        sql: &str,
+        params: &[&str],
+    ) -> Result<Vec<SqlRow>> {
+        self.ask(Access::Read, cluster, database, sql, params)
     }
 
     /// Executes a statement, outside a transaction.
     pub(super) fn execute(
         &self,
+        cluster: &Cluster,
         database: &str,
         sql: &str,
         params: &[&str],
     ) -> Result<Vec<SqlRow>> {
-        self.ask(Access::Write, database, sql, params)
+        self.ask(Access::Write, cluster, database, sql, params)
     }
 
     fn ask(
         &self,
         access: Access,
+        cluster: &Cluster,
         database: &str,
         sql: &str,
         params: &[&str],
     ) -> Result<Vec<SqlRow>> {
-        let Some(cluster) = newest_cluster() else { return Err(not_answering()) };
-        let mut worker = self.worker.borrow_mut();
-        if worker.as_ref().is_none_or(|worker| worker.cluster != cluster) {
-            *worker = Some(Worker::start(cluster)?);
+        let cluster = clusters::find(cluster)?;
+        let port = cluster.port;
+        let mut workers = self.workers.borrow_mut();
+        if workers.get(&port).is_none_or(|worker| worker.cluster != cluster) {
+            workers.insert(port, Worker::start(cluster)?);
         }
         let (answer, answers) = mpsc::channel();
         let question = Question {
@@ -133,13 +123,13 @@ impl Postgres {
             parameters: params.iter().map(ToString::to_string).collect(),
             answer,
         };
-        let sent = worker.as_ref().is_some_and(|worker| worker.questions.send(question).is_ok());
+        let sent = workers.get(&port).is_some_and(|worker| worker.questions.send(question).is_ok());
         // The server enforces the statement's own time first and says so.
         let patience = access.timeout() + STARTUP_TIMEOUT + CONNECT_TIMEOUT;
         match answers.recv_timeout(patience) {
             Ok(rows) if sent => rows,
             _ => {
-                *worker = None;
+                workers.remove(&port);
                 Err(Error::failed(format!(
                     "PostgreSQL did not answer within {} seconds",
                     patience.as_secs()
@@ -150,7 +140,7 @@ impl Postgres {
 }
 
 impl Worker {
-    fn start(cluster: Cluster) -> Result<Self> {
+    fn start(cluster: Running) -> Result<Self> {
         let (questions, received) = mpsc::channel();
         let served = cluster.clone();
         thread::Builder::new()
@@ -162,7 +152,7 @@ impl Worker {
 }
 
 /// The life of the thread: answers until the agent ends.
-fn serve(cluster: &Cluster, questions: &mpsc::Receiver<Question>) {
+fn serve(cluster: &Running, questions: &mpsc::Receiver<Question>) {
     let mut clients = BTreeMap::new();
     for question in questions {
         let rows = answer(cluster, &mut clients, &question);
@@ -182,7 +172,7 @@ fn act_as(uid: u32, gid: u32) -> Result<()> {
 
 type Clients = BTreeMap<(Access, String), Client>;
 
-fn answer(cluster: &Cluster, clients: &mut Clients, question: &Question) -> Result<Vec<SqlRow>> {
+fn answer(cluster: &Running, clients: &mut Clients, question: &Question) -> Result<Vec<SqlRow>> {
     if question.access == Access::Write {
         // A database that somebody is connected to can neither be dropped nor be a template.
         clients.retain(|(_, database), _| *database == question.database);
@@ -201,7 +191,7 @@ fn answer(cluster: &Cluster, clients: &mut Clients, question: &Question) -> Resu
 }
 
 /// Connects on a thread that has the cluster's user as its effective one, and ends with it.
-fn connect_as_its_user(cluster: &Cluster, database: &str, access: Access) -> Result<Client> {
+fn connect_as_its_user(cluster: &Running, database: &str, access: Access) -> Result<Client> {
     thread::scope(|scope| {
         let connecting =
             thread::Builder::new().name("connect".to_owned()).spawn_scoped(scope, || {
@@ -214,7 +204,7 @@ fn connect_as_its_user(cluster: &Cluster, database: &str, access: Access) -> Res
     })
 }
 
-fn connect(cluster: &Cluster, database: &str, access: Access) -> Result<Client> {
+fn connect(cluster: &Running, database: &str, access: Access) -> Result<Client> {
     let mut config = Config::new();
     config
         .host_path(SOCKETS)
@@ -240,7 +230,10 @@ fn connect(cluster: &Cluster, database: &str, access: Access) -> Result<Client> 
                     format!("database `{database}` is not there"),
                 ));
             }
-            Err(error) if error.as_db_error().is_none() => return Err(not_answering()),
+            Err(error) if error.as_db_error().is_none() => {
+                let message = format!("PostgreSQL does not answer on port {}", cluster.port);
+                return Err(Error::new(Kind::ToolMissing, message).because(error));
+            }
             Err(error) => {
                 return Err(explain("cannot connect to PostgreSQL as `postgres`", &error));
             }
@@ -270,92 +263,4 @@ fn explain(what: &str, error: &postgres::Error) -> Error {
     };
     let reasons = [Some(refusal.message()), refusal.detail(), refusal.hint()];
     reasons.into_iter().flatten().fold(Error::failed(what), Error::because)
-}
-
-fn not_answering() -> Error {
-    let hint = match stopped_cluster(Path::new(CLUSTERS)) {
-        Some(unit) => format!("its cluster is stopped: declare `service: {unit}` before this"),
-        None => "declare the package `postgresql` and its service before this resource".to_owned(),
-    };
-    Error::new(Kind::ToolMissing, format!("PostgreSQL does not answer on `{SOCKETS}`")).hint(hint)
-}
-
-/// The unit of the newest cluster that is configured. `postgresql.service` itself counts as
-/// active while all of its clusters are stopped.
-fn stopped_cluster(folder: &Path) -> Option<String> {
-    let names = |folder: &Path| -> Vec<String> {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-    };
-    let versions = names(folder).into_iter().filter_map(|name| name.parse::<u32>().ok());
-    let version = versions.max()?;
-    let cluster = names(&folder.join(version.to_string())).into_iter().min()?;
-    Some(format!("postgresql@{version}-{cluster}"))
-}
-
-/// The running cluster of the highest version, as the lock files beside the sockets tell.
-fn newest_cluster() -> Option<Cluster> {
-    let entries = std::fs::read_dir(SOCKETS).ok()?;
-    let clusters = entries.flatten().filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        let port = name.strip_prefix(".s.PGSQL.")?.parse().ok()?;
-        let socket = entry.metadata().ok()?;
-        let lock = entry.path().with_file_name(format!("{name}.lock"));
-        let lock = text_of(lock.to_str()?)?;
-        let (pid, data_directory) = lock_owner(&lock)?;
-        let is_running = std::fs::exists(format!("/proc/{pid}")).unwrap_or_default();
-        let version = text_of(&format!("{data_directory}/PG_VERSION"))?;
-        let major_version = version.trim().split('.').next()?.parse().ok()?;
-        let (uid, gid) = (socket.uid(), socket.gid());
-        is_running.then_some(Cluster { major_version, port, uid, gid })
-    });
-    newest(clusters)
-}
-
-/// The text of a file that PostgreSQL's user may have put there.
-fn text_of(path: &str) -> Option<String> {
-    let (content, _) = files::read(path, &Accounts::default()).ok()??;
-    String::from_utf8(content).ok()
-}
-
-/// The highest version; among equals, the lowest port.
-fn newest(clusters: impl Iterator<Item = Cluster>) -> Option<Cluster> {
-    clusters.max_by_key(|cluster| (cluster.major_version, std::cmp::Reverse(cluster.port)))
-}
-
-/// The process and the data folder that a socket's lock file names in its first two lines.
-fn lock_owner(lock: &str) -> Option<(u32, &str)> {
-    let mut lines = lock.lines();
-    Some((lines.next()?.trim().parse().ok()?, lines.next()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_owner_of_a_socket() {
-        let lock = "4242\n/var/lib/postgresql/15/main\n1733050000\n5432\n/run/postgresql\n";
-        assert_eq!(lock_owner(lock), Some((4242, "/var/lib/postgresql/15/main")));
-        assert_eq!(lock_owner(""), None);
-    }
-
-    #[test]
-    fn prefers_the_newest_cluster_then_the_lowest_port() {
-        let cluster = |major_version, port| Cluster { major_version, port, uid: 1, gid: 1 };
-        let clusters = [cluster(13, 5432), cluster(15, 5434), cluster(15, 5433)];
-        assert_eq!(newest(clusters.into_iter()), Some(cluster(15, 5433)));
-        assert_eq!(newest(std::iter::empty()), None);
-    }
-
-    #[test]
-    fn names_the_unit_of_the_newest_stopped_cluster() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(stopped_cluster(folder.path()), None);
-        for cluster in ["9/main", "15/main", "15/archive", "old/main"] {
-            std::fs::create_dir_all(folder.path().join(cluster)).unwrap();
-        }
-        let unit = stopped_cluster(folder.path());
-        assert_eq!(unit.as_deref(), Some("postgresql@15-archive"));
-    }
 }

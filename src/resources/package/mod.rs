@@ -11,12 +11,12 @@ pub use foresee::{Foreseen, also_removed};
 pub use held::start_held;
 pub(super) use lists::owe_update;
 pub(super) use names::canonical;
-pub use names::needed;
 
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::Presence;
+use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::removal::Dropped;
@@ -66,11 +66,6 @@ pub struct Package {
 }
 
 impl Package {
-    /// The resource of the package that is declared as `name`.
-    pub fn id_of(name: &str) -> ResourceId {
-        ResourceId::new(Self::KIND, name)
-    }
-
     /// Whether `version` is one that it may have.
     fn has(&self, version: &str) -> bool {
         self.version.as_ref().is_none_or(|wanted| names::has_version(wanted, version))
@@ -145,6 +140,15 @@ impl Resource for Package {
 
     fn identity(&self) -> String {
         self.name.clone()
+    }
+
+    fn known_as(&self, names: &Names<'_>) -> Result<String> {
+        if self.state.is_absent() {
+            return Ok(names::canonical(&self.name, names.probe().facts()).to_owned());
+        }
+        let found = names::installed(&self.name, names.probe())?;
+        let name = found.map_or_else(|| self.name.clone(), |found| found.name);
+        Ok(names::canonical(&name, names.probe().facts()).to_owned())
     }
 
     fn validate(&self) -> Result<(), String> {

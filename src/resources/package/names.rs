@@ -166,7 +166,7 @@ pub(super) fn is_pattern(version: &str) -> bool {
 
 /// The packages that go although `declared` ones need them under another name: `absent` ones that
 /// a declared name stands for. Each with the name that needs it.
-pub fn needed<'a>(
+pub(super) fn needed<'a>(
     absent: &[&str],
     declared: impl Iterator<Item = &'a Package>,
     probe: &dyn Probe,

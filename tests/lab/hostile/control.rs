@@ -15,7 +15,7 @@ use infra::agent::host::Host;
 use infra::error::{Error, Result};
 use infra::manifest::ResourceId;
 use infra::resources::bonds::Bonds;
-use infra::resources::probe::{GroupEntry, SqlRow, UserEntry};
+use infra::resources::probe::{Cluster, GroupEntry, SqlRow, UserEntry};
 use infra::resources::state::Change;
 use infra::resources::{
     Attributes, Facts, FileKind, Output, Probe, Progress, Query, Spec, Stat, System, Unit,
@@ -277,8 +277,14 @@ impl Probe for ByPath {
     fn query(&self, query: &Query) -> Result<Output> {
         self.0.query(query)
     }
-    fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
-        self.0.sql(database, sql, parameters)
+    fn sql(
+        &self,
+        cluster: &Cluster,
+        database: &str,
+        sql: &str,
+        parameters: &[&str],
+    ) -> Result<Vec<SqlRow>> {
+        self.0.sql(cluster, database, sql, parameters)
     }
     fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<bool> {
         self.0.connects(address, timeout)
@@ -374,11 +380,12 @@ impl System for ByPath {
     }
     fn sql_execute(
         &mut self,
+        cluster: &Cluster,
         database: &str,
         sql: &str,
         parameters: &[&str],
     ) -> Result<Vec<SqlRow>> {
-        self.0.sql_execute(database, sql, parameters)
+        self.0.sql_execute(cluster, database, sql, parameters)
     }
     fn mark_changed(&mut self, id: &ResourceId) {
         self.0.mark_changed(id);

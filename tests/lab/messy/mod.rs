@@ -2,6 +2,7 @@
 
 pub(crate) mod attributes;
 pub(crate) mod bytes;
+pub(crate) mod effect;
 pub(crate) mod git;
 pub(crate) mod names;
 
@@ -43,6 +44,3 @@ impl Ground {
         self.server.lab.say(&["diff", "old", "--lab"])
     }
 }
-//! Servers that others have lived on: what they left there is theirs, and still counts.
-
-pub(crate) mod effect;

@@ -9,7 +9,7 @@ use infra::error::{Error, Result};
 use infra::manifest::ResourceId;
 use infra::resources::bonds::{Bonds, Flag};
 use infra::resources::fields::Mode;
-use infra::resources::probe::{GroupEntry, PackageEntry, SqlRow, UserEntry};
+use infra::resources::probe::{Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry};
 use infra::resources::{Attributes, Command, Facts, FileKind, Output, Probe, Query, Stat, Unit};
 
 use super::world::{Answer, FullNode, Node, SqlAnswer, World};
@@ -201,6 +201,7 @@ impl Fake {
 
     pub(super) fn sql_answer(
         &self,
+        cluster: &Cluster,
         database: &str,
         sql: &str,
         parameters: &[&str],
@@ -209,8 +210,10 @@ impl Fake {
             return Err(Error::tool_missing("postgresql"));
         }
         let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let cluster = cluster.label();
         let found = self.sql.iter().find(|answer| {
-            answer.database.as_deref().is_none_or(|name| name == database)
+            answer.cluster == cluster
+                && answer.database.as_deref().is_none_or(|name| name == database)
                 && flat(sql).contains(&flat(&answer.sql))
                 && answer.parameters.as_ref().is_none_or(|wanted| wanted == parameters)
         });
@@ -382,9 +385,15 @@ impl Probe for Fake {
         Ok(output(answer))
     }
 
-    fn sql(&self, database: &str, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>> {
+    fn sql(
+        &self,
+        cluster: &Cluster,
+        database: &str,
+        sql: &str,
+        parameters: &[&str],
+    ) -> Result<Vec<SqlRow>> {
         self.questions.update(|count| count + 1);
-        self.sql_answer(database, sql, parameters).map(|answer| answer.rows.clone())
+        self.sql_answer(cluster, database, sql, parameters).map(|answer| answer.rows.clone())
     }
 
     fn connects(&self, address: SocketAddr, _: Duration) -> Result<bool> {

@@ -3,7 +3,7 @@
 use infra::error::{Error, Kind, Result};
 use infra::manifest::ResourceId;
 use infra::resources::fields::Mode;
-use infra::resources::probe::SqlRow;
+use infra::resources::probe::{Cluster, SqlRow};
 use infra::resources::{Attributes, Command, FileKind, Output, Probe, Progress, Stat, System};
 
 use super::fake::{Fake, FakeFile, output};
@@ -126,11 +126,12 @@ impl System for Fake {
 
     fn sql_execute(
         &mut self,
+        cluster: &Cluster,
         database: &str,
         sql: &str,
         parameters: &[&str],
     ) -> Result<Vec<SqlRow>> {
-        let answer = match self.sql_answer(database, sql, parameters) {
+        let answer = match self.sql_answer(cluster, database, sql, parameters) {
             Ok(answer) => Some(answer.clone()),
             Err(error) if error.kind == Kind::ToolMissing => return Err(error),
             Err(_) => None,
@@ -139,7 +140,8 @@ impl System for Fake {
             [] => String::new(),
             some => format!(" [{}]", some.join(", ")),
         };
-        self.note(format!("sql {database}: {sql}{parameters}"));
+        let at = cluster.label().map(|label| format!(" at {label}")).unwrap_or_default();
+        self.note(format!("sql {database}{at}: {sql}{parameters}"));
         let Some(answer) = answer else { return Ok(Vec::new()) };
         if let Some(then) = &answer.then {
             self.patch(then);

@@ -211,6 +211,9 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SqlAnswer {
+    /// The cluster, as `15/main` or a port; the only one if not given.
+    #[serde(default)]
+    pub(crate) cluster: Option<String>,
     /// Any database if not given.
     #[serde(default)]
     pub(crate) database: Option<String>,
