@@ -60,7 +60,7 @@ impl Plan {
         }
         for resource in &manifest.resources {
             let more_to_come = outcomes.iter().any(is_change);
-            let mut outcome = check(resource, &world, removal, more_to_come);
+            let mut outcome = check(resource, manifest, &world, removal, more_to_come);
             let refusal = foreseen_here.refusal(&resource.id);
             if let Some(error) = refusal.filter(|_| is_change(&outcome)) {
                 refused.insert(resource.id.clone(), error.clone());
@@ -178,6 +178,7 @@ fn mark_of(
 /// One resource against the server as it is, or as a preview predicts it.
 pub(super) fn check(
     resource: &Resource,
+    manifest: &Manifest,
     probe: &dyn Probe,
     removal: &Removal,
     more_to_come: bool,
@@ -193,7 +194,7 @@ pub(super) fn check(
         Ok(None) => {}
         Err(error) => return Outcome::Failed(error),
     }
-    match change_of(resource, probe) {
+    match holds_alone(resource, manifest, probe).and_then(|()| change_of(resource, probe)) {
         Ok(Checked::Same) => Outcome::Ok,
         Ok(Checked::Differs(change)) if resource.spec.verifies() => {
             Outcome::Failed(verification_error(resource, &change))
@@ -202,6 +203,31 @@ pub(super) fn check(
         Ok(Checked::Unknown(after)) => Outcome::Unknown { after },
         Err(error) => Outcome::Failed(error),
     }
+}
+
+/// Makes sure that no other resource holds the same unit under the unit's own name, or under yet
+/// another one.
+///
+/// # Errors
+/// When one does.
+pub(super) fn holds_alone(
+    resource: &Resource,
+    manifest: &Manifest,
+    probe: &dyn Probe,
+) -> Result<()> {
+    let Some(unit) = resource.spec.holds_unit(probe)? else { return Ok(()) };
+    let names = resource.spec.units();
+    if names.contains(&unit) {
+        return Ok(());
+    }
+    for other in manifest.resources.iter().filter(|other| other.id != resource.id) {
+        if other.spec.holds_unit(probe)?.as_ref() == Some(&unit) {
+            let name = names.first().map_or("", String::as_str);
+            let what = format!("`{name}` is another name of `{unit}`, which `{}` holds", other.id);
+            return Err(Error::failed(what).hint("declare the unit once, under its own name"));
+        }
+    }
+    Ok(())
 }
 
 /// What a comparison says, where it says anything.

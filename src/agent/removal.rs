@@ -86,7 +86,9 @@ impl Removal {
                 removal.forgotten.push(id.clone());
                 continue;
             }
-            if removal.is_inherited(id, managed, &world) {
+            if removal.is_inherited(id, managed, &world)
+                || removal.is_same_unit(id, managed, &world)?
+            {
                 continue;
             }
             let specs = match world.specs(managed) {
@@ -183,6 +185,30 @@ impl Removal {
             None => {}
         }
         is_all
+    }
+
+    /// Notes which declared resource holds the unit of `id` under another name, if one does: it goes
+    /// on with the unit.
+    fn is_same_unit(
+        &mut self,
+        id: &ResourceId,
+        managed: &Managed,
+        world: &World<'_>,
+    ) -> Result<bool> {
+        // A removal with a state leaves the unit there, stopped or disabled.
+        let away = managed.dropped.gently.as_ref().filter(|away| away.desired().is_some());
+        let Some(away) = away else { return Ok(false) };
+        let Some(unit) = away.holds_unit(world.names.probe())? else { return Ok(false) };
+        for heir in &world.present {
+            if heir.spec.holds_unit(world.names.probe())?.as_ref() == Some(&unit) {
+                if !managed.existed {
+                    self.heirs.insert(heir.id.clone());
+                }
+                self.forgotten.push(id.clone());
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn leave(&mut self, id: &ResourceId, managed: &Managed) {

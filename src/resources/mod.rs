@@ -67,8 +67,9 @@ pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
 pub use query::{Command, Query};
 pub use removal::Dropped;
-pub use state::{Change, Current, DIFFERS, FieldChange, OUTDATED, State, Value};
+pub use state::{Change, Current, DIFFERS, FieldChange, LINKED_OTHERWISE, OUTDATED, State, Value};
 pub use system::{Attributes, Progress, System, run_checked};
+pub use systemd::Watch;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -199,6 +200,12 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Some(self.clone())
     }
 
+    /// The unit that it holds in a state, under the unit's own name: a server may know it under
+    /// several, and two resources may not hold one unit.
+    fn holds_unit(&self, _: &dyn Probe) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Whether applying it, whose desired state is absence, would lose data.
     fn loses_data(&self, _: &dyn Probe) -> Result<bool> {
         Ok(false)
@@ -244,8 +251,9 @@ pub trait Service {
         false
     }
 
-    /// Makes it read its configuration anew, without an interruption where it can.
-    fn reload(&self, system: &mut dyn System) -> Result<()>;
+    /// Makes it read its configuration anew, without an interruption where it can. Whether it lives
+    /// on is to be watched, unless there was nothing to do.
+    fn reload(&self, system: &mut dyn System) -> Result<Option<Watch>>;
 
     /// Stops and starts it.
     fn restart(&self, system: &mut dyn System) -> Result<()>;
@@ -426,6 +434,11 @@ macro_rules! registry {
             /// See [`Resource::beside`].
             pub fn beside(&self, declared: &Spec, names: &Names<'_>) -> Option<Self> {
                 match self { $(Self::$type(spec) => spec.beside(declared, names).map(Self::$type),)* }
+            }
+
+            /// See [`Resource::holds_unit`].
+            pub fn holds_unit(&self, probe: &dyn Probe) -> Result<Option<String>> {
+                match self { $(Self::$type(spec) => spec.holds_unit(probe),)* }
             }
 
             /// See [`Resource::loses_data`].

@@ -269,6 +269,12 @@ impl Unit {
         !matches!(self.load_state.as_str(), "" | "not-found")
     }
 
+    /// Its own name, where it was asked for as `name`: that may be another name of it.
+    pub fn own_name<'a>(&'a self, name: &'a str) -> &'a str {
+        let id = self.properties.get("Id").map(String::as_str);
+        id.filter(|id| !id.is_empty() && self.exists()).unwrap_or(name)
+    }
+
     /// Whether it runs, or has done its one job and counts as running.
     pub fn is_active(&self) -> bool {
         matches!(self.active_state.as_str(), "active" | "reloading")

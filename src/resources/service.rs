@@ -10,7 +10,8 @@ use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
-use super::{Resource, Spec, systemd};
+use super::systemd::{self, Links, Watch};
+use super::{Resource, Spec};
 use crate::error::{Error, Kind, Result};
 
 /// A systemd unit that a package brought: whether it runs, and whether it starts at boot.
@@ -22,13 +23,16 @@ use crate::error::{Error, Kind, Result};
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// The unit; without a suffix such as `.timer`, a service.
+    /// The unit; without a suffix such as `.timer`, a service. Of another name of a unit, such as
+    /// `sshd`, the unit behind it is taken.
     pub name: String,
-    /// Whether it runs. `null` leaves it as it is.
+    /// Whether it runs. `null` leaves it as it is. A unit that ends when its job is done
+    /// (`Type=oneshot` without `RemainAfterExit=yes`) cannot be kept running.
     #[serde(default = "some_yes")]
     pub running: Option<bool>,
-    /// Whether it starts at boot. `null` leaves it as it is. A unit that cannot be enabled,
-    /// because others pull it in (`static`), is fine either way.
+    /// Whether it starts at boot: linked where its `[Install]` says, and nowhere else; a script in
+    /// `/etc/init.d` has its links in `/etc/rc?.d`. `null` leaves it as it is. A unit that cannot
+    /// be enabled, because others pull it in (`static`), is fine either way.
     #[serde(default = "some_yes")]
     pub enabled: Option<bool>,
     /// Makes it impossible to start, by hand or by another unit: stopped and not enabled,
@@ -58,6 +62,12 @@ impl Service {
 
     fn wants_enabled(&self) -> Option<bool> {
         if self.masked { None } else { self.enabled }
+    }
+
+    /// The unit under its own name.
+    fn find(&self, probe: &dyn Probe) -> Result<(String, Unit)> {
+        let matters = self.wants_running() == Some(true) || self.wants_enabled() == Some(true);
+        systemd::find(probe, &self.unit(), matters)
     }
 }
 
@@ -97,38 +107,40 @@ impl Resource for Service {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
-        let unit = probe.unit(&self.unit())?;
-        let is_there = unit.exists() || has_template(probe, &self.unit())?;
-        let wants_nothing_of_it =
-            self.wants_running() != Some(true) && self.wants_enabled() != Some(true);
-        if !is_there && !wants_nothing_of_it {
-            return Err(not_a_unit(&self.unit()));
+        let (name, unit) = self.find(probe)?;
+        let is_there = unit.exists() || has_template(probe, &name)?;
+        let (running, enabled) = (self.wants_running(), self.wants_enabled());
+        if !is_there && (running == Some(true) || enabled == Some(true)) {
+            return Err(not_a_unit(&name));
         }
-        let wanted_running = self.wants_running().unwrap_or_default();
-        let enabled = systemd::enabled(&unit, self.wants_enabled().unwrap_or_default());
+        if running == Some(true) && systemd::ends(&unit.properties) {
+            return Err(Error::failed(systemd::ends_because(&name))
+                .hint("declare `running: null`, and let a timer or a `command` run it"));
+        }
+        let wanted = enabled.unwrap_or_default();
         Ok(Current::Present(
             State::new()
-                .with("running", systemd::running(&unit, wanted_running))
-                .with("enabled", enabled)
+                .with("running", systemd::running(&unit, running.unwrap_or_default()))
+                .with("enabled", Links::of(&name).enabled(probe, &unit, wanted)?)
                 .with("masked", systemd::is_masked(&unit)),
         ))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
-        let name = self.unit();
-        let unit = system.unit(&name)?;
+        let (name, unit) = self.find(system)?;
         if unit.needs_daemon_reload {
             systemd::daemon_reload(system)?;
         }
-        if !self.masked && systemd::is_masked(&unit) {
-            systemd::set(system, "unmask", &name)?;
+        let running = self.wants_running().filter(|_| change.sets("running"));
+        let enabled = self.wants_enabled().filter(|_| change.sets("enabled"));
+        let is_needed = running == Some(true) || enabled == Some(true);
+        if is_needed && systemd::is_masked(&unit) {
+            systemd::unmask(system, &name, &unit)?;
         }
-        match self.wants_enabled().filter(|_| change.sets("enabled")) {
-            Some(true) => systemd::set(system, "enable", &name)?,
-            Some(false) => systemd::set(system, "disable", &name)?,
-            None => {}
+        if let Some(enabled) = enabled {
+            Links::of(&name).set(system, enabled)?;
         }
-        match self.wants_running().filter(|_| change.sets("running")) {
+        match running {
             Some(true) => systemd::start(system, &name)?,
             Some(false) => systemd::stop(system, &name)?,
             None => {}
@@ -139,11 +151,15 @@ impl Resource for Service {
         Ok(())
     }
 
-    fn predict(&self, _: &Change, world: &mut Prediction<'_>) {
-        let name = self.unit();
-        let unit = world.unit(&name).unwrap_or_default();
+    fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
+        let Ok((name, unit)) = self.find(world) else { return };
         let (running, enabled) = (self.wants_running(), self.wants_enabled());
-        world.unit_state(&name, predicted(unit, running, enabled, self.masked));
+        if let Some(enabled) = enabled.filter(|_| change.sets("enabled")) {
+            Links::of(&name).predict(world, enabled);
+        }
+        let unit = predicted(unit, running, enabled, self.masked);
+        world.unit_state(&self.unit(), unit.clone());
+        world.unit_state(&name, unit);
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {
@@ -157,6 +173,10 @@ impl Resource for Service {
 
     fn beside(&self, declared: &Spec, _: &Names<'_>) -> Option<Self> {
         (!declared.units().contains(&self.unit())).then(|| self.clone())
+    }
+
+    fn holds_unit(&self, probe: &dyn Probe) -> Result<Option<String>> {
+        Ok(Some(self.find(probe)?.0))
     }
 
     fn units(&self) -> Vec<String> {
@@ -174,17 +194,19 @@ impl super::Service for Service {
     }
 
     /// A service that should not run stays as it is.
-    fn reload(&self, system: &mut dyn System) -> Result<()> {
-        if may_run(self.wants_running(), &self.unit(), system)? {
-            systemd::reload(system, &self.unit())?;
+    fn reload(&self, system: &mut dyn System) -> Result<Option<Watch>> {
+        let (name, _) = self.find(system)?;
+        if may_run(self.wants_running(), &name, system)? {
+            return systemd::reload(system, &name);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A service that should not run stays as it is.
     fn restart(&self, system: &mut dyn System) -> Result<()> {
-        if may_run(self.wants_running(), &self.unit(), system)? {
-            systemd::restart(system, &self.unit())?;
+        let (name, _) = self.find(system)?;
+        if may_run(self.wants_running(), &name, system)? {
+            systemd::restart(system, &name)?;
         }
         Ok(())
     }

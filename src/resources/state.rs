@@ -78,6 +78,10 @@ pub const FAILING: &str = "failing again and again";
 /// whoever changed those files changed it.
 pub const OUTDATED: &str = "running with another configuration";
 
+/// What a current value says of a unit that starts at boot as its file says now, and whose file is
+/// about to say something else.
+pub const LINKED_OTHERWISE: &str = "as its file says now";
+
 impl FieldChange {
     /// Whether it comes about by itself.
     pub fn only_waits(&self) -> bool {

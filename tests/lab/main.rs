@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         messy::bytes::TESTS,
         messy::git::TESTS,
         messy::effect::TESTS,
+        messy::units::TESTS,
         mikado::TESTS,
         mikado::accounts::TESTS,
         mikado::containers::TESTS,

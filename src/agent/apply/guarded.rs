@@ -81,6 +81,7 @@ impl Run<'_> {
         let Some(guard) = &mut self.guard else { return };
         for (id, error) in guard.revert(self.system) {
             self.undo.retain(|snapshot| snapshot.id != id);
+            self.kept_for_watched.retain(|snapshot| snapshot.id != id);
             self.state.unapplied(&id);
             if let Some(step) = self.removal.steps.get(&id) {
                 self.gone.remove(&step.of);

@@ -4,13 +4,14 @@
 mod guarded;
 mod memory;
 mod settle;
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 use crate::events::{Event, Outcome, RunEnd, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Current, Spec, System, package};
+use crate::resources::{Change, Current, Spec, System, Watch, package};
 
 use super::emitter::Emitter;
 use super::guard::Guard;
@@ -42,6 +43,10 @@ pub(super) struct Run<'a> {
     refused: BTreeSet<ResourceId>,
     /// What was switched since the last point at which everything was known to work.
     undo: Vec<Snapshot>,
+    /// Services that were told to reload and have still to show that they live on.
+    watched: BTreeMap<ResourceId, Watch>,
+    /// What was switched for them before that point.
+    kept_for_watched: Vec<Snapshot>,
     /// The first resource that failed; nothing is applied after it.
     failed: Option<ResourceId>,
     /// Packages that were not there when the run began: one that another brings is new as well.
@@ -88,6 +93,8 @@ impl<'a> Run<'a> {
             inherited: BTreeSet::new(),
             refused: BTreeSet::new(),
             undo: Vec::new(),
+            watched: BTreeMap::new(),
+            kept_for_watched: Vec::new(),
             failed: None,
             missing,
             counts: [0; 3],
@@ -148,6 +155,7 @@ impl<'a> Run<'a> {
             if self.system.interrupted() {
                 return Err(interruption(resource));
             }
+            self.look_at_watched()?;
             if let Some(because) = &self.failed {
                 let outcome = Outcome::Skipped { because: because.clone() };
                 self.emitter.applied(&resource.id, outcome);
@@ -155,7 +163,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             if self.role_ends_at(index) && self.due.is_empty() {
-                self.undo.clear();
+                self.let_go(|_| true);
             }
             if self.must_prove_before(index) {
                 self.settle(index)?;
@@ -173,7 +181,7 @@ impl<'a> Run<'a> {
             let width = self.step(index)?;
             for passed in resources.iter().skip(index).take(width) {
                 // A service that this step has started has read everything.
-                let is_owed = self.state.owes(&passed.id);
+                let is_owed = self.state.owes(&passed.id) && !self.watched.contains_key(&passed.id);
                 if let Some(action) = owed.get(&passed.id).filter(|_| is_owed) {
                     raise(&mut self.due, &passed.id, *action);
                     self.inherited.insert(passed.id.clone());
@@ -185,6 +193,7 @@ impl<'a> Run<'a> {
         if self.failed.is_none() {
             self.prove()?;
         }
+        self.watch_to_the_end()?;
         self.start_held();
         self.release()
     }
@@ -211,7 +220,8 @@ impl<'a> Run<'a> {
             self.finish(resource, Outcome::Released { because })?;
             return Ok(1);
         }
-        let found = plan::change_of(resource, self.system);
+        let alone = plan::holds_alone(resource, self.manifest, self.system);
+        let found = alone.and_then(|()| plan::change_of(resource, self.system));
         let refusal = self.impossible.get(&resource.id).cloned();
         let found = match (found, refusal) {
             (Ok(Checked::Differs(_)), Some(error)) => Err(error),
@@ -319,7 +329,7 @@ impl<'a> Run<'a> {
         let mut rest = self.manifest.resources.iter().skip_while(|other| other.id != verified.id);
         let follows = rest.nth(1).is_some_and(|next| next.spec.verifies());
         if verified.spec.verifies() && !follows {
-            self.undo.clear();
+            self.let_go(|_| true);
         }
     }
 

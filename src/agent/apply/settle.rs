@@ -123,8 +123,8 @@ impl Run<'_> {
         }
         if self.role_ends_at(index) {
             // What waits for the rest of its set can still be put back with it.
-            let due = &self.due;
-            self.undo.retain(|snapshot| snapshot.services.iter().any(|id| due.contains_key(id)));
+            let due: BTreeSet<ResourceId> = self.due.keys().cloned().collect();
+            self.let_go(|snapshot| !snapshot.services.iter().any(|id| due.contains(id)));
         }
         Ok(())
     }
@@ -166,12 +166,17 @@ impl Run<'_> {
         }
         let result = match action {
             ServiceAction::Reload => service.reload(self.system),
-            ServiceAction::Restart => service.restart(self.system),
+            ServiceAction::Restart => service.restart(self.system).map(|()| None),
         };
         match result {
-            Ok(()) => {
+            Ok(watch) => {
                 self.inherited.remove(id);
-                self.state.settle_service(self.system, id)?;
+                self.watched.remove(id);
+                if let Some(watch) = watch {
+                    self.watched.insert(id.clone(), watch);
+                } else {
+                    self.state.settle_service(self.system, id)?;
+                }
                 self.emitter.emit(Event::ServiceDone { id: id.clone(), action, error: None });
             }
             Err(error) => self.fail_service(id, action, error),

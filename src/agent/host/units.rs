@@ -10,8 +10,8 @@ use crate::resources::{Command, Unit};
 use super::processes;
 
 /// `Type` says what `active` means; timers and the like have none.
-const PROPERTIES: &str =
-    "Id,Names,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,Type,MainPID";
+const PROPERTIES: &str = "Id,Names,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,\
+                          Type,RemainAfterExit,SourcePath,MainPID,NRestarts";
 
 /// The units that were asked about, until they are forgotten.
 #[derive(Default)]

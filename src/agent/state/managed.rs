@@ -9,7 +9,8 @@ use sha2::Sha256;
 use crate::events::{Mark, ServiceAction};
 use crate::manifest::{Guard, Resource, ResourceId};
 use crate::resources::{
-    Change, DIFFERS, Dropped, FieldChange, OUTDATED, Probe, Spec, State as Fields, Value,
+    Change, DIFFERS, Dropped, FieldChange, LINKED_OTHERWISE, OUTDATED, Probe, Spec,
+    State as Fields, Value,
 };
 
 /// One resource that infra manages.
@@ -85,7 +86,10 @@ impl Managed {
                 (!state.fields().all(|(field, value)| applied(field, value)), true)
             }
             Change::Update(changes) => {
-                let is_outdated = |change: &FieldChange| change.current == Some(OUTDATED.into());
+                let is_outdated = |change: &FieldChange| {
+                    let own = [OUTDATED, LINKED_OTHERWISE];
+                    own.iter().any(|own| change.current == Some((*own).into()))
+                };
                 let changes: Vec<_> = changes.iter().filter(|one| !is_outdated(one)).collect();
                 if changes.is_empty() {
                     return None;

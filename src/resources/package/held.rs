@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::error::Result;
 use crate::resources::query::Command;
 use crate::resources::system::{Attributes, System};
-use crate::resources::systemd;
+use crate::resources::systemd::{self, Links};
 
 /// What Debian's `invoke-rc.d` and `deb-systemd-invoke` ask before they touch a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -77,6 +77,8 @@ fn running_services(system: &mut dyn System) -> Result<Vec<String>> {
 pub fn start_held(system: &mut dyn System, declared: &BTreeSet<String>) -> Result<Vec<String>> {
     let Some(held) = system.read(HELD)? else { return Ok(Vec::new()) };
     let held = String::from_utf8_lossy(&held).into_owned();
+    let own_name = |name: &String| Ok(system.unit(name)?.own_name(name).to_owned());
+    let declared: BTreeSet<String> = declared.iter().map(own_name).collect::<Result<_>>()?;
     let units: BTreeSet<String> = held
         .lines()
         .filter(|line| systemd::check_unit_name(line).is_ok())
@@ -88,7 +90,8 @@ pub fn start_held(system: &mut dyn System, declared: &BTreeSet<String>) -> Resul
     for name in units {
         let unit = system.unit(&name)?;
         // What a package ships disabled is not for us to start.
-        if unit.is_active() || !systemd::enabled(&unit, true) {
+        let is_off = [false.into(), "masked".into()];
+        if unit.is_active() || is_off.contains(&Links::of(&name).enabled(system, &unit, true)?) {
             continue;
         }
         match systemd::start(system, &name) {

@@ -2,6 +2,8 @@
 
 mod sections;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use self::sections::Entries;
@@ -13,10 +15,9 @@ use super::removal::Dropped;
 use super::service::{may_run, predicted};
 use super::state::{Change, Current, OUTDATED, State, Value};
 use super::system::{Attributes, System};
-use super::{Resource, Service, systemd};
+use super::systemd::{self, FOLDER, Links, Watch};
+use super::{Resource, Service};
 use crate::error::{Error, Result};
-
-const FOLDER: &str = "/etc/systemd/system";
 
 /// A unit file in `/etc/systemd/system`, or with `dropin` an addition to a unit that is there.
 ///
@@ -65,10 +66,12 @@ pub struct SystemdUnit {
     /// The section `[Install]`.
     #[serde(default)]
     pub install: Entries,
-    /// Whether it runs. Left as it is if not given.
+    /// Whether it runs. Left as it is if not given. A service that ends when its job is done
+    /// (`Type=oneshot` without `RemainAfterExit=yes`) cannot be kept running.
     #[serde(default)]
     pub running: Option<bool>,
-    /// Whether it starts at boot. Left as it is if not given.
+    /// Whether it starts at boot: linked where its section `[Install]` says, and nowhere else. Left
+    /// as it is if not given.
     #[serde(default)]
     pub enabled: Option<bool>,
     /// Whether it should be there.
@@ -111,6 +114,15 @@ impl SystemdUnit {
         filled.fold("# Managed by infra.\n".to_owned(), |text, (title, entries)| {
             format!("{text}\n[{title}]\n{entries}")
         })
+    }
+
+    /// What its file says of the service's type, in the words of `systemctl show`.
+    fn service_type(&self) -> BTreeMap<String, String> {
+        if !self.name.ends_with(".service") {
+            return BTreeMap::new();
+        }
+        let properties = systemd::service_type(&self.rendered());
+        properties.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// Whether systemd has a unit of this name once the file is there.
@@ -174,6 +186,9 @@ impl Resource for SystemdUnit {
         if systemd::is_template(&self.name) && self.running.is_some() {
             return Err("a template cannot run: declare its instances as `service`".to_owned());
         }
+        if self.running == Some(true) && systemd::ends(&self.service_type()) {
+            return Err(systemd::ends_because(&self.name));
+        }
         self.sections().iter().try_for_each(|(_, entries)| entries.validate())
     }
 
@@ -212,11 +227,13 @@ impl Resource for SystemdUnit {
             .with("owner", stat.owner)
             .with("group", stat.group)
             .with("mode", format!("{:04o}", stat.mode));
-        if !self.is_a_unit() || (self.running.is_none() && self.enabled.is_none()) {
+        if self.dropin.is_some() || (self.running.is_none() && self.enabled.is_none()) {
             return Ok(Current::Present(state));
         }
         let unit = probe.unit(&self.name)?;
-        let enabled = systemd::enabled(&unit, self.enabled.unwrap_or_default());
+        let text = self.rendered();
+        let links = Links::of_file(&self.name, &text);
+        let enabled = links.enabled_now(probe, &unit, self.enabled.unwrap_or_default())?;
         Ok(Current::Present(
             state
                 .with("running", systemd::running(&unit, self.running.unwrap_or_default()))
@@ -239,10 +256,8 @@ impl Resource for SystemdUnit {
             system.write_file(&self.file(), self.rendered().as_bytes(), &attributes)?;
             systemd::daemon_reload(system)?;
         }
-        match self.enabled.filter(|_| change.sets("enabled")) {
-            Some(true) => systemd::set(system, "enable", &self.name)?,
-            Some(false) => systemd::set(system, "disable", &self.name)?,
-            None => {}
+        if let Some(enabled) = self.enabled.filter(|_| change.sets("enabled")) {
+            Links::of(&self.name).set(system, enabled)?;
         }
         match self.running {
             Some(true) if was_active && change.sets("content") => {
@@ -269,10 +284,18 @@ impl Resource for SystemdUnit {
             world.directory(&self.dropin_folder(), "root", "root", 0o755);
         }
         world.file(&self.file(), self.rendered().as_bytes(), "root", "root", 0o644);
+        if let Some(enabled) = self.enabled.filter(|_| change.sets("enabled")) {
+            Links::of(&self.name).predict(world, enabled);
+        }
         if self.is_a_unit() {
-            let unit = world.unit(&self.name).unwrap_or_default();
+            let mut unit = world.unit(&self.name).unwrap_or_default();
+            unit.properties.extend(self.service_type());
             world.unit_state(&self.name, predicted(unit, self.running, self.enabled, false));
         }
+    }
+
+    fn holds_unit(&self, _: &dyn Probe) -> Result<Option<String>> {
+        Ok(self.is_a_unit().then(|| self.name.clone()))
     }
 
     fn replaces(&self) -> Vec<String> {
@@ -355,11 +378,11 @@ impl Service for SystemdUnit {
     }
 
     /// A unit that should not run stays as it is.
-    fn reload(&self, system: &mut dyn System) -> Result<()> {
+    fn reload(&self, system: &mut dyn System) -> Result<Option<Watch>> {
         if may_run(self.running, &self.name, system)? {
-            systemd::reload(system, &self.name)?;
+            return systemd::reload(system, &self.name);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A unit that should not run stays as it is.

@@ -5,6 +5,7 @@ pub(crate) mod bytes;
 pub(crate) mod effect;
 pub(crate) mod git;
 pub(crate) mod names;
+pub(crate) mod units;
 
 use std::fs;
 

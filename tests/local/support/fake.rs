@@ -22,13 +22,15 @@ pub(crate) struct Fake {
     users: BTreeMap<String, UserEntry>,
     groups: BTreeMap<String, GroupEntry>,
     packages: BTreeMap<String, (PackageEntry, Vec<String>)>,
-    units: BTreeMap<String, Unit>,
+    pub(super) units: BTreeMap<String, Unit>,
     answers: Vec<Answer>,
     sql: Vec<SqlAnswer>,
     missing: BTreeSet<String>,
     writable_by_others: Vec<String>,
     ports: BTreeSet<SocketAddr>,
     pub(super) changed: BTreeSet<ResourceId>,
+    /// What comes about by itself while somebody waits, with the milliseconds until then.
+    pub(super) to_come: Vec<(u32, World)>,
     /// How often a program or PostgreSQL was asked by a check.
     questions: Cell<usize>,
     /// Every write, in order, as a line of text.
@@ -96,6 +98,7 @@ impl Fake {
             writable_by_others: Vec::new(),
             ports: BTreeSet::new(),
             changed: BTreeSet::new(),
+            to_come: Vec::new(),
             questions: Cell::new(0),
             operations: Vec::new(),
         };
@@ -147,7 +150,7 @@ impl Fake {
         self.questions.get()
     }
 
-    fn put_with_parents(&mut self, path: &str, file: FakeFile) {
+    pub(super) fn put_with_parents(&mut self, path: &str, file: FakeFile) {
         let mut above = path;
         while let Some((parent, _)) =
             above.rsplit_once('/').filter(|(parent, _)| !parent.is_empty())
@@ -260,38 +263,6 @@ impl Fake {
             return Err(Error::failed("its folder is not there").context(doing));
         }
         Ok(())
-    }
-
-    /// What `systemctl` does to a unit.
-    pub(super) fn systemctl(&mut self, argv: &[String]) {
-        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-        let (verb, name) = match words.as_slice() {
-            ["systemctl", verb, "--", name] => (*verb, *name),
-            ["systemctl", "daemon-reload"] => {
-                self.units.values_mut().for_each(|unit| unit.needs_daemon_reload = false);
-                return;
-            }
-            _ => return,
-        };
-        let Some(unit) = self.units.get_mut(name) else { return };
-        let active = |unit: &mut Unit, active: &str, sub: &str| {
-            active.clone_into(&mut unit.active_state);
-            sub.clone_into(&mut unit.sub_state);
-        };
-        match verb {
-            "start" | "restart" | "reload-or-restart" => active(unit, "active", "running"),
-            "stop" => active(unit, "inactive", "dead"),
-            "enable" => "enabled".clone_into(&mut unit.unit_file_state),
-            "disable" | "unmask" => {
-                "disabled".clone_into(&mut unit.unit_file_state);
-                "loaded".clone_into(&mut unit.load_state);
-            }
-            "mask" => {
-                "masked".clone_into(&mut unit.unit_file_state);
-                "masked".clone_into(&mut unit.load_state);
-            }
-            _ => {}
-        }
     }
 
     pub(super) fn note(&mut self, operation: String) {

@@ -4,6 +4,7 @@ mod fake;
 mod operations;
 #[path = "../../support/search.rs"]
 mod search;
+mod systemctl;
 mod world;
 
 pub(crate) use fake::Fake;

@@ -7,6 +7,7 @@ use infra::resources::probe::{Cluster, SqlRow};
 use infra::resources::{Attributes, Command, FileKind, Output, Probe, Progress, Stat, System};
 
 use super::fake::{Fake, FakeFile, output};
+use super::world::World;
 
 impl System for Fake {
     fn write_file(&mut self, path: &str, content: &[u8], attributes: &Attributes) -> Result<()> {
@@ -113,6 +114,9 @@ impl System for Fake {
         } else if answer.as_ref().is_none_or(|answer| answer.status == 0) {
             self.systemctl(&command.argv);
         }
+        if let Some(later) = answer.as_ref().and_then(|answer| answer.later.clone()) {
+            self.to_come.push((later.milliseconds, later.world));
+        }
         Ok(answer.as_ref().map(output).unwrap_or_default())
     }
 
@@ -153,7 +157,17 @@ impl System for Fake {
         self.changed.insert(id.clone());
     }
 
-    fn sleep_milliseconds(&mut self, _: u32) {}
+    fn sleep_milliseconds(&mut self, milliseconds: u32) {
+        let (now, later) = std::mem::take(&mut self.to_come)
+            .into_iter()
+            .partition(|(left, _)| *left <= milliseconds);
+        self.to_come = later;
+        self.to_come.iter_mut().for_each(|(left, _)| *left -= milliseconds);
+        let now: Vec<(u32, World)> = now;
+        for (_, world) in &now {
+            self.patch(world);
+        }
+    }
 
     fn warn(&mut self, message: &str) {
         self.note(format!("warn {message}"));

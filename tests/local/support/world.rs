@@ -205,6 +205,18 @@ pub(crate) struct Answer {
     /// What an apply that runs it brings about; a check brings nothing about.
     #[serde(default)]
     pub(crate) then: Option<World>,
+    /// What comes about by itself after an apply has run it.
+    #[serde(default)]
+    pub(crate) later: Option<Later>,
+}
+
+/// What comes about by itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Later {
+    /// How long somebody has to wait for it.
+    pub(crate) milliseconds: u32,
+    pub(crate) world: World,
 }
 
 /// What PostgreSQL answers to a statement.

@@ -1,12 +1,25 @@
 //! Units of systemd: their names, their states as fields, and the few things done to them. Shared
 //! by the kinds that hold a unit in a state.
 
-use super::probe::Unit;
+mod boot;
+mod install;
+mod watch;
+
+pub(super) use boot::{Links, unmask};
+pub(super) use install::service_type;
+pub use watch::Watch;
+
+use std::collections::BTreeMap;
+
+use super::probe::{Probe, Unit};
 use super::query::Command;
 use super::state::{Change, FAILING, STARTING};
 use super::system::{System, run_checked};
 use super::workers::Workers;
 use crate::error::{Error, Result};
+
+/// Where administrators, and infra, have unit files and links to them.
+pub(super) const FOLDER: &str = "/etc/systemd/system";
 
 /// The types of units that have a file of their own.
 const SUFFIXES: [&str; 9] =
@@ -44,6 +57,34 @@ pub(super) fn check_unit_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The unit that `name` means, under its own name: `sshd` is another name of `ssh.service`. Where
+/// it `matters`, also one that has this name only while it is enabled.
+pub(super) fn find(probe: &dyn Probe, name: &str, matters: bool) -> Result<(String, Unit)> {
+    let unit = probe.unit(name)?;
+    if !unit.exists()
+        && matters
+        && let Some(behind) = install::with_alias(probe, name)?
+    {
+        let unit = probe.unit(&behind)?;
+        return Ok((behind, unit));
+    }
+    Ok((unit.own_name(name).to_owned(), unit))
+}
+
+/// Whether a unit with these properties is not running any more once its job is done.
+pub(super) fn ends(properties: &BTreeMap<String, String>) -> bool {
+    let is = |key: &str, value: &str| properties.get(key).is_some_and(|found| found == value);
+    is("Type", "oneshot") && is("RemainAfterExit", "no")
+}
+
+/// Why such a unit cannot be kept running.
+pub(super) fn ends_because(name: &str) -> String {
+    format!(
+        "`{name}` cannot be kept running: `Type=oneshot` without `RemainAfterExit=yes` ends when \
+         its job is done"
+    )
+}
+
 /// Whether it is a template such as `worker@.service`, of which only instances can run.
 pub(super) fn is_template(unit: &str) -> bool {
     unit.contains("@.")
@@ -65,21 +106,12 @@ pub(super) fn starts(change: &Change) -> bool {
 pub(super) fn running(unit: &Unit, wanted: bool) -> &'static str {
     match unit.active_state.as_str() {
         "failed" if wanted => "failed",
+        "inactive" if wanted && is_masked(unit) => "masked",
         "activating" if unit.sub_state == "auto-restart" && wanted => FAILING,
         "activating" if wanted => STARTING,
         // A stop that is asked for has to end what is only starting as well.
         "active" | "reloading" | "activating" => "yes",
         _ => "no",
-    }
-}
-
-/// The field `enabled`. A unit that has no say in it, because it is always pulled in by others or
-/// generated, is what is wanted.
-pub(super) fn enabled(unit: &Unit, wanted: bool) -> bool {
-    match unit.unit_file_state.as_str() {
-        "enabled" => true,
-        "enabled-runtime" | "static" | "generated" | "transient" | "indirect" | "alias" => wanted,
-        _ => false,
     }
 }
 
@@ -121,14 +153,18 @@ pub(super) fn restart(system: &mut dyn System, unit: &str) -> Result<()> {
 }
 
 /// Makes a running unit read its configuration anew; one that cannot is restarted. Starts one
-/// that does not run.
-pub(super) fn reload(system: &mut dyn System, unit: &str) -> Result<()> {
+/// that does not run. Whether it lives on is to be watched, unless new workers have shown it.
+pub(super) fn reload(system: &mut dyn System, unit: &str) -> Result<Option<Watch>> {
     let workers = Workers::of(system, unit)?;
+    let watch = Watch::new(system, unit)?;
+    forget_failures(system, unit)?;
     act(system, "reload-or-restart", unit)?;
     wait_until_active(system, "reload", unit)?;
-    let Some(workers) = workers else { return Ok(()) };
-    let replaced = workers.are_replaced(system, unit);
-    replaced.map_err(|error| with_journal(system, unit, error))
+    if let Some(workers) = workers {
+        let replaced = workers.are_replaced(system, unit);
+        return replaced.map(|()| None).map_err(|error| with_journal(system, unit, error));
+    }
+    watch.told(system).map(Some)
 }
 
 /// systemd refuses to start what has failed several times in a row, whatever has been repaired
@@ -162,7 +198,8 @@ fn wait_until_active(system: &mut dyn System, verb: &str, unit: &str) -> Result<
         let found = system.unit(unit)?;
         let kind = found.properties.get("Type").map(String::as_str);
         let proof = match kind {
-            Some("simple" | "exec" | "idle") => PROOF_MILLISECONDS,
+            // After a reload the watch sees whether it lives on.
+            Some("simple" | "exec" | "idle") if verb != "reload" => PROOF_MILLISECONDS,
             _ => 0,
         };
         match running(&found, true) {
