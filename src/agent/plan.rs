@@ -215,13 +215,13 @@ pub(super) fn holds_alone(
     manifest: &Manifest,
     probe: &dyn Probe,
 ) -> Result<()> {
-    let Some(unit) = resource.spec.holds_unit(probe)? else { return Ok(()) };
+    let Some(unit) = resource.spec.holds_unit(probe, false)? else { return Ok(()) };
     let names = resource.spec.units();
     if names.contains(&unit) {
         return Ok(());
     }
     for other in manifest.resources.iter().filter(|other| other.id != resource.id) {
-        if other.spec.holds_unit(probe)?.as_ref() == Some(&unit) {
+        if other.spec.holds_unit(probe, false)?.as_ref() == Some(&unit) {
             let name = names.first().map_or("", String::as_str);
             let what = format!("`{name}` is another name of `{unit}`, which `{}` holds", other.id);
             return Err(Error::failed(what).hint("declare the unit once, under its own name"));

@@ -198,9 +198,9 @@ impl Removal {
         // A removal with a state leaves the unit there, stopped or disabled.
         let away = managed.dropped.gently.as_ref().filter(|away| away.desired().is_some());
         let Some(away) = away else { return Ok(false) };
-        let Some(unit) = away.holds_unit(world.names.probe())? else { return Ok(false) };
+        let Some(unit) = away.holds_unit(world.names.probe(), true)? else { return Ok(false) };
         for heir in &world.present {
-            if heir.spec.holds_unit(world.names.probe())?.as_ref() == Some(&unit) {
+            if heir.spec.holds_unit(world.names.probe(), true)?.as_ref() == Some(&unit) {
                 if !managed.existed {
                     self.heirs.insert(heir.id.clone());
                 }

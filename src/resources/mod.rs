@@ -201,8 +201,9 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     }
 
     /// The unit that it holds in a state, under the unit's own name: a server may know it under
-    /// several, and two resources may not hold one unit.
-    fn holds_unit(&self, _: &dyn Probe) -> Result<Option<String>> {
+    /// several, and two resources may not hold one unit. Names that systemd knows only while a unit
+    /// is enabled are looked up `thoroughly`, which takes a while.
+    fn holds_unit(&self, _: &dyn Probe, _thoroughly: bool) -> Result<Option<String>> {
         Ok(None)
     }
 
@@ -437,8 +438,12 @@ macro_rules! registry {
             }
 
             /// See [`Resource::holds_unit`].
-            pub fn holds_unit(&self, probe: &dyn Probe) -> Result<Option<String>> {
-                match self { $(Self::$type(spec) => spec.holds_unit(probe),)* }
+            pub fn holds_unit(
+                &self,
+                probe: &dyn Probe,
+                thoroughly: bool,
+            ) -> Result<Option<String>> {
+                match self { $(Self::$type(spec) => spec.holds_unit(probe, thoroughly),)* }
             }
 
             /// See [`Resource::loses_data`].

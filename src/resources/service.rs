@@ -175,7 +175,10 @@ impl Resource for Service {
         (!declared.units().contains(&self.unit())).then(|| self.clone())
     }
 
-    fn holds_unit(&self, probe: &dyn Probe) -> Result<Option<String>> {
+    fn holds_unit(&self, probe: &dyn Probe, thoroughly: bool) -> Result<Option<String>> {
+        if thoroughly {
+            return Ok(Some(systemd::find(probe, &self.unit(), true)?.0));
+        }
         Ok(Some(self.find(probe)?.0))
     }
 

@@ -164,6 +164,10 @@ pub(super) fn reload(system: &mut dyn System, unit: &str) -> Result<Option<Watch
         let replaced = workers.are_replaced(system, unit);
         return replaced.map(|()| None).map_err(|error| with_journal(system, unit, error));
     }
+    // A timer or a socket has no process that could end.
+    if !unit.ends_with(".service") {
+        return Ok(None);
+    }
     watch.told(system).map(Some)
 }
 

@@ -14,7 +14,7 @@ const WINDOW_MILLISECONDS: u128 = 3000;
 /// How long a service may take to begin anew, while it ends what it has in hand.
 const LIMIT_MILLISECONDS: u128 = 300_000;
 
-/// How often a service may be started again by systemd: then it runs with what it has read.
+/// How often systemd may start a service again: then it runs with what it has read.
 const RESTARTS: u32 = 1;
 
 /// The title of the main process of PHP-FPM, which replaces itself by a new program in the same
@@ -31,7 +31,7 @@ pub struct Watch {
     program: Option<Vec<u8>>,
     /// Whether it has still to replace itself.
     will_begin_anew: bool,
-    /// How often it was found with another main process.
+    /// How often systemd had started it again by itself.
     restarts: u32,
     told: Instant,
     /// When it was told, or was last seen to begin anew.
@@ -53,7 +53,7 @@ impl Watch {
             will_begin_anew: program.is_some() && title.starts_with(PHP),
             main,
             program,
-            restarts: 0,
+            restarts: restarts(&system.unit(unit)?),
             told: now,
             since: now,
             waited: 0,
@@ -103,7 +103,8 @@ impl Watch {
             "yes" if self.has_main(&found) => {
                 instances_run(system, "reload", &self.unit, kind).map(|()| true)
             }
-            "yes" | STARTING | FAILING if !self.fails_again(system, &found)? => {
+            "yes" | STARTING | FAILING if !self.fails_again(&found) => {
+                self.follow(system, &found)?;
                 if passed < LIMIT_MILLISECONDS { Ok(false) } else { Err(self.too_long()) }
             }
             _ => {
@@ -117,16 +118,24 @@ impl Watch {
         self.main == main_process(found)
     }
 
-    /// Notes a new main process, and says whether there were too many of them.
-    fn fails_again(&mut self, system: &dyn Probe, found: &Unit) -> Result<bool> {
+    /// Whether systemd starts it again and again. Whoever restarts it on purpose lets systemd count
+    /// anew.
+    fn fails_again(&mut self, found: &Unit) -> bool {
+        let restarts = restarts(found);
+        self.restarts = self.restarts.min(restarts);
+        restarts > self.restarts + RESTARTS
+    }
+
+    /// Goes on with a new main process.
+    fn follow(&mut self, system: &dyn Probe, found: &Unit) -> Result<()> {
         let main = main_process(found);
         if main.is_some() && main != self.main {
             self.program = program(system, main.as_deref())?;
             self.main = main;
-            self.restarts += 1;
+            self.will_begin_anew = false;
             self.begin();
         }
-        Ok(self.restarts > RESTARTS)
+        Ok(())
     }
 
     fn begin(&mut self) {
@@ -143,6 +152,11 @@ impl Watch {
 
 fn main_process(unit: &Unit) -> Option<String> {
     unit.properties.get("MainPID").filter(|main| *main != "0" && !main.is_empty()).cloned()
+}
+
+fn restarts(unit: &Unit) -> u32 {
+    let count = unit.properties.get("NRestarts").and_then(|count| count.parse().ok());
+    count.unwrap_or_default()
 }
 
 /// Tells a program from others in the same process by the places that the kernel has given it;

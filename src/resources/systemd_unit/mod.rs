@@ -294,7 +294,7 @@ impl Resource for SystemdUnit {
         }
     }
 
-    fn holds_unit(&self, _: &dyn Probe) -> Result<Option<String>> {
+    fn holds_unit(&self, _: &dyn Probe, _: bool) -> Result<Option<String>> {
         Ok(self.is_a_unit().then(|| self.name.clone()))
     }
 

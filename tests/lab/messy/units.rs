@@ -58,10 +58,10 @@ fn a_unit_is_linked_where_its_file_says_now(os: &str) {
         )
     };
     apply(&server, &project, &unit("WantedBy: multi-user.target"), &[]);
-    assert_eq!(server.run(LINKS), "./multi-user.target.wants/app.service ");
+    assert_eq!(server.run(LINKS), "./multi-user.target.wants/app.service");
     let moved = unit("WantedBy: timers.target, Alias: other.service");
     apply(&server, &project, &moved, &["enabled: as its file says now → yes"]);
-    assert_eq!(server.run(LINKS), "./other.service ./timers.target.wants/app.service ");
+    assert_eq!(server.run(LINKS), "./other.service ./timers.target.wants/app.service");
 
     server.run(
         "cd /etc/systemd/system && mkdir a.target.wants && \
@@ -69,7 +69,7 @@ fn a_unit_is_linked_where_its_file_says_now(os: &str) {
     );
     let wrong = "enabled: yes, without timers.target.wants, with a.target.wants → yes";
     apply(&server, &project, &moved, &[wrong, "drift"]);
-    assert_eq!(server.run(LINKS), "./other.service ./timers.target.wants/app.service ");
+    assert_eq!(server.run(LINKS), "./other.service ./timers.target.wants/app.service");
 
     server.run(
         "cd /etc/systemd/system && mkdir app.service.d && \
@@ -77,7 +77,7 @@ fn a_unit_is_linked_where_its_file_says_now(os: &str) {
     );
     let wrong = "enabled: yes, without basic.target.wants, with timers.target.wants → yes";
     apply(&server, &project, &moved, &[wrong]);
-    assert_eq!(server.run(LINKS), "./basic.target.wants/app.service ./other.service ");
+    assert_eq!(server.run(LINKS), "./basic.target.wants/app.service ./other.service");
     apply(&server, &project, "[]", &[]);
     assert_eq!(server.run(LINKS), "");
 }
