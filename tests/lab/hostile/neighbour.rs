@@ -140,7 +140,7 @@ fn a_hostile_neighbour_wins_nothing(os: &str) {
     server.run(
         "systemctl stop neighbour; cd /home/eve && rm -rf .bait .held .away.* && \
                 find . -mindepth 1 -maxdepth 1 ! -user root ! -name . -exec rm -rf {} +; \
-                rm -rf root-file root-folder line link stamp private private.txt",
+                rm -rf file root-file folder root-folder line link stamp clone unpacked private private.txt",
     );
     server.converge(&[]);
     server.has_nothing_to_do(&[]);
