@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::bonds::{self, Touch};
 use super::effect::apt;
 use super::fields::{AbsolutePath, OneOrMany, Presence};
 use super::package::owe_update;
@@ -218,6 +219,11 @@ impl Resource for AptRepository {
 
     fn dropped(&self) -> Option<Dropped<Self>> {
         Some(Dropped::goes(Self { state: Presence::Absent, ..self.clone() }))
+    }
+
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let files = [(self.sources_path(), &["source", "mode"][..]), (self.key_path(), &["key"])];
+        Ok(bonds::written(change, files))
     }
 
     fn switches(&self) -> Vec<String> {

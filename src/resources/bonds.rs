@@ -1,6 +1,7 @@
 //! What keeps a file from being changed as any other, told before anything is changed.
 
 use super::probe::{FileKind, Probe};
+use super::state::Change;
 use crate::error::{Error, Result};
 
 /// What binds a file to its place.
@@ -71,6 +72,17 @@ pub(super) const GROUPS: [&str; 2] = ["/etc/group", "/etc/gshadow"];
 /// What a program does that writes these files.
 pub(super) fn by_program(paths: &[&str]) -> Vec<(String, Touch)> {
     paths.iter().map(|path| ((*path).to_owned(), Touch::ByProgram)).collect()
+}
+
+/// What `change` does to files of which each is written where one of some fields is set.
+pub(super) fn written<'a>(
+    change: &Change,
+    files: impl IntoIterator<Item = (String, &'a [&'a str])>,
+) -> Vec<(String, Touch)> {
+    let touch = if change.is_remove() { Touch::Gone } else { Touch::Replaced };
+    let is_written = |fields: &[&str]| fields.iter().any(|field| change.sets(field));
+    let files = files.into_iter().filter(|(_, fields)| change.is_remove() || is_written(fields));
+    files.map(|(path, _)| (path, touch)).collect()
 }
 
 /// Looks whether `path` can be touched so.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::bonds::Touch;
 use super::content::Content;
 use super::effect;
 use super::fields::{AbsolutePath, Argv, Mode, Presence, root};
@@ -251,6 +252,18 @@ impl Resource for File {
         } else {
             Dropped::goes(absent)
         })
+    }
+
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let path = self.path.to_string();
+        let touch = match change {
+            Change::Remove => Touch::Gone,
+            _ if change.sets("content") => Touch::Replaced,
+            // A new owner gets a new file.
+            _ if change.sets("owner") && !self.create_only => Touch::Replaced,
+            _ => Touch::Set,
+        };
+        Ok(vec![(path, touch)])
     }
 
     fn switches(&self) -> Vec<String> {

@@ -143,16 +143,7 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
 
     /// The paths that applying `change` touches, and how. What forbids that is told by the preview.
     fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
-        let touch = match change {
-            Change::Remove => Touch::Gone,
-            // A new owner gets a new file.
-            Change::Update(fields)
-                if fields.iter().all(|change| matches!(&*change.field, "group" | "mode")) =>
-            {
-                Touch::Set
-            }
-            Change::Create(_) | Change::Update(_) => Touch::Replaced,
-        };
+        let touch = if change.is_remove() { Touch::Gone } else { Touch::Replaced };
         Ok(self.switches().into_iter().map(|path| (path, touch)).collect())
     }
 

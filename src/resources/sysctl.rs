@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::bonds::{self, Touch};
 use super::effect::sysctl::{AtBoot, at_boot, path_of, spaced};
 use super::fields::{Presence, Scalar};
 use super::prediction::Prediction;
@@ -217,6 +218,11 @@ impl Resource for Sysctl {
 
     fn dropped(&self) -> Option<Dropped<Self>> {
         Some(Dropped::goes(Self { state: Presence::Absent, ..self.clone() }))
+    }
+
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let files = [self.file(), self.last_file()];
+        Ok(bonds::written(change, files.map(|file| (file, &["at_boot"][..]))))
     }
 
     fn switches(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::bonds::{self, Touch};
 use super::content::Content;
 use super::fields::{AbsolutePath, Mode, Presence};
 use super::ground;
@@ -336,6 +337,13 @@ impl Resource for DockerCompose {
 
     fn leaves(&self, probe: &dyn Probe) -> Result<Vec<String>> {
         engine::volumes(Some(self.project()), probe)
+    }
+
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        if change.sets("mode") && !change.sets("content") {
+            return Ok(vec![(self.path.to_string(), Touch::Set)]);
+        }
+        Ok(bonds::written(change, [(self.path.to_string(), &["content"][..])]))
     }
 
     fn switches(&self) -> Vec<String> {

@@ -4,6 +4,7 @@ mod rules;
 
 use serde::{Deserialize, Serialize};
 
+use super::bonds::Touch;
 use super::fields::{OneOrMany, Presence, yes};
 use super::prediction::Prediction;
 use super::probe::Probe;
@@ -224,6 +225,11 @@ impl Resource for Firewall {
 
     fn dropped(&self) -> Option<Dropped<Self>> {
         Some(Dropped::goes(Self { state: Presence::Absent, ..self.clone() }))
+    }
+
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let is_written = change.is_remove() || change.sets("rules");
+        Ok(is_written.then(|| (FILE.to_owned(), Touch::Replaced)).into_iter().collect())
     }
 
     fn switches(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::sections::Entries;
+use super::bonds::{self, Touch};
 use super::fields::Presence;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
@@ -319,6 +320,11 @@ impl Resource for SystemdUnit {
             state: Presence::Absent,
             ..self.clone()
         }))
+    }
+
+    fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
+        let fields = &["content", "owner", "group", "mode"][..];
+        Ok(bonds::written(change, [(self.file(), fields)]))
     }
 
     fn switches(&self) -> Vec<String> {
