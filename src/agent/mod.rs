@@ -55,7 +55,7 @@ const LOOK_MILLISECONDS: u32 = 200;
 /// What could not be put back.
 pub fn revert(at_boot: bool) -> Result<()> {
     let emitter = Emitter::new(Box::new(|_| Ok(())), Arc::default());
-    guard::revert(&mut Host::new(Box::new(emitter), Arc::default()), at_boot)
+    guard::revert(&mut Host::unknown(Box::new(emitter), Arc::default()), at_boot)
 }
 
 /// Serves one laptop: reads requests from `input` and writes events to `output` until the
@@ -68,9 +68,11 @@ pub fn serve(input: impl Read + Send + 'static, output: impl Write + Send + 'sta
     let sink = Arc::clone(&output);
     let emitter = Emitter::new(Box::new(move |event| sink.send(event)), Arc::clone(&stop));
     let requests = Requests::start(input, Arc::clone(&stop));
-    let mut host = Host::new(Box::new(emitter.clone()), stop);
-    emitter.emit(Event::Started { facts: host.facts().clone() });
-    let end = match answer(&requests, &mut host, &emitter, &output) {
+    let answered = Host::new(Box::new(emitter.clone()), stop).and_then(|mut host| {
+        emitter.emit(Event::Started { facts: host.facts().clone() });
+        answer(&requests, &mut host, &emitter, &output)
+    });
+    let end = match answered {
         Ok(()) => Event::Finished,
         Err(error) => Event::Aborted { error },
     };

@@ -37,7 +37,7 @@ impl Progress for Silent {
 }
 
 fn host() -> Host {
-    Host::new(Box::new(Silent), Arc::new(AtomicBool::new(false)))
+    Host::new(Box::new(Silent), Arc::new(AtomicBool::new(false))).unwrap()
 }
 
 fn folder() -> (TempDir, String) {

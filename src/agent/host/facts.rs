@@ -1,21 +1,28 @@
 //! What the host is, read from `/etc/os-release` and the kernel; nothing is forked.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 use super::text::escaped;
+use crate::error::{Error, Result};
 use crate::resources::Facts;
 
-/// The facts of this machine; what cannot be read is left empty or zero.
-pub(super) fn read() -> Facts {
-    let text =
-        |path: &str| std::fs::read(path).map_or_else(|_| String::new(), |text| escaped(&text));
-    let (release, memory) = (text("/etc/os-release"), text("/proc/meminfo"));
+/// Where the release is told; the second is a system's own, which an administrator's stands before.
+const RELEASES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
+
+/// The facts of this machine.
+///
+/// # Errors
+/// When its release or its memory cannot be read.
+pub(super) fn read() -> Result<Facts> {
+    let release = first_of(&RELEASES)?;
+    let memory = first_of(&["/proc/meminfo"])?;
     let kernel = rustix::system::uname();
     let release = os_release(&release);
     let field = |name: &str| release.get(name).cloned().unwrap_or_default();
     let version = field("VERSION_ID");
     let os = if version.is_empty() { field("ID") } else { format!("{}-{version}", field("ID")) };
-    Facts {
+    Ok(Facts {
         os,
         codename: field("VERSION_CODENAME"),
         arch: kernel.machine().to_string_lossy().into_owned(),
@@ -24,7 +31,25 @@ pub(super) fn read() -> Facts {
             .map_or(0, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
         memory_bytes: memory_bytes(&memory),
         disk_bytes: rustix::fs::statvfs("/").map_or(0, |disk| disk.f_blocks * disk.f_frsize),
+    })
+}
+
+/// The text of the first of these files that is there.
+fn first_of(paths: &[&str]) -> Result<String> {
+    let is_missing = |error: &std::io::Error| error.kind() == ErrorKind::NotFound;
+    let mut missing = Error::failed("no file is named");
+    for path in paths {
+        let error = match std::fs::read(path) {
+            Ok(text) => return Ok(escaped(&text)),
+            Err(error) => error,
+        };
+        let is_last = !is_missing(&error);
+        missing = Error::failed(format!("cannot read `{path}`")).because(error);
+        if is_last {
+            break;
+        }
     }
+    Err(missing)
 }
 
 fn os_release(text: &str) -> BTreeMap<&str, String> {
@@ -43,6 +68,22 @@ fn memory_bytes(meminfo: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_file_that_is_there_counts() {
+        assert_eq!(
+            first_of(&["/nowhere/os-release", "/proc/sys/kernel/ostype"]).unwrap(),
+            "Linux\n"
+        );
+        assert_eq!(
+            first_of(&["/proc/self", "/proc/sys/kernel/ostype"]).unwrap_err().to_string(),
+            "cannot read `/proc/self`\ncaused by: Is a directory (os error 21)"
+        );
+        assert_eq!(
+            first_of(&["/nowhere/a", "/nowhere/b"]).unwrap_err().to_string(),
+            "cannot read `/nowhere/b`\ncaused by: No such file or directory (os error 2)"
+        );
+    }
 
     #[test]
     fn reads_the_release_and_the_memory() {

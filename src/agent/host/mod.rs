@@ -53,9 +53,18 @@ pub struct Host {
 
 impl Host {
     /// The machine; long steps tell `progress`, and `stop` is looked at between steps.
-    pub fn new(progress: Box<dyn Progress>, stop: Arc<AtomicBool>) -> Self {
+    ///
+    /// # Errors
+    /// When the machine does not tell what it is.
+    pub fn new(progress: Box<dyn Progress>, stop: Arc<AtomicBool>) -> Result<Self> {
+        Ok(Self { facts: facts::read()?, ..Self::unknown(progress, stop) })
+    }
+
+    /// The machine, whatever it is: to put back what locks somebody out, which has to go on where
+    /// little of the machine can be read.
+    pub(super) fn unknown(progress: Box<dyn Progress>, stop: Arc<AtomicBool>) -> Self {
         Self {
-            facts: facts::read(),
+            facts: Facts::default(),
             accounts: Accounts::default(),
             packages: Packages::default(),
             units: Units::default(),

@@ -21,5 +21,5 @@ pub(crate) fn host() -> Host {
         fn progress(&mut self, _: Option<f32>, _: &str) {}
         fn warn(&mut self, _: &str) {}
     }
-    Host::new(Box::new(Silent), Arc::new(AtomicBool::new(false)))
+    Host::new(Box::new(Silent), Arc::new(AtomicBool::new(false))).unwrap()
 }
