@@ -4,6 +4,7 @@ use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::bonds::Touch;
+use super::effect;
 use super::fields::{AbsolutePath, Presence};
 use super::lines::{self, Lines};
 use super::names::Names;
@@ -153,6 +154,10 @@ impl Resource for Line {
         };
         Ok(match self.ours(&content)?.as_slice() {
             [] => Current::Absent,
+            [line] if !self.state.is_absent() && self.text.as_deref() == Some(line) => {
+                effect::check_line(self.path.as_str(), line, probe)?;
+                Current::Present(State::new().with("line", line.as_str()))
+            }
             lines => Current::Present(State::new().with("line", lines.join(" | "))),
         })
     }

@@ -43,6 +43,20 @@ pub(super) fn check_file(
     Ok(())
 }
 
+/// Refuses a `line` that is in place in the file at `path` and does not count there.
+///
+/// # Errors
+/// The line of a file that wins, where there is one.
+pub(super) fn check_line(path: &str, line: &str, probe: &dyn Probe) -> Result<()> {
+    if path == sshd::MAIN || is_named(path, "/etc/ssh/sshd_config.d/", ".conf") {
+        return sshd::check_line(path, line, probe);
+    }
+    if path == "/etc/sysctl.conf" || is_named(path, "/etc/sysctl.d/", ".conf") {
+        return sysctl::check_line(path, line, probe);
+    }
+    Ok(())
+}
+
 /// Lets `write` put the file at `path` in place, and puts back what was there where a reader that
 /// reads all of its files or none refuses them then.
 ///

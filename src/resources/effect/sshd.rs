@@ -242,6 +242,31 @@ pub(super) fn check_file(
         .hint("declare `sshd_config` instead of the file: it has its settings read first"))
 }
 
+/// Refuses a `line` of the file at `path` that sets something which does not count.
+pub(super) fn check_line(path: &str, line: &str, probe: &dyn Probe) -> Result<()> {
+    let Some((keyword, value)) = split(line) else { return Ok(()) };
+    let (keyword, value) = (one_name(&keyword), value.to_ascii_lowercase());
+    if ADDING.contains(&keyword) || matches!(keyword, "match" | "include") {
+        return Ok(());
+    }
+    // No file stands in for another one.
+    let reading = Reading::of("", "", probe)?;
+    let same = |one: &&Setting| one.keyword == keyword;
+    let is_in_block =
+        |one: &Setting| one.block.is_some() && one.origin.path == path && one.text == line.trim();
+    if reading.settings.iter().any(is_in_block) {
+        // Its block decides for whom it counts.
+        return Ok(());
+    }
+    match reading.settings.iter().filter(same).find(|one| one.block.is_none()) {
+        Some(first) if first.value == one_name(&value) => Ok(()),
+        Some(first) => Err(Error::failed(format!("{first}, before `{}` in `{path}`", line.trim()))
+            .because("sshd keeps the first value that it reads")
+            .hint("declare `sshd_config` instead of the line: it has its settings read first")),
+        None => Err(Error::failed(format!("`{MAIN}` does not include `{path}`"))),
+    }
+}
+
 /// The keyword of a line in lowercase, and what it sets.
 fn split(line: &str) -> Option<(String, String)> {
     let line = line.trim();

@@ -73,6 +73,22 @@ pub(super) fn check_file(path: &str, text: &str, probe: &dyn Probe) -> Result<()
     Ok(())
 }
 
+/// Refuses a `line` of the file at `path` that does not give the value at boot.
+pub(super) fn check_line(path: &str, line: &str, probe: &dyn Probe) -> Result<()> {
+    let Some((key, value)) = setting(line).filter(|(key, _)| !key.contains(['*', '?', '['])) else {
+        return Ok(());
+    };
+    let against = match at_boot(key, "", probe)? {
+        Some(line) if line.value == value => return Ok(()),
+        Some(line) => {
+            let value = line.value.unwrap_or_else(|| "nothing".to_owned());
+            format!("{} sets `{key}` to `{value}` at boot, not `{path}`", line.origin)
+        }
+        None => format!("nothing sets `{key}` at boot: systemd-sysctl does not read `{path}`"),
+    };
+    Err(Error::failed(against).hint("declare a `sysctl` instead, which counts at boot"))
+}
+
 /// Where a key is below `/proc/sys`. The first separator tells which one is written: after a dot, a
 /// slash stands for a dot in a name.
 pub(in crate::resources) fn path_of(key: &str) -> String {
