@@ -152,12 +152,12 @@ impl Resource for Line {
             return Err(Error::failed(format!("`{}` is not there", self.path))
                 .hint("declare what brings it before, or say `create: true`"));
         };
+        if let Some(line) = self.text.as_deref().filter(|_| !self.state.is_absent()) {
+            let edited = self.edited(&content)?;
+            effect::check_line(self.path.as_str(), line, &lines::readable(&edited), probe)?;
+        }
         Ok(match self.ours(&content)?.as_slice() {
             [] => Current::Absent,
-            [line] if !self.state.is_absent() && self.text.as_deref() == Some(line) => {
-                effect::check_line(self.path.as_str(), line, probe)?;
-                Current::Present(State::new().with("line", line.as_str()))
-            }
             lines => Current::Present(State::new().with("line", lines.join(" | "))),
         })
     }

@@ -11,6 +11,7 @@ pub(super) mod sysctl;
 
 use std::fmt;
 
+use super::prediction::Prediction;
 use super::probe::Probe;
 use super::system::System;
 use crate::error::Result;
@@ -43,18 +44,20 @@ pub(super) fn check_file(
     Ok(())
 }
 
-/// Refuses a `line` that is in place in the file at `path` and does not count there.
+/// Refuses a `line` of the file at `path` that does not count there, where the file will hold
+/// `edited`.
 ///
 /// # Errors
 /// The line of a file that wins, where there is one.
-pub(super) fn check_line(path: &str, line: &str, probe: &dyn Probe) -> Result<()> {
-    if path == sshd::MAIN || is_named(path, "/etc/ssh/sshd_config.d/", ".conf") {
-        return sshd::check_line(path, line, probe);
+pub(super) fn check_line(path: &str, line: &str, edited: &str, probe: &dyn Probe) -> Result<()> {
+    let is_of_sshd = path == sshd::MAIN || is_named(path, "/etc/ssh/sshd_config.d/", ".conf");
+    if !is_of_sshd && path != sysctl::OLD_FILE && !is_named(path, "/etc/sysctl.d/", ".conf") {
+        return Ok(());
     }
-    if path == "/etc/sysctl.conf" || is_named(path, "/etc/sysctl.d/", ".conf") {
-        return sysctl::check_line(path, line, probe);
-    }
-    Ok(())
+    let mut world = Prediction::new(probe);
+    world.file(path, edited.as_bytes(), "root", "root", 0o644);
+    let check = if is_of_sshd { sshd::check_line } else { sysctl::check_line };
+    check(path, line, &world)
 }
 
 /// Lets `write` put the file at `path` in place, and puts back what was there where a reader that

@@ -17,6 +17,15 @@ use crate::resources::probe::Probe;
 const FOLDERS: [&str; 4] =
     ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"];
 
+/// The file that is read only where a link in one of the folders leads to it.
+pub(super) const OLD_FILE: &str = "/etc/sysctl.conf";
+
+/// The link to it that Debian 12 has.
+const OLD_LINK: &str = "/etc/sysctl.d/99-sysctl.conf";
+
+/// The beginnings of the names of infra's own files, each of which sets one key, which ends its name.
+const OWN: [&str; 2] = ["60-infra-", "zz-infra-"];
+
 /// Two names of one setting in the kernel: whoever writes one writes the other.
 const SAME: [(&str, &str); 1] = [("net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding")];
 
@@ -39,8 +48,14 @@ pub(in crate::resources) fn at_boot(
     probe: &dyn Probe,
 ) -> Result<Option<AtBoot>> {
     let wanted = one_name(path_of(key));
+    let own_end = format!("-{}.conf", key.replace('/', "."));
+    let is_of_another = |name: &str| {
+        OWN.iter().any(|beginning| name.starts_with(beginning)) && !name.ends_with(&own_end)
+    };
     let mut found = None;
-    for path in files(probe)?.range(from.to_owned()..).map(|(_, path)| path) {
+    let files = files(probe)?;
+    let files = files.range(from.to_owned()..).filter(|(name, _)| !is_of_another(name));
+    for path in files.map(|(_, path)| path) {
         // A file that is no regular one, such as `/dev/null`, sets nothing.
         let bytes = probe.read(path)?.unwrap_or_default();
         for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
@@ -137,6 +152,11 @@ fn files(probe: &dyn Probe) -> Result<BTreeMap<String, String>> {
         let is_read = |name: &String| name.strip_suffix(".conf").is_some();
         for name in names.into_iter().filter(is_read) {
             let path = format!("{folder}/{name}");
+            // A preview knows what a file will hold, not where a link leads.
+            let target = if path == OLD_LINK { probe.read_link(&path)? } else { None };
+            let is_old =
+                target.is_some_and(|to| ["../sysctl.conf", OLD_FILE].contains(&to.as_str()));
+            let path = if is_old { OLD_FILE.to_owned() } else { path };
             files.entry(name).or_insert(path);
         }
     }

@@ -119,7 +119,7 @@ fn the_kernel_keeps_its_values(server: &LabServer, os: &str) {
     );
     let plan = server.plan(&only);
     assert!(plan.contains("at_boot: 0, by `/etc/sysctl.d/99-provider.conf:1` → 1\n"), "{plan}");
-    assert_eq!(plan.contains("by `/etc/sysctl.d/99-sysctl.conf:"), os == "debian-12", "{plan}");
+    assert_eq!(plan.contains("by `/etc/sysctl.conf:"), os == "debian-12", "{plan}");
     server.converge(&only);
     server.run("systemctl restart systemd-sysctl");
     let kept = server.shell("sysctl -n net.ipv4.ip_forward net.ipv4.ip_local_port_range");
