@@ -9,6 +9,9 @@ use crate::error::Result;
 use crate::resources::state::{LINKED_OTHERWISE, Value};
 use crate::resources::{Prediction, Probe, System, Unit};
 
+/// Where links are that are gone after a boot.
+const RUNTIME: &str = "/run/systemd/system";
+
 /// The folders of the levels at which Debian starts services.
 const LEVELS: [&str; 5] = ["2", "3", "4", "5", "S"];
 
@@ -59,10 +62,13 @@ impl<'a> Links<'a> {
                 let has_none = also.is_empty();
                 Ok(if has_none { wanted } else { has_links(probe, &also, wanted)? }.into())
             }
-            "static" | "transient" | "alias" => Ok(wanted.into()),
             "enabled" if wanted => self.compared(probe, unit),
             "enabled" => Ok(true.into()),
-            "enabled-runtime" if wanted => Ok("until the next boot".into()),
+            // Other links below `/run` are those of generators, which make them at each boot.
+            "enabled-runtime" if wanted && !in_folders(probe, RUNTIME, self.name)?.is_empty() => {
+                Ok("until the next boot".into())
+            }
+            "static" | "transient" | "alias" | "enabled-runtime" => Ok(wanted.into()),
             // systemd remembers what it has read, and not what somebody links by hand.
             "disabled" if !wanted => Ok((!self.found(probe, unit)?.is_empty()).into()),
             _ => Ok(false.into()),
@@ -160,7 +166,7 @@ impl<'a> Links<'a> {
         let found = self.found(probe, unit)?;
         if self.is_own {
             for link in self.also(probe)?.into_iter().flatten() {
-                if !is_link(probe, &link)? {
+                if !is_link(probe, FOLDER, &link)? {
                     missing.insert(link);
                 }
             }
@@ -177,7 +183,7 @@ impl<'a> Links<'a> {
     /// Whether a link of the unit is there; its other names have to lead to it.
     fn is_made(self, probe: &dyn Probe, link: &str) -> Result<bool> {
         if link.contains('/') {
-            return is_link(probe, link);
+            return is_link(probe, FOLDER, link);
         }
         let target = probe.read_link(&format!("{FOLDER}/{link}"))?;
         let file = target.as_deref().map(|target| target.rsplit('/').next().unwrap_or(target));
@@ -201,18 +207,10 @@ impl<'a> Links<'a> {
 
     /// What is linked: in folders of other units, and under other names.
     fn found(self, probe: &dyn Probe, unit: &Unit) -> Result<BTreeSet<String>> {
-        let mut found = BTreeSet::new();
-        for folder in probe.list(FOLDER)?.unwrap_or_default() {
-            let is_folder =
-                [".wants", ".requires", ".upholds"].iter().any(|end| folder.ends_with(end));
-            let link = format!("{folder}/{}", self.name);
-            if is_folder && is_link(probe, &link)? {
-                found.insert(link);
-            }
-        }
+        let mut found = in_folders(probe, FOLDER, self.name)?;
         let names = unit.properties.get("Names").map(String::as_str).unwrap_or_default();
         for name in names.split_whitespace().filter(|name| *name != self.name) {
-            if is_link(probe, name)? {
+            if is_link(probe, FOLDER, name)? {
                 found.insert(name.to_owned());
             }
         }
@@ -220,16 +218,29 @@ impl<'a> Links<'a> {
     }
 }
 
+/// The links to a unit in the folders of other units.
+fn in_folders(probe: &dyn Probe, below: &str, name: &str) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for folder in probe.list(below)?.unwrap_or_default() {
+        let is_folder = [".wants", ".requires", ".upholds"].iter().any(|end| folder.ends_with(end));
+        let link = format!("{folder}/{name}");
+        if is_folder && is_link(probe, below, &link)? {
+            found.insert(link);
+        }
+    }
+    Ok(found)
+}
+
 /// Whether a link is there that does not lead to nowhere on purpose.
-fn is_link(probe: &dyn Probe, link: &str) -> Result<bool> {
-    let target = probe.read_link(&format!("{FOLDER}/{link}"))?;
+fn is_link(probe: &dyn Probe, below: &str, link: &str) -> Result<bool> {
+    let target = probe.read_link(&format!("{below}/{link}"))?;
     Ok(target.is_some_and(|target| target != "/dev/null"))
 }
 
 /// Whether all links are there, or where none is wanted, any of them.
 fn has_links(probe: &dyn Probe, units: &[BTreeSet<String>], wanted: bool) -> Result<bool> {
     for link in units.iter().flatten() {
-        if is_link(probe, link)? != wanted {
+        if is_link(probe, FOLDER, link)? != wanted {
             return Ok(!wanted);
         }
     }

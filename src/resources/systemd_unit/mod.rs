@@ -208,6 +208,15 @@ impl Resource for SystemdUnit {
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let file = self.file();
         let Some(stat) = probe.stat(&file)? else { return Ok(Current::Absent) };
+        if let Some(target) = probe.read_link(&file)?.filter(|target| target != "/dev/null") {
+            let other = target.rsplit('/').next().unwrap_or(&target);
+            let error = Error::failed(format!("`{file}` is a symlink to `{target}`"));
+            return Err(if other == self.name {
+                error.hint(format!("`systemctl disable {other}` unlinks that file"))
+            } else {
+                error.hint(format!("`{}` is another name of `{other}`: declare that", self.name))
+            });
+        }
         if stat.kind != FileKind::File {
             return Err(Error::failed(format!(
                 "`{file}` is a {}, not a unit file",
