@@ -2,6 +2,7 @@
 
 fn main() -> std::process::ExitCode {
     infra::secret::keep_memory_private();
+    infra::compile::end_at_panics();
     if let Err(error) = infra::secret::hide_identity() {
         return infra::cli::refuse(&error).into();
     }

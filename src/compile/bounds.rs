@@ -1,9 +1,13 @@
 //! Bounds of what an expression may make in a single step, which minijinja's fuel does not count: a
 //! repository may be a stranger's, and must not fill the memory of who compiles it.
 
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use std::sync::Arc;
+
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 use minijinja_contrib::pycompat;
+
+use super::scope::is_lazy;
 
 /// The texts in a single value, in bytes; fuel allows none of this length in a template.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
@@ -23,11 +27,141 @@ const WIDEST_INDENT: usize = 16;
 /// The digits of the widest field of `format`.
 const WIDEST_FIELD: usize = 4;
 
+/// The filter of what is put together by `~`.
+pub(super) const PART: &str = "__part";
+
+/// Steps after which an expression or template is stopped: an endless loop is a mistake. A step
+/// also pays for 64 bytes of texts and lists.
+pub(super) const FUEL: u64 = 2_000_000;
+
+/// Filters that write down what they are given.
+const WRITERS: &[&str] = &[
+    "capitalize",
+    "e",
+    "escape",
+    "format",
+    "indent",
+    "join",
+    "lines",
+    "lower",
+    "pprint",
+    "replace",
+    "split",
+    "string",
+    "title",
+    "trim",
+    "upper",
+];
+
+/// Filters whose result is made anew each time it is looked at.
+const LAZY: &[&str] = &["chain", "zip"];
+
 /// Puts them in place of what has none.
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_function("range", range);
     environment.add_filter("tojson", tojson);
+    environment.add_filter(PART, |value: Value| part(&value).map(|()| value));
+    let mut plain = Environment::new();
+    plain.set_undefined_behavior(UndefinedBehavior::Strict);
+    plain.set_fuel(Some(FUEL));
+    let plain = Arc::new(plain);
+    for name in WRITERS {
+        let plain = Arc::clone(&plain);
+        environment.add_filter(*name, move |given: Rest<ValueOrKwargs>| {
+            let given: Vec<Value> = given.0.into_iter().map(ValueOrKwargs::into_value).collect();
+            given.iter().try_for_each(part)?;
+            if *name == "format" {
+                formatted(&given)?;
+            }
+            if *name == "indent" {
+                indented(&given)?;
+            }
+            plain.empty_state().apply_filter(name, &given)
+        });
+    }
+    for name in LAZY {
+        let plain = Arc::clone(&plain);
+        environment.add_filter(*name, move |given: Rest<Value>| {
+            let made = plain.empty_state().apply_filter(name, &given.0)?;
+            let items: Vec<Value> = made.try_iter()?.take(MOST_VALUES + 1).collect();
+            let items = Value::from(items);
+            operand(&items)?;
+            Ok::<_, Error>(items)
+        });
+    }
     environment.set_unknown_method_callback(method);
+}
+
+/// Refuses a part of a text that is too long, or that cannot be written down.
+///
+/// # Errors
+/// Says which bound it exceeds; also for what is not there.
+pub(super) fn part(value: &Value) -> Result<(), Error> {
+    operand(value)?;
+    // The inventory has bounds of its own, and looking at a value of it would evaluate it.
+    if is_lazy(value) { Ok(()) } else { check(value) }
+}
+
+/// Refuses a text or list that is too long to be put together with another.
+///
+/// # Errors
+/// Says which bound it exceeds; also for what is not there.
+pub(super) fn operand(value: &Value) -> Result<(), Error> {
+    if value.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
+    }
+    if let Some(text) = value.as_str() {
+        return length(text.len());
+    }
+    let is_list = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable);
+    if is_list && value.len().is_some_and(|length| length > MOST_VALUES) {
+        return Err(wrong(format!("a list has more than {MOST_VALUES} values")));
+    }
+    Ok(())
+}
+
+/// Refuses a text of so many bytes if they are too many.
+///
+/// # Errors
+/// Says how many a text may have.
+pub(super) fn length(bytes: usize) -> Result<(), Error> {
+    if bytes <= MOST_BYTES {
+        return Ok(());
+    }
+    Err(wrong(format!("a text has more than {MOST_BYTES} bytes")))
+}
+
+/// Bounds of a text that takes in others at some of its places.
+fn formatted(given: &[Value]) -> Result<(), Error> {
+    let Some((text, parts)) = given.split_first() else { return Ok(()) };
+    let text = text.as_str().unwrap_or_default();
+    let digits = |text: &str| text.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
+    if digits(text).is_some_and(|digits| digits > WIDEST_FIELD) {
+        let message = format!("`format` has a number of more than {WIDEST_FIELD} digits");
+        return Err(wrong(message));
+    }
+    let places = text.bytes().filter(|byte| matches!(byte, b'{' | b'%')).count();
+    let longest = parts.iter().map(size).max().unwrap_or_default();
+    // The widest field is as long as its digits say.
+    length(places.saturating_mul(longest.max(10_usize.pow(2))))
+}
+
+/// About as many bytes as a value is written with.
+fn size(value: &Value) -> usize {
+    match value.as_str() {
+        Some(text) => text.len(),
+        None => value.to_string().len(),
+    }
+}
+
+fn indented(given: &[Value]) -> Result<(), Error> {
+    let text = given.first().and_then(Value::as_str).unwrap_or_default();
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let widths = given.iter().skip(1).filter_map(|width| {
+        let named = width.get_attr("width").ok().filter(|width| !width.is_undefined());
+        usize::try_from(named.unwrap_or_else(|| width.clone())).ok()
+    });
+    length(lines.saturating_mul(widths.max().unwrap_or_default()))
 }
 
 /// Refuses a value that cannot be written down: a list may hold another twice, and that a third
@@ -98,13 +232,39 @@ fn method(
     name: &str,
     arguments: &[Value],
 ) -> Result<Value, Error> {
-    let digits = |text: &str| text.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
-    let is_wide = |text: &str| digits(text).is_some_and(|digits| digits > WIDEST_FIELD);
-    if name == "format" && value.as_str().is_some_and(is_wide) {
-        let message = format!("`format` has a number of more than {WIDEST_FIELD} digits");
-        return Err(wrong(message));
+    if let Some(text) = value.as_str() {
+        length(text.len())?;
+        arguments.iter().try_for_each(part)?;
+        let first = arguments.first().map_or("", |value| value.as_str().unwrap_or_default());
+        match name {
+            "format" => formatted(&[std::slice::from_ref(value), arguments].concat())?,
+            "replace" => {
+                let new = arguments.get(1).map_or(0, size);
+                length(text.matches(first).count().saturating_mul(new))?;
+            }
+            "join" => {
+                let items = arguments.first().and_then(Value::len).unwrap_or_default();
+                length(items.saturating_mul(text.len()))?;
+            }
+            "split" | "splitlines" => {
+                let separator = if first.is_empty() { "\n" } else { first };
+                pieces(text.matches(separator).count())?;
+            }
+            _ => {}
+        }
     }
     pycompat::unknown_method_callback(state, value, name, arguments)
+}
+
+/// Refuses to cut a text into too many pieces.
+///
+/// # Errors
+/// Says how many there may be.
+pub(super) fn pieces(count: usize) -> Result<(), Error> {
+    if count <= MOST_VALUES {
+        return Ok(());
+    }
+    Err(wrong(format!("a text has more than {MOST_VALUES} pieces")))
 }
 
 fn wrong(message: String) -> Error {

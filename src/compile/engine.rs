@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value};
 
+use super::caught::caught;
 use super::explain::{explain, foreign_braces, misplaced_statement, undefined, unknown_filter};
 use super::filter_names::filter_names;
 use super::operands::{Syntax, marked};
@@ -12,9 +13,6 @@ use super::statements::statement;
 use super::{bounds, filters, spelling};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::inventory::Project;
-
-/// Steps after which an expression or template is stopped: an endless loop is a mistake.
-const FUEL: u64 = 5_000_000;
 
 /// minijinja with what a project brings.
 pub(super) struct Engine {
@@ -38,7 +36,7 @@ impl Engine {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         bounds::add(&mut environment);
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(bounds::FUEL));
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
         if let Ok(syntax) = syntax.build() {
@@ -116,7 +114,7 @@ impl Engine {
     ) -> Result<Value, Failure> {
         let marked = marked(text, Syntax::Expression);
         let result = self.environment.compile_expression_owned(marked.to_string());
-        let result = result.and_then(|expression| expression.eval(scope));
+        let result = result.and_then(|expression| caught(|| expression.eval(scope)));
         match result {
             Ok(value) if value.is_undefined() => Err(Box::new(undefined(text, span))),
             Ok(value) => Ok(value),
@@ -143,7 +141,7 @@ impl Engine {
             return Err(Box::new(misplaced_statement(text, range, span)));
         }
         let marked = marked(text, Syntax::Text);
-        let result = self.texts.render_named_str("", &marked, scope);
+        let result = caught(|| self.texts.render_named_str("", &marked, scope));
         result.map(Value::from).map_err(|error| Box::new(explain(&error, &marked, span)))
     }
 
@@ -154,7 +152,8 @@ impl Engine {
         span: &Span,
         scope: Value,
     ) -> Result<String, Failure> {
-        let result = self.environment.get_template(name).and_then(|found| found.render(scope));
+        let result = self.environment.get_template(name);
+        let result = result.and_then(|found| caught(|| found.render(scope)));
         if let Some(mistake) = self.unknown_filter() {
             return Err(Box::new(mistake));
         }

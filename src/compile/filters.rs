@@ -62,16 +62,18 @@ pub(super) const NAMES: &[&str] = &[
 /// Adds them.
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("b64encode", |text: Value| {
-        base64::engine::general_purpose::STANDARD.encode(bytes(&text))
+        bounds::part(&text)?;
+        Ok::<_, Error>(base64::engine::general_purpose::STANDARD.encode(bytes(&text)))
     });
     environment.add_filter("b64decode", b64decode);
     environment.add_filter("hash", |text: Value, algorithm: Option<&str>| hash(&text, algorithm));
     environment.add_filter("regex_replace", regex_replace);
-    environment.add_filter("quote", |text: Value| shell_quote(&text.to_string()));
-    environment.add_filter("env_quote", |text: Value| env_quote(&text.to_string()));
+    environment.add_filter("quote", |text: Value| Ok::<_, Error>(shell_quote(&written(&text)?)));
+    environment.add_filter("env_quote", |text: Value| env_quote(&written(&text)?));
     environment.add_filter("comment", comment);
     environment.add_filter("extract", extract);
-    environment.add_filter("urlencode", |text: Value| percent_encode(&text.to_string()));
+    environment
+        .add_filter("urlencode", |text: Value| Ok::<_, Error>(percent_encode(&written(&text)?)));
     environment.add_filter("to_json", |value: Value| to_json(&value, false));
     environment.add_filter("to_nice_json", |value: Value| to_json(&value, true));
     environment.add_filter("to_nice_yaml", |value: Value| {
@@ -80,6 +82,12 @@ pub(super) fn add(environment: &mut Environment<'static>) {
         yaml(&value, 0, &mut out)?;
         Ok::<_, Error>(out)
     });
+}
+
+/// A value as it is written, within bounds.
+fn written(value: &Value) -> Result<String, Error> {
+    bounds::part(value)?;
+    Ok(value.to_string())
 }
 
 fn bytes(value: &Value) -> Vec<u8> {
@@ -97,6 +105,7 @@ fn b64decode(text: &str) -> Result<String, Error> {
 }
 
 fn hash(text: &Value, algorithm: Option<&str>) -> Result<String, Error> {
+    bounds::part(text)?;
     match algorithm.unwrap_or("sha256") {
         "sha256" => Ok(format!("{:x}", Sha256::digest(bytes(text)))),
         "sha512" => Ok(format!("{:x}", Sha512::digest(bytes(text)))),
@@ -106,7 +115,16 @@ fn hash(text: &Value, algorithm: Option<&str>) -> Result<String, Error> {
 
 fn regex_replace(text: &str, pattern: &str, replacement: &str) -> Result<String, Error> {
     let pattern = regex::Regex::new(pattern).map_err(|error| wrong(error.to_string()))?;
-    Ok(pattern.replace_all(text, replacement).into_owned())
+    let (mut replaced, mut last) = (String::new(), 0);
+    for captures in pattern.captures_iter(text) {
+        let Some(found) = captures.get(0) else { continue };
+        replaced.push_str(&text[last..found.start()]);
+        captures.expand(replacement, &mut replaced);
+        last = found.end();
+        bounds::length(replaced.len())?;
+    }
+    replaced.push_str(&text[last..]);
+    Ok(replaced)
 }
 
 /// A text as one word of a POSIX shell.
@@ -151,9 +169,10 @@ fn extract(key: &Value, container: &Value) -> Result<Value, Error> {
     if found.is_undefined() { Err(Error::from(ErrorKind::UndefinedError)) } else { Ok(found) }
 }
 
-fn comment(text: &str) -> String {
+fn comment(text: &str) -> Result<String, Error> {
+    bounds::pieces(text.lines().count())?;
     let lines = text.lines().map(|line| format!("# {line}").trim_end().to_owned());
-    lines.collect::<Vec<_>>().join("\n")
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn to_json(value: &Value, pretty: bool) -> Result<String, Error> {

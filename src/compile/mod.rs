@@ -1,6 +1,7 @@
 //! Inventory, roles, templates and secrets become one manifest a server.
 
 mod bounds;
+mod caught;
 mod derived;
 mod engine;
 mod expand;
@@ -33,6 +34,7 @@ use crate::secret::Secret;
 use crate::secrets::{Secrets, Store};
 use crate::yaml::{self, Node};
 
+pub use caught::end_at_panics;
 use engine::Engine;
 use expand::{Budget, Expansion, with_lets};
 use masked::masked;

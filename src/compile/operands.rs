@@ -1,10 +1,12 @@
-//! Which parts of an expression are calculated with or compared. They are marked with a filter, so
-//! that a number is a number there, and its spelling everywhere else.
+//! Which parts of an expression are calculated with, compared or put together. They are marked with
+//! a filter, so that a number is a number there, and its spelling everywhere else, and so that what
+//! is put together has bounds.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::bounds::PART;
 use super::filter_names::{is_raw, next_tag};
 use super::spelling::NUMBER;
 
@@ -19,14 +21,12 @@ pub(super) enum Syntax {
     Template,
 }
 
-/// The filter behind an operand.
-fn mark() -> String {
-    format!("|{NUMBER}")
-}
+/// The filter behind each operand, by where the operand ends.
+type Marks = BTreeMap<usize, &'static str>;
 
-/// `source` with a mark behind each operand that stands for a number.
+/// `source` with a mark behind each operand.
 pub(super) fn marked(source: &str, syntax: Syntax) -> Cow<'_, str> {
-    let mut places = BTreeSet::new();
+    let mut places = Marks::new();
     if syntax == Syntax::Expression {
         let (tokens, _) = tokens(source, 0, None);
         operands(&tokens, &mut places);
@@ -48,10 +48,10 @@ pub(super) fn marked(source: &str, syntax: Syntax) -> Cow<'_, str> {
     if places.is_empty() {
         return Cow::Borrowed(source);
     }
-    let mut text = String::with_capacity(source.len() + places.len() * mark().len());
+    let mut text = String::with_capacity(source.len() + places.len() * (NUMBER.len() + 1));
     let mut last = 0;
-    for place in places {
-        text.extend([&source[last..place], &mark()]);
+    for (place, filter) in places {
+        text.extend([&source[last..place], "|", filter]);
         last = place;
     }
     text.push_str(&source[last..]);
@@ -60,13 +60,15 @@ pub(super) fn marked(source: &str, syntax: Syntax) -> Cow<'_, str> {
 
 /// What was marked, and where a range of it was.
 pub(super) fn unmarked(marked: &str, range: Range<usize>) -> (String, Range<usize>) {
-    let mark = mark();
-    let at = |offset: usize| {
-        let marks = marked.match_indices(&mark).map(|(start, _)| start);
-        let inside = |start: &usize| *start < offset;
-        marks.take_while(inside).fold(offset, |at, start| at - (offset - start).min(mark.len()))
+    let marks = [NUMBER, PART].map(|filter| format!("|{filter}"));
+    let before = |offset: usize, mark: &String| -> usize {
+        let starts = marked.match_indices(mark).map(|(start, _)| start);
+        let cut = starts.take_while(|start| *start < offset);
+        cut.map(|start| (offset - start).min(mark.len())).sum()
     };
-    (marked.replace(&mark, ""), at(range.start)..at(range.end))
+    let at = |offset: usize| offset - marks.iter().map(|mark| before(offset, mark)).sum::<usize>();
+    let text = marks.iter().fold(marked.to_owned(), |text, mark| text.replace(mark, ""));
+    (text, at(range.start)..at(range.end))
 }
 
 /// A part of an expression.
@@ -104,7 +106,7 @@ pub(super) fn end_of_expression(source: &str, start: usize) -> usize {
 }
 
 /// Marks the operands of one tag and returns where it ends.
-fn tag(source: &str, start: usize, end: &str, places: &mut BTreeSet<usize>) -> usize {
+fn tag(source: &str, start: usize, end: &str, places: &mut Marks) -> usize {
     let (tokens, end) = tokens(source, start, Some(end));
     operands(&tokens, places);
     end
@@ -206,8 +208,8 @@ impl Token<'_> {
     }
 }
 
-/// Finds where operands end that stand for numbers.
-fn operands(tokens: &[Token<'_>], places: &mut BTreeSet<usize>) {
+/// Finds where operands end.
+fn operands(tokens: &[Token<'_>], places: &mut Marks) {
     let is = |token: &Token<'_>, texts: &[&str]| {
         matches!(token.kind, Kind::Operator | Kind::Name) && texts.contains(&token.text)
     };
@@ -221,15 +223,15 @@ fn operands(tokens: &[Token<'_>], places: &mut BTreeSet<usize>) {
             let right = tokens.get(index + 1).is_some_and(|token| token.kind == Kind::Text);
             right || tokens[index - 1].kind == Kind::Text
         };
-        if is_binary(index)
-            && (is(token, ORDERS)
-                || is(token, ARITHMETIC)
-                || is(token, EQUALITY) && calculates && !text_beside())
-        {
-            if !is_test(tokens, index - 1) {
-                places.insert(tokens[index - 1].end);
+        let is_calculated = is(token, ORDERS)
+            || is(token, ARITHMETIC)
+            || is(token, EQUALITY) && calculates && is_binary(index) && !text_beside();
+        if is_binary(index) && (is_calculated || token.text == "~") {
+            let left = (!is_test(tokens, index - 1)).then_some(index - 1);
+            for last in left.into_iter().chain(operand(tokens, index + 1)) {
+                let place = places.entry(tokens[last].end).or_insert(PART);
+                *place = if is_calculated { NUMBER } else { *place };
             }
-            places.extend(operand(tokens, index + 1).map(|last| tokens[last].end));
         }
         let asks = is(token, &["if", "elif", "not"]) || is_condition && is(token, &["and", "or"]);
         if asks && let Some(last) = operand(tokens, index + 1) {
@@ -238,7 +240,7 @@ fn operands(tokens: &[Token<'_>], places: &mut BTreeSet<usize>) {
                 is(next, &["and", "or", "else", "if"]) || next.kind == Kind::Close
             };
             if next.is_none_or(ends) {
-                places.insert(tokens[last].end);
+                places.insert(tokens[last].end, NUMBER);
             }
         }
     }

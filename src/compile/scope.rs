@@ -375,6 +375,11 @@ struct Lazy {
     scope: Arc<Scope>,
 }
 
+/// Whether a value is a list or map of the user's YAML.
+pub(super) fn is_lazy(value: &Value) -> bool {
+    value.downcast_object_ref::<Lazy>().is_some()
+}
+
 /// Nothing of the values: they may hold secrets.
 impl fmt::Debug for Lazy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,10 +7,11 @@
 use std::cmp::Ordering;
 
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value, filters, tests};
+use minijinja::{Environment, Error, State, Value, filters, tests};
 use serde::ser::{Error as _, Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 use serde_json::value::RawValue;
 
+use super::bounds;
 use crate::yaml;
 
 /// The filter that makes a number of a spelling, for the operands of operators.
@@ -38,8 +39,8 @@ pub(super) fn number(value: Value) -> Value {
 /// Adds what calculates and compares.
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter(NUMBER, |value: Value| {
-        let is_there = !value.is_undefined();
-        is_there.then(|| number(value)).ok_or_else(|| Error::from(ErrorKind::UndefinedError))
+        bounds::operand(&value)?;
+        Ok::<_, Error>(number(value))
     });
     environment.add_filter("abs", |value: Value| filters::abs(number(value)));
     environment.add_filter(
@@ -119,7 +120,13 @@ fn sum(
     more: Kwargs,
 ) -> Result<Value, Error> {
     let list = match list.kind() {
-        ValueKind::Seq => list.try_iter()?.map(number).collect(),
+        ValueKind::Seq => {
+            let items = list.try_iter()?.map(|item| {
+                bounds::operand(&item)?;
+                Ok(number(item))
+            });
+            Value::from(items.collect::<Result<Vec<_>, Error>>()?)
+        }
         _ => list,
     };
     filters::sum(state, list, attribute, start, more)

@@ -1,0 +1,36 @@
+//! Panics of the template engine, which some numbers bring about: `x[::-9223372036854775808]`. A
+//! repository may be a stranger's, and its mistake is an ordinary one.
+
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+
+use minijinja::{Error, ErrorKind};
+
+thread_local! {
+    /// Whether this thread evaluates something.
+    static EVALUATES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Ends the program at every panic but those that [`caught`] makes an error of, as if it were built
+/// to abort.
+pub fn end_at_panics() {
+    let told = panic::take_hook();
+    panic::set_hook(Box::new(move |found| {
+        if !EVALUATES.get() {
+            told(found);
+            std::process::abort();
+        }
+    }));
+}
+
+/// What `evaluate` returns, or an error in place of a panic. Nothing that it leaves half done is
+/// looked at again.
+pub(super) fn caught<T>(evaluate: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let before = EVALUATES.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(evaluate));
+    EVALUATES.set(before);
+    result.unwrap_or_else(|_| {
+        let message = "a number in it is out of bounds";
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    })
+}
