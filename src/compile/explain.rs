@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use minijinja::ErrorKind as Kind;
 
+use super::bounds::PART;
 use super::filters;
 use super::operands::unmarked;
+use super::spelling::NUMBER;
 use crate::diagnostic::{Diagnostic, Source, Span};
 
 /// What the message of an operation says that the values do not allow.
@@ -141,7 +143,8 @@ fn widened(source: &str, range: Range<usize>, is_undefined: bool) -> Range<usize
     if marked.starts_with(['.', '[']) {
         return path_start(before)..range.end;
     }
-    if let (true, Some(given)) = (is_undefined, before.trim_end().strip_suffix('|')) {
+    let is_of_given = is_undefined || [NUMBER, PART].contains(&marked);
+    if let (true, Some(given)) = (is_of_given, before.trim_end().strip_suffix('|')) {
         let given = given.trim_end();
         let start = path_start(given);
         if start < given.len() {
