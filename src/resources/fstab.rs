@@ -1,13 +1,19 @@
 //! Lines of `/etc/fstab`, which `mount` and `swap` share.
 
+use std::collections::BTreeSet;
+
 use super::bonds::Touch;
 use super::lines::{self, Lines};
+use super::names::{Names, normal};
 use super::probe::Probe;
 use super::system::{Attributes, System};
 use crate::error::Result;
 
 /// The file.
 pub(super) const FSTAB: &str = "/etc/fstab";
+
+/// What is mounted now, in the same form.
+pub(super) const MOUNTS: &str = "/proc/self/mounts";
 
 /// One entry: what is mounted, where, how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,13 +49,46 @@ impl Entry {
         format!("{source} {target} {} {} {dump} {pass}", self.fstype, self.options)
     }
 
-    /// Whether two entries are for the same place: the same target, or for swap the same source.
-    pub(super) fn is_for_the_place_of(&self, other: &Self) -> bool {
-        match (self.fstype == "swap", other.fstype == "swap") {
-            (true, true) => self.source == other.source,
-            (false, false) => self.target == other.target,
-            _ => false,
+    /// The folder that it is about; for swap the file or device.
+    fn subject(&self) -> &str {
+        if self.fstype == "swap" { &self.source } else { &self.target }
+    }
+}
+
+/// The places of a server at which something is mounted or may be.
+pub(super) struct Places<'a> {
+    names: Names<'a>,
+    /// The paths that the kernel has for what is mounted: nothing of them is a link, and a server
+    /// that does not answer any more may stand behind one.
+    mounted: BTreeSet<String>,
+}
+
+impl<'a> Places<'a> {
+    /// The places of a server.
+    pub(super) fn of(probe: &'a dyn Probe) -> Result<Self> {
+        let table = probe.read(MOUNTS)?.unwrap_or_default();
+        let mounted = entries(&table).map(|entry| entry.target).collect();
+        Ok(Self { names: Names::of(probe), mounted })
+    }
+
+    /// The one path of the place that is written as `path`: by another link, with a slash at its end.
+    pub(super) fn place(&self, path: &str) -> String {
+        if !path.starts_with('/') {
+            return path.to_owned();
         }
+        let normal = normal(path);
+        if self.mounted.contains(&normal) { normal } else { self.names.target(&normal) }
+    }
+
+    /// Whether two entries are for the same place, or the same swap.
+    pub(super) fn are_one(&self, one: &Entry, other: &Entry) -> bool {
+        let are_alike = (one.fstype == "swap") == (other.fstype == "swap");
+        are_alike && self.place(one.subject()) == self.place(other.subject())
+    }
+
+    /// A table with `new` in it, or without any entry for its place.
+    pub(super) fn with_entry(&self, table: &[u8], new: &Entry, keep: bool) -> Vec<u8> {
+        with_entry(table, new, keep, |old| self.are_one(old, new))
     }
 }
 
@@ -72,7 +111,7 @@ pub(super) fn read(probe: &dyn Probe) -> Result<Vec<u8>> {
 /// it is. With `keep` unset, the entry for that place goes.
 pub(super) fn write(system: &mut dyn System, entry: &Entry, keep: bool) -> Result<()> {
     let before = read(system)?;
-    let after = with_entry(&before, entry, keep);
+    let after = Places::of(system)?.with_entry(&before, entry, keep);
     if after == before {
         return Ok(());
     }
@@ -87,18 +126,34 @@ pub(super) fn touches(
     probe: &dyn Probe,
 ) -> Result<Vec<(String, Touch)>> {
     let before = read(probe)?;
-    let is_written = with_entry(&before, entry, keep) != before;
+    let is_written = Places::of(probe)?.with_entry(&before, entry, keep) != before;
     Ok(is_written.then(|| (FSTAB.to_owned(), Touch::Edited)).into_iter().collect())
 }
 
-/// A table with `entry` in it, or without the entry for its place.
-pub(super) fn with_entry(table: &[u8], new: &Entry, keep: bool) -> Vec<u8> {
+/// The table in `file` as it will be with `entry` in it, or without any entry for its place.
+pub(super) fn after(entry: &Entry, keep: bool, file: &str, probe: &dyn Probe) -> Result<Vec<u8>> {
+    let before = lines::read(file, probe)?.map(|(table, _)| table).unwrap_or_default();
+    Ok(Places::of(probe)?.with_entry(&before, entry, keep))
+}
+
+/// A table with `new` in the place of the entries that are `old`, or without them. A comment behind
+/// the first one stays.
+fn with_entry(table: &[u8], new: &Entry, keep: bool, is_old: impl Fn(&Entry) -> bool) -> Vec<u8> {
     let mut lines = Lines::of(table);
-    let text = new.line();
-    lines.set(keep.then_some(text.as_bytes()), |line| {
-        entry(line).is_some_and(|old| old.is_for_the_place_of(new))
-    });
+    let is_it = |line: &[u8]| entry(line).is_some_and(|old| is_old(&old));
+    let comment = lines.texts().find(|line| is_it(line)).and_then(comment);
+    let text = [new.line().as_bytes(), comment.unwrap_or_default()].concat();
+    lines.set(keep.then_some(&text), is_it);
     lines.bytes()
+}
+
+/// The comment behind an entry, with the blanks before it.
+fn comment(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
+    let mark = (1..line.len()).find(|at| line[*at] == b'#' && is_blank(&line[at - 1]))?;
+    let before = line[..mark].iter().rposition(|byte| !is_blank(byte))?;
+    Some(&line[before + 1..])
 }
 
 /// Blanks inside a field are written as octal numbers.
@@ -127,6 +182,10 @@ mod tests {
         Entry::parse(line).unwrap()
     }
 
+    fn edited(table: &[u8], new: &Entry, keep: bool) -> Vec<u8> {
+        with_entry(table, new, keep, |old| old.subject() == new.subject())
+    }
+
     #[test]
     fn reads_and_writes_a_line() {
         let old = entries(&table()).nth(1).unwrap();
@@ -141,18 +200,18 @@ mod tests {
     fn replaces_the_entry_in_its_place() {
         let new = parsed("/dev/sdc /mnt/old\\040data xfs nofail 0 2");
         let line = b"/dev/sdc /mnt/old\\040data xfs nofail 0 2\n";
-        assert_eq!(with_entry(&table(), &new, true), [HEAD, line, TAIL].concat());
+        assert_eq!(edited(&table(), &new, true), [HEAD, line, TAIL].concat());
     }
 
     #[test]
     fn adds_at_the_end_and_removes() {
         let new = parsed("/other none swap sw 0 0");
         let line = b"/other none swap sw 0 0\n";
-        let after = with_entry(&table(), &new, true);
+        let after = edited(&table(), &new, true);
         assert_eq!(after, [HEAD, OLD, TAIL, line].concat());
-        assert_eq!(with_entry(&after, &new, false), table());
-        assert_eq!(with_entry(b"", &new, false), b"");
-        let after = with_entry(b"# a\r\n# b", &new, true);
+        assert_eq!(edited(&after, &new, false), table());
+        assert_eq!(edited(b"", &new, false), b"");
+        let after = edited(b"# a\r\n# b", &new, true);
         assert_eq!(after, b"# a\r\n# b\r\n/other none swap sw 0 0\r\n");
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bonds::Touch;
 use super::fields::{AbsolutePath, is_one_line};
-use super::fstab::{self, Entry};
+use super::fstab::{self, Entry, MOUNTS, Places};
 use super::ground;
 use super::names::Names;
 use super::prediction::Prediction;
@@ -61,8 +61,6 @@ fn default_options() -> String {
     "defaults".to_owned()
 }
 
-const MOUNTS: &str = "/proc/self/mounts";
-
 impl Mount {
     fn entry(&self) -> Entry {
         // The order of checks at boot: after the root file system, and only where there is a
@@ -82,17 +80,17 @@ impl Mount {
         self.options.split(',').any(|option| matches!(option, "bind" | "rbind"))
     }
 
-    /// The entry of fstab for this place.
-    fn listed(&self, probe: &dyn Probe) -> Result<Option<Entry>> {
-        let table = fstab::read(probe)?;
-        Ok(fstab::entries(&table)
-            .find(|entry| entry.target == self.path.as_str() && entry.fstype != "swap"))
+    /// The entries of fstab for this place; at boot the first one counts (systemd-fstab-generator(8)).
+    fn listed(&self, probe: &dyn Probe) -> Result<Vec<Entry>> {
+        let (table, places, own) = (fstab::read(probe)?, Places::of(probe)?, self.entry());
+        Ok(fstab::entries(&table).filter(|entry| places.are_one(entry, &own)).collect())
     }
 
     /// What is mounted at this place, on top of whatever is below.
     fn live(&self, probe: &dyn Probe) -> Result<Option<Entry>> {
+        let place = Places::of(probe)?.place(self.path.as_str());
         let table = probe.read(MOUNTS)?.unwrap_or_default();
-        Ok(fstab::entries(&table).filter(|entry| entry.target == self.path.as_str()).last())
+        Ok(fstab::entries(&table).filter(|entry| entry.target == place).last())
     }
 
     /// A source in the words of the spec where both name the same device.
@@ -123,7 +121,7 @@ impl Mount {
             system.make_directory(path, &Attributes::new("root", "root", 0o755))?;
         }
         let mut entry = self.entry();
-        if let Some(listed) = self.listed(system)?
+        if let Some(listed) = self.listed(system)?.into_iter().next()
             && self.device_as(&listed.source, system) == self.device
         {
             // The user's own way to name the device, and to order the checks, is kept.
@@ -204,7 +202,7 @@ impl Resource for Mount {
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         let (listed, live) = (self.listed(probe)?, self.live(probe)?);
         if self.state == Mounted::Absent {
-            let is_there = listed.is_some() || live.is_some();
+            let is_there = !listed.is_empty() || live.is_some();
             return Ok(if is_there { Current::Present(State::new()) } else { Current::Absent });
         }
         if let Some(stat) = probe.stat(self.path.as_str())?
@@ -224,7 +222,9 @@ impl Resource for Mount {
             let message = format!("`{}` holds another file system: `{}`", self.path, live.source);
             return Err(Error::failed(message).hint("unmount it, or correct `device`"));
         }
-        let Some(listed) = listed else {
+        let mut listed = listed.into_iter();
+        let (first, others) = (listed.next(), listed.count());
+        let Some(listed) = first else {
             return Ok(match live {
                 Some(_) => Current::Present(State::new().with("mounted", true)),
                 None => Current::Absent,
@@ -234,7 +234,7 @@ impl Resource for Mount {
             State::new()
                 .with("device", self.device_as(&listed.source, probe))
                 .with("fstype", listed.fstype)
-                .with("options", listed.options)
+                .with("options", options_of(listed.options, others))
                 .with("mounted", live.is_some()),
         ))
     }
@@ -257,13 +257,16 @@ impl Resource for Mount {
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
-        if let Ok(table) = fstab::read(world) {
-            let table = fstab::with_entry(&table, &self.entry(), !change.is_remove());
+        let listed = fstab::after(&self.entry(), !change.is_remove(), fstab::FSTAB, world);
+        if let Ok(table) = listed {
             world.file(fstab::FSTAB, &table, "root", "root", 0o644);
         }
-        let live = world.read(MOUNTS).ok().flatten().unwrap_or_default();
-        let live = fstab::with_entry(&live, &self.entry(), !change.is_remove());
-        world.file(MOUNTS, &live, "root", "root", 0o444);
+        // The kernel has its own path for it.
+        let path = Places::of(world).map(|places| places.place(self.path.as_str()));
+        let entry = Entry { target: path.unwrap_or_default(), ..self.entry() };
+        if let Ok(live) = fstab::after(&entry, !change.is_remove(), MOUNTS, world) {
+            world.file(MOUNTS, &live, "root", "root", 0o444);
+        }
         if !change.is_remove() && matches!(world.stat(self.path.as_str()), Ok(None)) {
             world.directory(self.path.as_str(), "root", "root", 0o755);
         }
@@ -279,6 +282,15 @@ impl Resource for Mount {
 
     fn dropped(&self) -> Option<Dropped<Self>> {
         Some(Dropped::goes(Self { state: Mounted::Absent, ..self.clone() }))
+    }
+}
+
+/// The options of the first entry of a place, where `others` more entries of it are in the way.
+fn options_of(options: String, others: usize) -> String {
+    match others {
+        0 => options,
+        1 => format!("{options} (and another entry)"),
+        _ => format!("{options} (and {others} more entries)"),
     }
 }
 

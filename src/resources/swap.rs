@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Resource;
 use super::bonds::Touch;
 use super::fields::{AbsolutePath, Presence};
-use super::fstab::{self, Entry};
+use super::fstab::{self, Entry, Places};
 use super::ground;
 use super::names::Names;
 use super::prediction::Prediction;
@@ -59,8 +59,8 @@ impl Swap {
 
     /// Whether `/etc/fstab` has an entry for it, with whatever options.
     fn is_listed(&self, probe: &dyn Probe) -> Result<bool> {
-        let entry = self.entry();
-        Ok(fstab::entries(&fstab::read(probe)?).any(|other| other.is_for_the_place_of(&entry)))
+        let (entry, places) = (self.entry(), Places::of(probe)?);
+        Ok(fstab::entries(&fstab::read(probe)?).any(|other| places.are_one(&other, &entry)))
     }
 
     fn is_active(&self, probe: &dyn Probe) -> Result<bool> {
@@ -219,10 +219,10 @@ impl Resource for Swap {
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
         let is_kept = !change.is_remove() && self.is_listed(world).unwrap_or(true);
-        if let Ok(table) = fstab::read(world)
+        let listed = fstab::after(&self.entry(), !change.is_remove(), fstab::FSTAB, world);
+        if let Ok(table) = listed
             && !is_kept
         {
-            let table = fstab::with_entry(&table, &self.entry(), !change.is_remove());
             world.file(fstab::FSTAB, &table, "root", "root", 0o644);
         }
         if change.is_remove() {
