@@ -59,6 +59,10 @@ const LAZY: &[&str] = &["chain", "zip"];
 /// Puts them in place of what has none.
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_function("range", range);
+    environment.add_function("debug", |state: &State<'_, '_>, given: Rest<Value>| {
+        given.iter().try_for_each(part)?;
+        Ok::<_, Error>(minijinja::functions::debug(state, given))
+    });
     environment.add_filter("tojson", tojson);
     environment.add_filter(PART, |value: Value| part(&value).map(|()| value));
     let mut plain = Environment::new();

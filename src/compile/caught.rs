@@ -11,8 +11,8 @@ thread_local! {
     static EVALUATES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Ends the program at every panic but those that [`caught`] makes an error of, as if it were built
-/// to abort.
+/// Ends the program at every panic, as if it were built to abort, but for those of the template
+/// engine, which become errors.
 pub fn end_at_panics() {
     let told = panic::take_hook();
     panic::set_hook(Box::new(move |found| {
