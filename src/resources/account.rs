@@ -45,6 +45,37 @@ pub(super) fn missing(name: &str, is_wanted: bool, probe: &dyn Probe) -> Result<
     }
 }
 
+/// The owner that a spec names, if it is the one that was found under another name of the same
+/// number, such as `0` for `root`; else the one that was found.
+pub(super) fn owner(wanted: &str, found: String, probe: &dyn Probe) -> Result<String> {
+    let number = |name: &str| match name.parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) => probe.user(name).map(|user| user.map(|user| user.uid)),
+    };
+    as_named(wanted, found, number)
+}
+
+/// The same of a group.
+pub(super) fn group(wanted: &str, found: String, probe: &dyn Probe) -> Result<String> {
+    let number = |name: &str| match name.parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) => probe.group(name).map(|group| group.map(|group| group.gid)),
+    };
+    as_named(wanted, found, number)
+}
+
+fn as_named(
+    wanted: &str,
+    found: String,
+    number: impl Fn(&str) -> Result<Option<u32>>,
+) -> Result<String> {
+    let is_same = wanted != found && {
+        let wanted = number(wanted)?;
+        wanted.is_some() && wanted == number(&found)?
+    };
+    Ok(if is_same { wanted.to_owned() } else { found })
+}
+
 /// The password field of `/etc/shadow`: a hash, and the `!` of a lock in front of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Password<'a> {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::account;
 use super::bonds::Touch;
 use super::fields::{AbsolutePath, Mode, Presence, root};
 use super::names::Names;
@@ -99,8 +100,8 @@ impl Resource for Directory {
         Ok(Current::Present(
             State::new()
                 .with("there", true)
-                .with("owner", stat.owner)
-                .with("group", stat.group)
+                .with("owner", account::owner(&self.owner, stat.owner, probe)?)
+                .with("group", account::group(&self.group, stat.group, probe)?)
                 .with("mode", Mode(stat.mode).to_string()),
         ))
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::account;
 use super::bonds::Touch;
 use super::content::Content;
 use super::effect;
@@ -194,8 +195,8 @@ impl Resource for File {
         Ok(Current::Present(
             State::new()
                 .with_some("content", content.map(Value::Content))
-                .with("owner", stat.owner)
-                .with("group", stat.group)
+                .with("owner", account::owner(&self.owner, stat.owner, probe)?)
+                .with("group", account::group(&self.group, stat.group, probe)?)
                 .with("mode", Mode(stat.mode).to_string()),
         ))
     }
