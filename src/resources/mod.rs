@@ -186,6 +186,12 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         self.dropped()
     }
 
+    /// Of what was applied, whether a field may have had this value: for fields that say what is right
+    /// in other words, such as a pattern.
+    fn allowed(&self, _field: &str, _value: &Value) -> bool {
+        false
+    }
+
     /// Of this removal, what is left to take away beside `declared`, which may be about the same
     /// thing under another identity; `None` if that is all of it.
     fn beside(&self, _: &Spec, _: &Names<'_>) -> Option<Self>

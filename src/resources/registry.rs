@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::bonds;
 use super::query::Command;
 use super::removal::Dropped;
-use super::state::{Change, Current, State};
+use super::state::{Change, Current, State, Value};
 use super::system::System;
 use super::{Names, Prediction, Probe, Resource, Service};
 use crate::error::Result;
@@ -181,6 +181,11 @@ macro_rules! registry {
                 match self {
                     $(Self::$type(spec) => Some(spec.dropped_on(probe)?.map(Self::$type)),)*
                 }
+            }
+
+            /// See [`Resource::allowed`].
+            pub fn allowed(&self, field: &str, value: &Value) -> bool {
+                match self { $(Self::$type(spec) => spec.allowed(field, value),)* }
             }
 
             /// See [`Resource::beside`].

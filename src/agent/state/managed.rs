@@ -80,6 +80,9 @@ impl Managed {
         let applied = |field: &str, value: &Value| {
             self.fields.get(field).is_some_and(|known| *known == key.hash(value))
         };
+        let was_right = |field: &str, value: &Value| {
+            applied(field, value) || self.away().is_some_and(|spec| spec.allowed(field, value))
+        };
         let (is_own, is_drift) = match change {
             // It was there when it was last applied.
             Change::Create(state) => {
@@ -104,7 +107,7 @@ impl Managed {
                         (_, Some(_), None) => false,
                         // Not what is asked for now, which says nothing of what was there before.
                         (Some(value), ..) if is_own && *value == Value::from(DIFFERS) => false,
-                        (Some(value), ..) => is_known && !applied(&change.field, value),
+                        (Some(value), ..) => is_known && !was_right(&change.field, value),
                         (None, ..) => is_known,
                     }
                 });

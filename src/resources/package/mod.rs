@@ -20,7 +20,7 @@ use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::removal::Dropped;
-use super::state::{Change, Current, State};
+use super::state::{Change, Current, State, Value};
 use super::system::System;
 use crate::error::Result;
 use crate::manifest::ResourceId;
@@ -218,8 +218,18 @@ impl Resource for Package {
         Self { name, ..self.clone() }.dropped()
     }
 
+    fn allowed(&self, field: &str, value: &Value) -> bool {
+        let pattern = self.version.as_ref().filter(|version| names::is_pattern(version));
+        match (field, pattern, value) {
+            ("version", Some(pattern), Value::Text(version)) => {
+                names::has_version(pattern, version)
+            }
+            _ => false,
+        }
+    }
+
     fn dropped(&self) -> Option<Dropped<Self>> {
-        let absent = Self { version: None, state: Presence::Absent, ..self.clone() };
+        let absent = Self { state: Presence::Absent, ..self.clone() };
         if self.remove_when_dropped {
             return Some(Dropped::goes(absent));
         }
