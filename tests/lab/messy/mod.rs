@@ -1,10 +1,14 @@
-//! Servers that others have lived on: what was there before infra, and what somebody does beside it.
+//! Servers that others have lived on: what they left is read as the programs of the server read it.
 
+pub(crate) mod accounts;
 pub(crate) mod attributes;
 pub(crate) mod bytes;
+pub(crate) mod clusters;
 pub(crate) mod effect;
 pub(crate) mod git;
+pub(crate) mod locales;
 pub(crate) mod names;
+pub(crate) mod packages;
 pub(crate) mod units;
 
 use std::fs;
@@ -13,35 +17,50 @@ use tempfile::TempDir;
 
 use crate::support::LabServer;
 
-/// A server, and a project whose only role the test writes anew as often as needed.
-pub(crate) struct Ground {
-    folder: TempDir,
-    /// The server.
-    pub(crate) server: LabServer,
+/// A server with one role, which a test declares anew as often as it likes.
+struct Ground {
+    server: LabServer,
+    project: TempDir,
 }
 
 impl Ground {
-    /// A bare server with the release `os`, and a role that declares nothing.
-    pub(crate) fn new(os: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for part in ["inventory", "roles/demo"] {
-            fs::create_dir_all(folder.path().join(part)).unwrap();
+    fn new(os: &str) -> Self {
+        let project = tempfile::tempdir().unwrap();
+        for part in ["inventory", "roles/ground"] {
+            fs::create_dir_all(project.path().join(part)).unwrap();
         }
-        let inventory = "ssh: { host: old.example.org }\nroles: { demo: {} }\n";
-        fs::write(folder.path().join("inventory/old.yaml"), inventory).unwrap();
-        fs::write(folder.path().join("roles/demo/role.yaml"), "resources: []\n").unwrap();
-        let server = LabServer::bare("old", os, folder.path());
-        Self { folder, server }
+        let inventory = "ssh: { host: ground.example.org }\nroles: { ground: {} }\n";
+        fs::write(project.path().join("inventory/ground.yaml"), inventory).unwrap();
+        let server = LabServer::bare("ground", os, project.path());
+        Self { server, project }
     }
 
-    /// Makes `resources`, a YAML list, all that the role declares.
-    pub(crate) fn declare(&self, resources: &str) {
-        let role = format!("resources:\n{resources}");
-        fs::write(self.folder.path().join("roles/demo/role.yaml"), role).unwrap();
+    /// Declares these resources and no others.
+    fn declare(&self, resources: &str) {
+        let role = format!("description: what the test declares\nresources:\n{resources}");
+        let role = if resources.is_empty() { format!("{} []\n", role.trim_end()) } else { role };
+        fs::write(self.project.path().join("roles/ground/role.yaml"), role).unwrap();
+    }
+
+    /// Applies these resources and no others, after which nothing is left to do. Returns the plan.
+    fn hold(&self, resources: &str) -> String {
+        self.declare(resources);
+        let plan = self.server.plan(&[]);
+        self.server.converge(&[]);
+        self.server.has_nothing_to_do(&[]);
+        plan
     }
 
     /// The exit code of a plan, and all that it says.
-    pub(crate) fn diff(&self) -> (i32, String) {
-        self.server.lab.say(&["diff", "old", "--lab"])
+    fn diff(&self) -> (i32, String) {
+        self.server.lab.say(&["diff", "ground", "--lab"])
+    }
+
+    /// The plan and what is said of it, where these resources cannot be planned.
+    fn refused(&self, resources: &str) -> String {
+        self.declare(resources);
+        let (code, said) = self.diff();
+        assert_eq!(code, 3, "{said}");
+        said
     }
 }
