@@ -20,13 +20,12 @@ const EXAMPLES: [&str; 5] = ["first-role", "lemp", "php-app", "rsync-sites", "st
 /// What a plan may leave open, in percent of its resources.
 const MOST_UNKNOWN: usize = 3;
 
-/// Lists the files that a plan has written or set attributes of, without infra's own program, the
-/// answers that it remembers, apt's caches, the log of the connections, the traces of the emulator,
-/// and packages that other servers of the lab share.
+/// Lists the files that a plan has written or set attributes of, without infra's own program, apt's
+/// caches, the log of the connections, the traces of the emulator, and packages that other servers
+/// of the lab share.
 const WRITTEN: &str = "find / -xdev -cnewer /tmp/before-the-plan ! -type d \
                        ! -path '/var/lib/infra/agent/*' ! -path '/var/cache/apt/*.bin' \
-                       ! -path /var/lib/infra/answers ! -path '/var/log/journal/*' \
-                       ! -path '/opt/arm/traces/*' \
+                       ! -path '/var/log/journal/*' ! -path '/opt/arm/traces/*' \
                        ! '(' -path '/var/cache/apt/archives/*.deb' -links +1 ')'";
 
 /// The resources and services of one server in a report in JSON.

@@ -210,7 +210,7 @@ fn the_key_of_the_hashes_is_in_a_file_of_its_own() {
 
     // The state as the build before wrote it.
     let attributes = Attributes::new("root", "root", 0o600);
-    let old = read(&fake, state).replacen("\"version\":3", "\"version\":2", 1);
+    let old = read(&fake, state).replacen("\"version\":4", "\"version\":2", 1);
     let old = old.replacen('{', &format!("{{\"key\":\"{digits}\","), 1);
     fake.write_file(state, old.as_bytes(), &attributes).unwrap();
     fake.remove_file(key).unwrap();

@@ -1,7 +1,7 @@
 //! Answers of programs that depend on files alone, remembered from run to run: a fork of `sshd -T`
 //! takes 10 ms, a look at the files that it reads less than one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::resources::{Command, Output};
 use super::accounts::Accounts;
 use super::files::{self, Ids, Version};
 
-/// Holds the answers; a preview writes it as well. Nothing is lost with it.
+/// Holds the answers. Nothing is lost with it.
 const FILE: &str = "/var/lib/infra/answers";
 
 /// Begins the file: the layout of what follows.
@@ -30,6 +30,8 @@ type Hash = [u8; 32];
 pub(super) struct Answers {
     /// Read with the first question.
     known: RefCell<Option<BTreeMap<Hash, Answer>>>,
+    /// Whether the file lacks some of them.
+    is_unsaved: Cell<bool>,
 }
 
 /// An answer that holds while the files are as they were.
@@ -68,9 +70,18 @@ impl Answers {
             }
             let Output { stdout, stderr, .. } = output.clone();
             known.insert(question, Answer { files, stdout, stderr });
-            write(known, accounts);
+            self.is_unsaved.set(true);
         }
         Ok(output)
+    }
+
+    /// Keeps what was learnt for later runs. A check writes nothing, so that this is for applies.
+    pub(super) fn save(&self, accounts: &Accounts) {
+        if self.is_unsaved.take()
+            && let Some(known) = self.known.borrow().as_ref()
+        {
+            write(known, accounts);
+        }
     }
 }
 

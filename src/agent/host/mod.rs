@@ -188,7 +188,9 @@ impl System for Host {
     fn write_file(&mut self, path: &str, content: &[u8], attributes: &Attributes) -> Result<()> {
         let ids = self.accounts.ids(attributes)?;
         self.forget_what_depends_on(path);
-        files::write(path, content, ids, attributes.mode, &self.accounts)
+        files::write(path, content, ids, attributes.mode, &self.accounts)?;
+        self.answers.save(&self.accounts);
+        Ok(())
     }
 
     fn copy_file(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<()> {

@@ -79,6 +79,16 @@ pub struct State {
     is_key_kept: bool,
 }
 
+/// The format of a state, whatever else it holds.
+#[derive(Deserialize)]
+struct Format {
+    version: u32,
+}
+
+fn read<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).context(|| format!("cannot read `{FILE}`"))
+}
+
 /// Tells this machine from others. systemd asks programs not to pass on the machine id itself
 /// (machine-id(5)).
 fn machine(probe: &dyn Probe) -> Result<String> {
@@ -89,20 +99,22 @@ fn machine(probe: &dyn Probe) -> Result<String> {
 }
 
 impl State {
-    /// The first version knew of debts alone, the second one held the key.
-    const VERSION: u32 = 3;
+    /// The first version knew of debts alone, the second one held the key, the third one had fewer
+    /// kinds and fields.
+    const VERSION: u32 = 4;
 
     /// Reads the state; a server without one owes nothing.
     pub fn load(probe: &dyn Probe) -> Result<Self> {
         let Some(bytes) = probe.read(FILE)? else {
             return Ok(Self { version: Self::VERSION, ..Self::default() });
         };
-        let mut state: Self =
-            serde_json::from_slice(&bytes).context(|| format!("cannot read `{FILE}`"))?;
-        if state.version > Self::VERSION {
-            return Err(Error::failed(format!("`{FILE}` has the format {}", state.version))
+        // First of all: a newer format may hold things that this build cannot read.
+        let Format { version } = read(&bytes)?;
+        if version > Self::VERSION {
+            return Err(Error::failed(format!("`{FILE}` has the format {version}"))
                 .hint("use the version of infra that last ran on this server, or a newer one"));
         }
+        let mut state: Self = read(&bytes)?;
         state.version = Self::VERSION;
         if let Some(key) = probe.read(KEY_FILE)? {
             state.key = Key::from_file(&key);

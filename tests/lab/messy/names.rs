@@ -3,7 +3,9 @@
 use super::Ground;
 
 crate::tests! {
-    ; on each release: a_path_in_another_spelling_is_the_same = 8,
+    ; on each release:
+    a_path_in_another_spelling_is_the_same = 8,
+    a_place_is_mounted_by_one_entry = 8,
 }
 
 fn a_path_in_another_spelling_is_the_same(os: &str) {
@@ -58,4 +60,30 @@ fn a_path_in_another_spelling_is_the_same(os: &str) {
         "test ! -e /etc/myapp/app.conf && test ! -e /run/app.flag && \
          test $(cat /srv/real/kept) = old && test $(cat /srv/real/list) = b=1",
     );
+}
+
+fn a_place_is_mounted_by_one_entry(os: &str) {
+    let ground = Ground::new(os);
+    let server = &ground.server;
+    server.run(
+        "mkdir -p /mnt/scratch /mnt/cache /srv/real && ln -s /srv/real /srv/way && \
+         printf '%s\n' 'tmpfs /mnt/scratch/ tmpfs size=5m 0 0' \
+         'tmpfs /mnt/cache tmpfs size=12m 0 0 # of the shop' \
+         'tmpfs /srv/real tmpfs size=6m 0 0' '# end' > /etc/fstab",
+    );
+    let resources = "\
+\x20 - mount: { path: /mnt/scratch, device: tmpfs, fstype: tmpfs, options: size=10m }
+  - mount: { path: /mnt/cache, device: tmpfs, fstype: tmpfs, options: size=12m }
+  - mount: { path: /srv/way, device: tmpfs, fstype: tmpfs, options: size=6m }
+";
+    ground.hold(resources);
+    assert_eq!(
+        server.shell("cat /etc/fstab"),
+        "tmpfs /mnt/scratch tmpfs size=10m 0 0\ntmpfs /mnt/cache tmpfs size=12m 0 0 # of the shop\n\
+         tmpfs /srv/real tmpfs size=6m 0 0\n# end"
+    );
+    // The generator of systemd finds one unit for each.
+    assert_eq!(server.shell("ls /run/systemd/generator/*.mount | wc -l"), "3");
+    ground.hold("");
+    assert_eq!(server.shell("cat /etc/fstab; findmnt -n /srv/real /mnt/scratch"), "# end");
 }

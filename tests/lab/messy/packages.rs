@@ -73,7 +73,7 @@ fn a_name_stands_for_the_package_that_provides_it() {
     assert!(said.contains("declare one of them: `one`, `two`"), "{said}");
     let clash = "  - package: lonely\n  - package: { name: alone, state: absent }\n";
     let said = ground.refused(clash);
-    assert!(said.contains("`alone` is to be absent, and `lonely` is the same package"), "{said}");
+    assert!(said.contains("`package:alone` is `package:lonely` under another name"), "{said}");
     let (code, said) = ground.server.apply(&[]);
     assert_eq!((code, installed(&ground).as_str()), (3, "alone"), "{said}");
 }
