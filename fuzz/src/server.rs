@@ -5,6 +5,8 @@
 mod fake;
 #[path = "../../tests/local/support/operations.rs"]
 mod operations;
+#[path = "../../tests/local/support/systemctl.rs"]
+mod systemctl;
 #[path = "../../tests/local/support/world.rs"]
 mod world;
 

@@ -6,7 +6,7 @@ use super::bonds::Touch;
 use super::fields::{AbsolutePath, is_one_line};
 use super::fstab::{self, Entry, MOUNTS, Places};
 use super::ground;
-use super::names::Names;
+use super::names::{Names, normal};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
@@ -121,11 +121,12 @@ impl Mount {
             system.make_directory(path, &Attributes::new("root", "root", 0o755))?;
         }
         let mut entry = self.entry();
-        if let Some(listed) = self.listed(system)?.into_iter().next()
-            && self.device_as(&listed.source, system) == self.device
-        {
-            // The user's own way to name the device, and to order the checks, is kept.
-            (entry.source, entry.passes) = (listed.source, listed.passes);
+        if let Some(listed) = self.listed(system)?.into_iter().next() {
+            // The user's own way to name the folder and the device, and to order the checks, is kept.
+            entry.target = normal(&listed.target);
+            if self.device_as(&listed.source, system) == self.device {
+                (entry.source, entry.passes) = (listed.source, listed.passes);
+            }
         }
         // Mounted before it is listed: an entry that cannot be mounted would stop the next boot.
         if self.live(system)?.is_none() {
