@@ -43,6 +43,11 @@ impl<'a> Names<'a> {
         self.walk(path, true)
     }
 
+    /// Notes that a symlink to `target` will be at `place`, or none.
+    pub fn learn(&self, place: &str, target: Option<String>) {
+        self.known.borrow_mut().insert(place.to_owned(), target);
+    }
+
     fn walk(&self, path: &str, follows_last: bool) -> String {
         let mut parts: Vec<String> = parts(path).map(str::to_owned).rev().collect();
         let (mut place, mut followed) = (String::new(), 0);

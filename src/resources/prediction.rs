@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::bonds::Bonds;
+use super::names::Names;
 use super::package::canonical;
 use super::probe::{
     Cluster, Facts, FileKind, GroupEntry, Output, PackageEntry, Probe, SqlRow, Stat, Unit,
@@ -20,6 +21,9 @@ use crate::manifest::ResourceId;
 /// will be true afterwards; the checks behind it read the server through it.
 pub struct Prediction<'a> {
     real: &'a dyn Probe,
+    /// Finds the one path of each thing, over the links that are there and those to come.
+    names: Names<'a>,
+    /// By these paths.
     files: BTreeMap<String, PredictedFile>,
     /// Paths that a command will make; nobody knows what they will be.
     made: BTreeSet<String>,
@@ -45,6 +49,7 @@ impl<'a> Prediction<'a> {
     pub fn new(real: &'a dyn Probe) -> Self {
         Self {
             real,
+            names: Names::of(real),
             files: BTreeMap::new(),
             made: BTreeSet::new(),
             users: BTreeMap::new(),
@@ -81,14 +86,16 @@ impl<'a> Prediction<'a> {
 
     /// Something will be at `path`.
     pub fn made(&mut self, path: &str) {
-        self.made.insert(path.to_owned());
+        self.made.insert(self.names.place(path));
     }
 
     /// Nothing will be at `path`, nor below it.
     pub fn removed(&mut self, path: &str) {
-        let below = format!("{path}/");
+        let place = self.names.place(path);
+        let below = format!("{place}/");
         self.files.retain(|other, _| !other.starts_with(&below));
-        self.files.insert(path.to_owned(), PredictedFile::Gone);
+        self.names.learn(&place, None);
+        self.files.insert(place, PredictedFile::Gone);
     }
 
     /// A user will be like this, or will not be.
@@ -144,7 +151,9 @@ impl<'a> Prediction<'a> {
         link: Option<String>,
     ) {
         let stat = Stat { kind, mode, owner: owner.to_owned(), group: group.to_owned(), size };
-        self.files.insert(path.to_owned(), PredictedFile::There { stat, content, link });
+        let place = self.names.place(path);
+        self.names.learn(&place, link.clone());
+        self.files.insert(place, PredictedFile::There { stat, content, link });
     }
 
     /// The units with this beginning that are there, stopped, and will be started.
@@ -161,10 +170,14 @@ impl<'a> Prediction<'a> {
     /// What is predicted for `path`, or for a folder above it that will be gone. The folder may
     /// be made anew by a later resource, so the nearest word wins.
     fn predicted(&self, path: &str) -> Option<&PredictedFile> {
-        if let Some(file) = self.files.get(path) {
+        if self.files.is_empty() {
+            return None;
+        }
+        let place = self.names.place(path);
+        if let Some(file) = self.files.get(&place) {
             return Some(file);
         }
-        let mut parent = path;
+        let mut parent = place.as_str();
         while let Some((above, _)) = parent.rsplit_once('/').filter(|(above, _)| !above.is_empty())
         {
             if let Some(gone @ PredictedFile::Gone) = self.files.get(above) {
@@ -195,7 +208,8 @@ impl Probe for Prediction<'_> {
     }
 
     fn exists(&self, path: &str) -> Result<bool> {
-        Ok(self.made.contains(path) || self.stat(path)?.is_some())
+        let is_made = !self.made.is_empty() && self.made.contains(&self.names.place(path));
+        Ok(is_made || self.stat(path)?.is_some())
     }
 
     fn read_with_stat(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>> {
@@ -243,7 +257,7 @@ impl Probe for Prediction<'_> {
             None => self.real.list(path)?,
         };
         if let Some(names) = &mut names {
-            let below = format!("{}/", path.trim_end_matches('/'));
+            let below = format!("{}/", self.names.target(path).trim_end_matches('/'));
             for (other, file) in &self.files {
                 let name = other.strip_prefix(&below).filter(|name| !name.contains('/'));
                 let Some(name) = name else { continue };

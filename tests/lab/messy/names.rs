@@ -52,6 +52,20 @@ fn a_path_in_another_spelling_is_the_same(os: &str) {
     assert_eq!(code, 3, "{said}");
     server.run(state);
 
+    // A preview knows by which other name a thing goes: the folder is empty then.
+    ground.declare(
+        "  - directory: /srv/v2\n\
+         \x20 - symlink: { path: /srv/current, target: v2 }\n\
+         \x20 - file: { path: /srv/current/x, content: \"x\\n\" }\n\
+         \x20 - line: { path: /srv/way/list, line: b=1 }\n",
+    );
+    server.converge(&[]);
+    ground.declare("  - line: { path: /srv/way/list, line: b=1 }\n");
+    let plan = server.plan(&[]);
+    assert!(plan.contains("directory:/srv/v2  remove"), "{plan}");
+    let said = server.converge(&[]);
+    assert!(said.contains("directory:/srv/v2  removed"), "{said}");
+
     // The folder stays for what is declared in it, over a link as well; the rest goes, and what was
     // there before infra is back.
     ground.declare("  - line: { path: /srv/way/list, line: b=1 }\n");
