@@ -221,7 +221,7 @@ impl Removal {
     }
 }
 
-/// What a removal is planned against.
+/// The server and the manifest that a removal is planned against.
 struct World<'a> {
     manifest: &'a Manifest,
     state: &'a State,
@@ -254,7 +254,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What is managed and no longer declared, the last one first.
+    /// The managed resources that are no longer declared, the last one first.
     fn gone(&self) -> Vec<(&'a ResourceId, &'a Managed)> {
         let is_gone =
             |id: &ResourceId| !self.declared.contains(id) && !self.options.withheld.contains(id);
@@ -278,7 +278,7 @@ impl<'a> World<'a> {
         folders.map(|(id, _)| format!("{}/", self.names.place(id.identity()))).collect()
     }
 
-    /// What takes a resource away: the files that were there before infra come back.
+    /// The specs that take a resource away: the files that were there before infra come back.
     fn specs(&self, managed: &Managed) -> Result<Vec<(Spec, Mark)>> {
         let mut back = Vec::new();
         for path in managed.paths.iter().filter(|path| !self.is_taken(path)) {
@@ -289,7 +289,7 @@ impl<'a> World<'a> {
         let dropped = &managed.dropped;
         let with_data = dropped.with_data.as_ref().filter(|_| self.options.allow_data_loss);
         let away = with_data.or(dropped.gently.as_ref());
-        // What infra only found, and what is one file that comes back, is not taken away first.
+        // A thing that infra only found, and a file that comes back, are not taken away first.
         let is_one_file = matches!(away, Some(Spec::File(_) | Spec::Symlink(_)));
         let existed = managed.existed && managed.paths.is_empty();
         let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
@@ -320,13 +320,13 @@ impl<'a> World<'a> {
         Ok(None)
     }
 
-    /// What is to be taken away, without what a declared resource holds under another identity.
+    /// The rest of a removal, without the things that a declared resource holds under another identity.
     fn beside_all(&self, spec: Spec) -> Option<Spec> {
         self.present.iter().try_fold(spec, |rest, one| rest.beside(&one.spec, self.names))
     }
 
     /// The declared resource that writes to a file from which the rest is to go: the whole file may
-    /// not go then. What was there before infra can come back, and is written to again.
+    /// not go then. A file of before infra can come back, and is written to again.
     fn writer_of_rest(&self, managed: &Managed) -> Option<&'a ResourceId> {
         let mut paths = managed.paths.iter().filter(|path| self.state.original(path).is_none());
         paths.find_map(|path| self.writers(path).first().map(|(_, writer)| &writer.id))

@@ -23,7 +23,7 @@ pub fn end_at_panics() {
     }));
 }
 
-/// What `evaluate` returns, or an error in place of a panic. Nothing that it leaves half done is
+/// The result of `evaluate`, or an error in place of a panic. Nothing that it leaves half done is
 /// looked at again.
 pub(super) fn caught<T>(evaluate: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let before = EVALUATES.replace(true);

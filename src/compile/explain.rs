@@ -123,7 +123,7 @@ fn place(error: &minijinja::Error, text: &str, span: &Span) -> Span {
     range.and_then(|range| in_yaml(&text, range, span)).unwrap_or_else(|| span.clone())
 }
 
-/// What was written, and the bytes of it that the mistake is about. `marked` has marks at operands.
+/// The text as it was written, and the bytes of it that the mistake is about. `marked` has marks at operands.
 fn range(
     error: &minijinja::Error,
     marked: &str,

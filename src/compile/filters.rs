@@ -163,7 +163,7 @@ fn percent_encode(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-/// What a list or map holds under a position or key, as in Ansible.
+/// The element of a list or map under a position or key, as in Ansible.
 fn extract(key: &Value, container: &Value) -> Result<Value, Error> {
     let found = container.get_item(key)?;
     if found.is_undefined() { Err(Error::from(ErrorKind::UndefinedError)) } else { Ok(found) }

@@ -58,7 +58,7 @@ pub(super) fn marked(source: &str, syntax: Syntax) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// What was marked, and where a range of it was.
+/// The source before it was marked, and the place of a range in it.
 pub(super) fn unmarked(marked: &str, range: Range<usize>) -> (String, Range<usize>) {
     let marks = [NUMBER, PART].map(|filter| format!("|{filter}"));
     let before = |offset: usize, mark: &String| -> usize {

@@ -81,7 +81,7 @@ fn as_named(
 pub(super) struct Password<'a> {
     /// How many `!` stand in front: `usermod -L` and `passwd -l` put one there.
     pub(super) locks: usize,
-    /// What a lock leaves in place; empty or `*` where there is no password.
+    /// The hash that a lock leaves in place; empty or `*` where there is no password.
     pub(super) hash: &'a str,
 }
 
@@ -102,7 +102,7 @@ impl<'a> Password<'a> {
         if self.locks > 0 && self.hash.is_empty() { wanted } else { self.locks > 0 }
     }
 
-    /// What is compared with the `declared` hash: a lock in front of the same one is no other
+    /// The hash that is compared with the `declared` one: a lock in front of the same one is no other
     /// password, unless the declared field begins with a lock itself.
     pub(super) fn compared(self, field: &str, declared: Option<&str>) -> Value {
         match declared {

@@ -1,10 +1,10 @@
-//! What keeps a file from being changed as any other, told before anything is changed.
+//! Obstacles that keep a file from being changed as any other, told before anything is changed.
 
 use super::probe::{FileKind, Probe};
 use super::state::Change;
 use crate::error::{Error, Result};
 
-/// What binds a file to its place.
+/// The bonds of a file to its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bonds {
     /// How many names a regular file has (hard links); one for everything else.
@@ -46,7 +46,7 @@ impl Flag {
     }
 }
 
-/// What an apply does to a path.
+/// The ways in which an apply touches a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
     /// A new file takes the place of what is there, if anything is.
@@ -59,7 +59,7 @@ pub enum Touch {
     Made,
     /// Owner, group or mode are set.
     Set,
-    /// What is there goes.
+    /// The thing that is there goes.
     Gone,
 }
 
@@ -69,12 +69,12 @@ pub(super) const USERS: [&str; 4] = ["/etc/passwd", "/etc/shadow", "/etc/group",
 /// The tables of groups.
 pub(super) const GROUPS: [&str; 2] = ["/etc/group", "/etc/gshadow"];
 
-/// What a program does that writes these files.
+/// The touch of a program that writes these files.
 pub(super) fn by_program(paths: &[&str]) -> Vec<(String, Touch)> {
     paths.iter().map(|path| ((*path).to_owned(), Touch::ByProgram)).collect()
 }
 
-/// What `change` does to files of which each is written where one of some fields is set.
+/// The touch of `change` for files of which each is written where one of some fields is set.
 pub(super) fn written<'a>(
     change: &Change,
     files: impl IntoIterator<Item = (String, &'a [&'a str])>,

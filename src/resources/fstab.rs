@@ -12,7 +12,7 @@ use crate::error::Result;
 /// The file.
 pub(super) const FSTAB: &str = "/etc/fstab";
 
-/// What is mounted now, in the same form.
+/// The table of everything that is mounted now, in the same form.
 pub(super) const MOUNTS: &str = "/proc/self/mounts";
 
 /// One entry: what is mounted, where, how.
@@ -119,7 +119,7 @@ pub(super) fn write(system: &mut dyn System, entry: &Entry, keep: bool) -> Resul
     system.write_file(FSTAB, &after, &attributes)
 }
 
-/// What [`write`] does to the file, if it does anything.
+/// The touch of [`write`] on the file, if it writes anything.
 pub(super) fn touches(
     entry: &Entry,
     keep: bool,

@@ -120,7 +120,7 @@ impl<'a> Hosts<'a> {
     }
 }
 
-/// What is before the comment of a line, and the comment with its sign.
+/// The part of a line before its comment, and the comment with its sign.
 fn parts(line: &[u8]) -> (&[u8], &[u8]) {
     let end = line.iter().position(|byte| *byte == b'#').unwrap_or(line.len());
     line.split_at(end)
@@ -143,7 +143,7 @@ mod tests {
     const NAMES: [&str; 2] = ["web.example.org", "web"];
     const RIGHT: &str = "web.example.org web";
 
-    /// What is told of the names of a host that was called `vm`, and the file as it is made.
+    /// The names that are told of a host that was called `vm`, and the file as it is made.
     fn told(content: &[u8]) -> (Option<String>, Vec<u8>) {
         let hosts = || Hosts::of(content, &NAMES, "vm");
         (hosts().found(), hosts().edited())

@@ -117,7 +117,7 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     /// What is. Reads only.
     fn current(&self, probe: &dyn Probe) -> Result<Current>;
 
-    /// What the server has, in its own words, for fields that [`Resource::current`] tells in words
+    /// The state of the server in its own words, for fields that [`Resource::current`] tells in words
     /// of the spec: another spec does not make it another. A field that differs is drift if this is
     /// not what it was right after the last apply. Asked only where something differs or changed.
     fn traces(&self, _: &dyn Probe) -> Result<State> {
@@ -141,7 +141,7 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Ok(self.switches())
     }
 
-    /// The paths that applying `change` touches, and how. What forbids that is told by the preview.
+    /// The paths that applying `change` touches, and how. Obstacles are told by the preview.
     fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
         let touch = if change.is_remove() { Touch::Gone } else { Touch::Replaced };
         Ok(self.switches().into_iter().map(|path| (path, touch)).collect())

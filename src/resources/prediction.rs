@@ -235,7 +235,7 @@ impl Probe for Prediction<'_> {
             return Ok(Bonds::default());
         }
         let real = self.real.bonds(path)?;
-        // What an earlier resource puts there is a file of its own.
+        // A file that an earlier resource puts there has no other names.
         let is_new = self.predicted(path).is_some();
         Ok(if is_new { Bonds { folder: real.folder, ..Bonds::default() } } else { real })
     }

@@ -45,7 +45,7 @@ pub trait Probe {
     /// no program of root's may be sent there by this path.
     fn can_others_change(&self, path: &str) -> Result<bool>;
 
-    /// What binds the thing at `path` to its place: further names, and flags that forbid changes.
+    /// The bonds of the thing at `path` to its place: further names, and flags that forbid changes.
     fn bonds(&self, path: &str) -> Result<Bonds>;
 
     /// The user `name`; `None` if there is none.
@@ -58,7 +58,7 @@ pub trait Probe {
     /// `None` if it is not (fully) installed.
     fn package(&self, name: &str) -> Result<Option<String>>;
 
-    /// What dpkg has under this name, and the installed packages that provide it or have it for
+    /// The package that dpkg has under this name, and the installed packages that provide it or have it for
     /// another architecture.
     fn packages_of(&self, name: &str) -> Result<Vec<PackageEntry>>;
 
@@ -129,7 +129,7 @@ pub enum Cluster {
 }
 
 impl Cluster {
-    /// What the spec names it by, if it does: `15/main`, `5433`.
+    /// The name that the spec gives it, if any: `15/main`, `5433`.
     pub fn label(&self) -> Option<String> {
         match self {
             Self::Only => None,

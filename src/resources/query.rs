@@ -147,7 +147,7 @@ impl Query {
         Self::reading(arguments.chain(requests.iter().cloned()))
     }
 
-    /// What apt knows of names: the versions of packages that have them, and what provides them.
+    /// Asks apt about names: the versions of packages that have them, and their providers.
     pub(super) fn apt_names(names: &[String]) -> Self {
         let arguments = ["apt-cache", "showpkg", "--"].map(str::to_owned);
         Self::reading(arguments.into_iter().chain(names.iter().cloned()))

@@ -164,7 +164,7 @@ macro_rules! registry {
                 match self { $(Self::$type(spec) => spec.replaces(),)* }
             }
 
-            /// See [`Resource::dropped`]. What should not be there leaves nothing of its own, but
+            /// See [`Resource::dropped`]. A thing that should not be there leaves nothing of its own, but
             /// something may come back in its place.
             pub fn dropped(&self) -> Option<Dropped<Self>> {
                 if self.desired().is_none() {

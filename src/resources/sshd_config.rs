@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SshdConfig {
-    /// What its file is called.
+    /// The name of its file.
     pub name: String,
     /// Keywords of `sshd_config(5)` and their values. A list gives a line for each; `null` is not
     /// said.
@@ -81,7 +81,7 @@ impl SshdConfig {
         self.edited(main, false).len() != main.len()
     }
 
-    /// What comes of the settings once the file is in place.
+    /// The effect of the settings once the file is in place.
     fn verdict(&self, probe: &dyn Probe) -> Result<Verdict> {
         let (path, content) = (self.path(), self.content());
         let reading = Reading::of(&path, &content, probe)?;
@@ -112,7 +112,7 @@ impl SshdConfig {
     }
 }
 
-/// What YAML takes for a boolean.
+/// The words that YAML takes for a boolean.
 fn in_words_of_sshd(value: &str) -> &str {
     match value {
         "true" => "yes",

@@ -78,7 +78,7 @@ pub const FAILING: &str = "failing again and again";
 /// whoever changed those files changed it.
 pub const OUTDATED: &str = "running with another configuration";
 
-/// What a current value says of a unit that starts at boot as its file says now, and whose file is
+/// The current value of a unit that starts at boot as its file says now, and whose file is
 /// about to say something else.
 pub const LINKED_OTHERWISE: &str = "as its file says now";
 

@@ -19,7 +19,7 @@ use crate::secret::Secret;
 
 /// An account, with its groups, home, shell and password.
 ///
-/// What is not given is left as it is. An account that is there may have any name; a new one has a
+/// A field that is not given is left as it is. An account that is there may have any name; a new one has a
 /// name that Debian accepts. A new account gets a group of its own name, a home in
 /// `/home` and the shell `/bin/bash`, and with `system: true` no home and `/usr/sbin/nologin`; it
 /// has no password.

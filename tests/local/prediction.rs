@@ -101,7 +101,7 @@ fn another_version_of_a_package_may_cost_others() {
     assert_eq!(change.field_names(), "version, also removes");
 }
 
-/// What a plan refuses, by the id of the resource; `answers` and `more` are of the server.
+/// The refusals of a plan, by the id of the resource; `answers` and `more` are of the server.
 fn refused(declared: &[&str], more: &str, answers: &str) -> Vec<String> {
     let package = |fields: &&str| -> Package { serde_yaml::from_str(fields).unwrap() };
     let packages: Vec<Package> = declared.iter().map(package).collect();

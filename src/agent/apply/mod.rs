@@ -45,7 +45,7 @@ pub(super) struct Run<'a> {
     undo: Vec<Snapshot>,
     /// Services that were told to reload and have still to show that they live on.
     watched: BTreeMap<ResourceId, Watch>,
-    /// What was switched for them before that point.
+    /// Everything that was switched for them before that point.
     kept_for_watched: Vec<Snapshot>,
     /// The first resource that failed; nothing is applied after it.
     failed: Option<ResourceId>,

@@ -89,7 +89,7 @@ fn hash(value: &impl Serialize) -> Hash {
     Sha256::digest(postcard::to_stdvec(value).unwrap_or_default()).into()
 }
 
-/// What cannot be read is asked anew.
+/// The remembered answers; a file that cannot be read holds none.
 fn read(accounts: &Accounts) -> BTreeMap<Hash, Answer> {
     let bytes = files::read(FILE, accounts).ok().flatten().map(|(bytes, _)| bytes);
     let answers = bytes.as_deref().and_then(|bytes| bytes.strip_prefix(FORMAT));
@@ -99,6 +99,6 @@ fn read(accounts: &Accounts) -> BTreeMap<Hash, Answer> {
 fn write(known: &BTreeMap<Hash, Answer>, accounts: &Accounts) {
     let Ok(bytes) = postcard::to_stdvec(known) else { return };
     let ids = Ids { user: Some(0), group: Some(0) };
-    // What is not remembered is asked again.
+    // An answer that is not remembered is asked for again.
     let _ = files::write(FILE, &[FORMAT, &bytes].concat(), ids, Some(0o600), accounts);
 }

@@ -44,7 +44,7 @@ pub struct Host {
     units: Units,
     postgres: Postgres,
     answers: Answers,
-    /// What programs answered, by their arguments, where the answer stays the same for a while.
+    /// Answers of programs, by their arguments, where the answer stays the same for a while.
     lasting: RefCell<BTreeMap<Vec<String>, Output>>,
     changed: BTreeSet<ResourceId>,
     progress: Box<dyn Progress>,

@@ -90,7 +90,7 @@ impl<'a> Paragraph<'a> {
         paragraph
     }
 
-    /// What it provides, without versions.
+    /// The names that it provides, without versions.
     fn provided(&self) -> impl Iterator<Item = &'a str> {
         let names = self.provides.split(',').filter_map(|one| one.split_whitespace().next());
         names.map(|name| name.split(':').next().unwrap_or(name))

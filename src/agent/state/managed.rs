@@ -60,7 +60,7 @@ impl Managed {
         })
     }
 
-    /// What takes it away, if anything does.
+    /// The spec that takes it away, if there is one.
     pub fn away(&self) -> Option<&Spec> {
         self.dropped.gently.as_ref().or(self.dropped.with_data.as_ref())
     }

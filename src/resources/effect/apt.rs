@@ -10,7 +10,7 @@ use crate::resources::system::{Attributes, System};
 const LIST: &str = "/etc/apt/sources.list";
 const PARTS: &str = "/etc/apt/sources.list.d";
 
-/// What else decides how apt reads them.
+/// Other files that decide how apt reads them.
 const PROGRAM: &str = "/usr/bin/apt-get";
 const CONFIGURATION: &str = "/etc/apt/apt.conf";
 const CONFIGURATION_PARTS: &str = "/etc/apt/apt.conf.d";

@@ -1,4 +1,4 @@
-//! What cron takes for a file of jobs: it says so only in its log.
+//! The rules by which cron takes a file for one of jobs: it says so only in its log.
 
 const FOLDER: &str = "/etc/cron.d/";
 

@@ -104,7 +104,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What a pattern of paths leads to.
+/// The files that a pattern of paths leads to.
 struct Expanded {
     /// The paths, in the order of glob(3).
     paths: Vec<String>,

@@ -69,7 +69,7 @@ impl std::fmt::Display for Setting {
     }
 }
 
-/// What sshd makes of a file beside all others.
+/// The effect of a file of sshd beside all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::resources) enum Verdict {
     /// Every setting counts.
@@ -155,7 +155,7 @@ impl<'a> Reading<'a> {
         setting.origin.path == self.own.0
     }
 
-    /// What comes of the file's own settings outside `Match` blocks.
+    /// The effect of the file's own settings outside `Match` blocks.
     pub(in crate::resources) fn verdict(&self) -> Verdict {
         if !self.is_read {
             return Verdict::Unread;

@@ -7,7 +7,7 @@ use crate::resources::probe::{Output, Probe};
 use crate::resources::query::{Command, Query};
 use crate::resources::system::System;
 
-/// What a clone knows of a `ref`.
+/// The knowledge of a clone about a `ref`.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Known {
     /// The commit that is checked out.
@@ -51,13 +51,13 @@ impl Git {
         [TAGS, HEADS].into_iter().find_map(|kind| Some((kind, self.reference.strip_prefix(kind)?)))
     }
 
-    /// What the clone in `folder` knows, asked in a check.
+    /// The knowledge of the clone in `folder`, asked in a check.
     pub(super) fn known(&self, folder: &str, probe: &dyn Probe) -> Result<Known> {
         let question = self.question(folder).timeout_seconds(super::QUESTION_SECONDS);
         Ok(read(&probe.query(&Query::git(question))?))
     }
 
-    /// What the clone in `folder` knows after it was changed.
+    /// The knowledge of the clone in `folder` after it was changed.
     pub(super) fn known_now(&self, folder: &str, system: &mut dyn System) -> Result<Known> {
         Ok(read(&system.run(&self.question(folder))?))
     }

@@ -38,7 +38,7 @@ impl Foreseen {
     pub fn ask<'a>(packages: impl Iterator<Item = &'a Package>, probe: &dyn Probe) -> Self {
         let packages: Vec<&Package> = packages.collect();
         let declared = packages.iter().filter(|package| !package.state.is_absent()).copied();
-        // What cannot be read is told by the check of the package itself.
+        // An answer that cannot be read is told by the check of the package itself.
         let is_missing = |package: &&Package| is_missing(package, probe).unwrap_or_default();
         let missing: Vec<&Package> = declared.filter(is_missing).collect();
         let mut foreseen = if missing.is_empty() || !lists::are_there(probe).unwrap_or_default() {
@@ -99,7 +99,7 @@ impl Foreseen {
     /// Finds what somebody holds, and what is to go and to stay under two names.
     fn refuse(&mut self, packages: &[&Package], probe: &dyn Probe) {
         for package in packages {
-            // What cannot be read is told by the check of the package itself.
+            // An answer that cannot be read is told by the check of the package itself.
             if is_held(package, probe).unwrap_or_default() {
                 let held =
                     Error::failed(format!("`{}` is on hold, and would change", package.name));

@@ -24,7 +24,7 @@ pub(in crate::resources) fn owe_update(system: &mut dyn System) -> Result<()> {
     system.write_file(UPDATE_OWED, b"", &Attributes::new("root", "root", 0o600))
 }
 
-/// What is known of the lists of packages in a run.
+/// The knowledge of a run about the lists of packages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lists {
     /// Whether this run has asked all sources for them.

@@ -179,7 +179,7 @@ impl Resource for Package {
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         if self.state.is_absent() {
-            // What provides the name is another package. Configuration files are not what it needs.
+            // The provider of the name is another package. Configuration files do not serve.
             let own = names::own(&self.name, probe)?;
             let is_there = own.is_some_and(|own| own.is_installed || self.purge);
             return Ok(if is_there { Current::Present(State::new()) } else { Current::Absent });

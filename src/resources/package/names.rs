@@ -1,4 +1,4 @@
-//! What the name of a package stands for on a server, read in one way by check, plan and removal:
+//! The package that a name stands for on a server, read in one way by check, plan and removal:
 //! the package that has the name, or the one that provides it where apt has no package of the name.
 
 use std::collections::BTreeMap;
@@ -89,7 +89,7 @@ pub(super) fn provided<'a>(
     virtual_names.map(|answer| (answer.name.to_owned(), answer.providers)).collect()
 }
 
-/// What `apt-cache showpkg` says of one name.
+/// The answer of `apt-cache showpkg` about one name.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer<'a> {
     name: &'a str,
@@ -177,7 +177,7 @@ pub(super) fn needed<'a>(
     }
     let facts = probe.facts();
     for package in declared {
-        // What cannot be read is told by the check of the package itself.
+        // An answer that cannot be read is told by the check of the package itself.
         let stands_for = installed(&package.name, probe).ok().flatten();
         let name = stands_for.map_or_else(|| package.name.clone(), |entry| entry.name);
         for one in absent.iter().filter(|one| canonical(one, facts) == canonical(&name, facts)) {

@@ -205,7 +205,7 @@ impl<'a> Links<'a> {
         Ok(links.into_iter().flatten().filter(|links| !links.is_empty()).collect())
     }
 
-    /// What is linked: in folders of other units, and under other names.
+    /// The links to it: in folders of other units, and under other names.
     fn found(self, probe: &dyn Probe, unit: &Unit) -> Result<BTreeSet<String>> {
         let mut found = in_folders(probe, FOLDER, self.name)?;
         let names = unit.properties.get("Names").map(String::as_str).unwrap_or_default();

@@ -20,14 +20,14 @@ const FOLDER_KEYS: [(&str, &str); 3] =
 /// The first release of Debian whose systemd (254) knows `UpheldBy`.
 const FIRST_WITH_UPHELD: u32 = 13;
 
-/// What `[Install]` says.
+/// The content of `[Install]`.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Install {
     lists: BTreeMap<String, Vec<String>>,
 }
 
 impl Install {
-    /// What the unit `name` says. `file` stands for the text of its own file where that is about
+    /// The `[Install]` of the unit `name`. `file` stands for the text of its own file where that is about
     /// to change.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ fn entries(text: &str, section: &str) -> Vec<(String, String)> {
     entries
 }
 
-/// What the section `[Service]` of a file says of `Type` and `RemainAfterExit`, in the words of
+/// The words of the section `[Service]` of a file about `Type` and `RemainAfterExit`, in the words of
 /// `systemctl show`.
 pub(in crate::resources) fn service_type(text: &str) -> [(&'static str, String); 2] {
     let entries = entries(text, "[Service]");

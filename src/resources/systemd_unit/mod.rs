@@ -117,7 +117,7 @@ impl SystemdUnit {
         })
     }
 
-    /// What its file says of the service's type, in the words of `systemctl show`.
+    /// The type of the service as its file says, in the words of `systemctl show`.
     fn service_type(&self) -> BTreeMap<String, String> {
         if !self.name.ends_with(".service") {
             return BTreeMap::new();

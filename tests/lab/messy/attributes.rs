@@ -1,4 +1,4 @@
-//! What files have beside content, owner and mode, on this machine: lists, attributes, further names.
+//! Files with more than content, owner and mode, on this machine: lists, attributes, further names.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -121,7 +121,7 @@ fn what_others_wrote_stays_to_the_byte(os: &str) {
     for name in ["web-1", "shop.internal", "db", "mail", "x"] {
         server.run(&format!("getent hosts {name}"));
     }
-    // What is no longer declared goes, and nothing else.
+    // The things that are no longer declared go, and nothing else.
     declare(&project, "resources:\n  - hostname: { name: web-1, fqdn: web-1.example.org }\n");
     server.converge(&[]);
     server.has_nothing_to_do(&[]);

@@ -94,7 +94,7 @@ fn sshd_refuses_passwords(server: &LabServer) {
     assert_eq!(server.shell(SAYS).replace("port 22\nport 2222\n", ""), "passwordauthentication no");
     server.has_nothing_to_do(&only);
 
-    // What is right for `sshd -T` alone is not, for some.
+    // A setting that is right for `sshd -T` alone is not, for some.
     server.run("printf 'Match User backup\\n  PasswordAuthentication yes' >>/etc/ssh/sshd_config");
     let (code, said) = server.apply(&only);
     assert_eq!(code, 3, "{said}");

@@ -123,7 +123,7 @@ fn a_unit_is_one_thing_under_all_its_names(os: &str) {
     let twice = "`name.service` is another name of `app.service`, which `service:app` holds";
     assert!(code == 3 && said.contains(twice), "{code}: {said}");
 
-    // What was recorded under the alias goes on under the unit's own name.
+    // The record under the alias goes on under the unit's own name.
     let own = "[{ service: app }, { file: { path: /etc/x, content: x } }]";
     apply(&server, &project, own, &[]);
     assert_eq!(server.run(STATE), "active enabled");

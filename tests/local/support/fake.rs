@@ -29,7 +29,7 @@ pub(crate) struct Fake {
     writable_by_others: Vec<String>,
     ports: BTreeSet<SocketAddr>,
     pub(super) changed: BTreeSet<ResourceId>,
-    /// What comes about by itself while somebody waits, with the milliseconds until then.
+    /// Patches that happen by themselves while somebody waits, with the milliseconds until then.
     pub(super) to_come: Vec<(u32, World)>,
     /// How often a program or PostgreSQL was asked by a check.
     questions: Cell<usize>,

@@ -1,4 +1,4 @@
-//! What `systemctl` does to the units of the server in memory.
+//! The effect of `systemctl` on the units of the server in memory.
 
 use infra::resources::Unit;
 
@@ -7,7 +7,7 @@ use super::fake::{Fake, FakeFile};
 const FOLDER: &str = "/etc/systemd/system";
 
 impl Fake {
-    /// What `systemctl` does to a unit, and to its links.
+    /// Does to a unit, and to its links, as `systemctl` would.
     pub(super) fn systemctl(&mut self, argv: &[String]) {
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         let (verb, name) = match words.as_slice() {

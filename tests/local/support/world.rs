@@ -205,12 +205,12 @@ pub(crate) struct Answer {
     /// What an apply that runs it brings about; a check brings nothing about.
     #[serde(default)]
     pub(crate) then: Option<World>,
-    /// What comes about by itself after an apply has run it.
+    /// A patch that happens by itself after an apply has run it.
     #[serde(default)]
     pub(crate) later: Option<Later>,
 }
 
-/// What comes about by itself.
+/// A patch that happens by itself.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Later {

@@ -1,4 +1,4 @@
-//! What binds a file to its place: further names, and flags that forbid changes.
+//! Bonds of a file to its place: further names, and flags that forbid changes.
 
 use std::os::fd::OwnedFd;
 

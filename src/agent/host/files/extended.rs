@@ -1,4 +1,4 @@
-//! What a file has beside its content, owner and mode: an access list, and extended attributes.
+//! Attributes of a file beside content, owner and mode: an access list, and extended attributes.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 64 * 1024;
 pub(super) struct Extended(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Extended {
-    /// What a file of `user` takes over from the file `before`, in whose place it is put; `None` where
+    /// The attributes that a file of `user` takes over from the file `before`, in whose place it is put; `None` where
     /// somebody else may have given the old file its attributes.
     pub(super) fn kept(
         place: &Place,
@@ -54,7 +54,7 @@ impl Extended {
         Ok(Some(all))
     }
 
-    /// What an open file has.
+    /// The attributes of an open file.
     fn of(file: &OwnedFd) -> rustix::io::Result<Self> {
         let mut names = vec![0; MOST_BYTES];
         let length = match rustix::fs::flistxattr(file, names.as_mut_slice()) {

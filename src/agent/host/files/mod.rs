@@ -109,7 +109,7 @@ fn content(file: File) -> std::io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// What tells one content of a file or folder from another one without reading either.
+/// A mark that tells one content of a file or folder from another one without reading either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Version {
     device: u64,

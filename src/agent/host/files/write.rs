@@ -104,12 +104,12 @@ fn put(
     place.sync().context(doing)
 }
 
-/// What a file that was just made is to be.
+/// The attributes that a file is to have that was just made.
 struct New {
     user: u32,
     group: u32,
     mode: u32,
-    /// What it takes over from the file that it replaces.
+    /// The attributes that it takes over from the file that it replaces.
     kept: Option<Extended>,
     is_of_others: bool,
 }
