@@ -229,6 +229,9 @@ pub struct Memory {
     pub owed: Vec<(ResourceId, ServiceAction)>,
     /// Tells this machine from others: a hash of its machine id; empty if it has none.
     pub machine: String,
+    /// Whether it remembers things under names that are no longer declared, so that an apply has
+    /// something to note even where nothing changes.
+    pub is_outdated: bool,
     /// Why the host should be rebooted, as a lowercase phrase; `None` if nothing asks for it.
     pub reboot: Option<String>,
 }

@@ -138,6 +138,7 @@ fn events() -> Vec<Event> {
         cut_run: Some(run_record(RunEnd::Cut)),
         owed: vec![(service.clone(), ServiceAction::Restart)],
         reboot: Some("a new kernel is installed".to_owned()),
+        is_outdated: true,
     };
     let action = ServiceAction::Reload;
     let mut events = vec![

@@ -14,6 +14,7 @@ mod requests;
 pub mod state;
 mod twins;
 mod undo;
+mod world;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -109,10 +110,11 @@ fn answer(
         let message = format!("{holder} applies to it right now: this is how it is on the way");
         emitter.emit(Event::Warning { message });
     }
-    emitter.emit(Event::Remembered(memory));
-    warn_of_packages(&declared, host, emitter)?;
     state.owed_changes().for_each(|id| host.mark_changed(id));
     let (manifest, removal) = Removal::plan(&declared, &mut state, &options, host)?;
+    memory.is_outdated = state.is_unsaved() || !removal.forgotten.is_empty();
+    emitter.emit(Event::Remembered(memory));
+    warn_of_packages(&declared, host, emitter)?;
     let foreseen = Plan::foresee(&manifest, host);
     let shown = Plan::make(&manifest, host, &state, &removal, foreseen, |id, outcome, mark| {
         emitter.emit(Event::Checked { id: id.clone(), outcome: outcome.clone(), mark });

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::events::Mark;
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Names, Probe, Spec};
+use crate::resources::{Change, Probe, Spec};
 use crate::wire::RunOptions;
 
 use super::state::State;
 use super::state::managed::Managed;
 use super::twins;
+use super::world::World;
 
 /// What goes, and what is let go.
 pub struct Removal {
@@ -77,18 +78,7 @@ impl Removal {
         let staying = world.staying_folders(&gone);
         let mut inserted: BTreeMap<usize, Vec<Resource>> = BTreeMap::new();
         for (id, managed) in gone {
-            let is_taken = |path: &String| world.is_taken(path);
-            let is_inside =
-                |path: &String| staying.iter().any(|folder| names.place(path).starts_with(folder));
-            let paths = &managed.paths;
-            let all = |test: &dyn Fn(&String) -> bool| !paths.is_empty() && paths.iter().all(test);
-            if all(&is_taken) || all(&is_inside) {
-                removal.forgotten.push(id.clone());
-                continue;
-            }
-            if removal.is_inherited(id, managed, &world)
-                || removal.is_same_unit(id, managed, &world)?
-            {
+            if removal.stays(id, managed, &world, &staying)? {
                 continue;
             }
             let specs = match world.specs(managed) {
@@ -110,6 +100,11 @@ impl Removal {
             let rest = |(spec, mark)| Some((world.beside_all(spec)?, mark));
             for (spec, mark) in specs.into_iter().filter_map(rest) {
                 let resource = step(spec, managed, &world.declared);
+                if removal.steps.contains_key(&resource.id) {
+                    // Older builds knew one thing under two names: one step takes it away.
+                    removal.forgotten.push(id.clone());
+                    continue;
+                }
                 let holds_secrets = managed.holds_secrets;
                 let step = Step { of: id.clone(), mark, holds_secrets };
                 removal.steps.insert(resource.id.clone(), step);
@@ -118,6 +113,32 @@ impl Removal {
             }
         }
         Ok((Cow::Owned(with(manifest, inserted)), removal))
+    }
+
+    /// Notes why nothing of `id` is taken away, where that is so before its removal is looked at.
+    fn stays(
+        &mut self,
+        id: &ResourceId,
+        managed: &Managed,
+        world: &World<'_>,
+        staying: &[String],
+    ) -> Result<bool> {
+        if let Some(path) = world.moved(managed) {
+            let because = format!("a link on the way to `{path}` leads elsewhere now");
+            self.released.push((id.clone(), because));
+            return Ok(true);
+        }
+        let is_taken = |path: &String| world.is_taken(path);
+        let is_inside = |path: &String| {
+            staying.iter().any(|folder| world.names.place(path).starts_with(folder))
+        };
+        let paths = &managed.paths;
+        let all = |test: &dyn Fn(&String) -> bool| !paths.is_empty() && paths.iter().all(test);
+        if all(&is_taken) || all(&is_inside) {
+            self.forgotten.push(id.clone());
+            return Ok(true);
+        }
+        Ok(self.is_inherited(id, managed, world) || self.is_same_unit(id, managed, world)?)
     }
 
     /// Looks whether all resources can hold together, so that a run which could not end begins nothing.
@@ -221,144 +242,6 @@ impl Removal {
     }
 }
 
-/// The server and the manifest that a removal is planned against.
-struct World<'a> {
-    manifest: &'a Manifest,
-    state: &'a State,
-    options: &'a RunOptions,
-    names: &'a Names<'a>,
-    declared: BTreeSet<&'a ResourceId>,
-    /// The declared resources that should be there.
-    present: Vec<&'a Resource>,
-    /// The places whose whole content is a declared resource's own.
-    taken: BTreeSet<String>,
-}
-
-impl<'a> World<'a> {
-    fn new(
-        manifest: &'a Manifest,
-        state: &'a State,
-        options: &'a RunOptions,
-        names: &'a Names<'a>,
-    ) -> Self {
-        let resources = &manifest.resources;
-        let replaced = resources.iter().flat_map(|resource| resource.spec.replaces());
-        Self {
-            manifest,
-            state,
-            options,
-            names,
-            declared: resources.iter().map(|resource| &resource.id).collect(),
-            present: resources.iter().filter(|one| one.spec.desired().is_some()).collect(),
-            taken: replaced.map(|path| names.place(&path)).collect(),
-        }
-    }
-
-    /// The managed resources that are no longer declared, the last one first.
-    fn gone(&self) -> Vec<(&'a ResourceId, &'a Managed)> {
-        let is_gone =
-            |id: &ResourceId| !self.declared.contains(id) && !self.options.withheld.contains(id);
-        let mut gone: Vec<(&ResourceId, &Managed)> =
-            self.state.resources().iter().filter(|(id, _)| is_gone(id)).collect();
-        gone.sort_by_key(|(_, managed)| std::cmp::Reverse(managed.order));
-        gone
-    }
-
-    fn is_taken(&self, path: &str) -> bool {
-        self.taken.contains(&self.names.place(path))
-    }
-
-    /// The clones and archives that stay, as beginnings of paths: what infra put into one of them
-    /// stays with it.
-    fn staying_folders(&self, gone: &[(&ResourceId, &Managed)]) -> Vec<String> {
-        let folders = gone.iter().filter(|(id, managed)| {
-            let taken = self.options.allow_data_loss && managed.dropped.with_data.is_some();
-            matches!(id.kind(), "git" | "archive") && !taken
-        });
-        folders.map(|(id, _)| format!("{}/", self.names.place(id.identity()))).collect()
-    }
-
-    /// The specs that take a resource away: the files that were there before infra come back.
-    fn specs(&self, managed: &Managed) -> Result<Vec<(Spec, Mark)>> {
-        let mut back = Vec::new();
-        for path in managed.paths.iter().filter(|path| !self.is_taken(path)) {
-            if let Some(original) = self.state.original(path) {
-                back.push((original.spec(path, self.names.probe())?, Mark::Restored));
-            }
-        }
-        let dropped = &managed.dropped;
-        let with_data = dropped.with_data.as_ref().filter(|_| self.options.allow_data_loss);
-        let away = with_data.or(dropped.gently.as_ref());
-        // A thing that infra only found, and a file that comes back, are not taken away first.
-        let is_one_file = matches!(away, Some(Spec::File(_) | Spec::Symlink(_)));
-        let existed = managed.existed && managed.paths.is_empty();
-        let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
-        Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
-    }
-
-    /// The declared resource that would be taken away with what goes, and how, if there is one.
-    fn stands_in_the_way(
-        &self,
-        managed: &Managed,
-        specs: &[(Spec, Mark)],
-    ) -> Result<Option<String>> {
-        if let Some(editor) = self.writer_of_rest(managed) {
-            return Ok(Some(format!("`{editor}` writes to it as well")));
-        }
-        for (spec, _) in specs.iter().filter(|(spec, _)| spec.desired().is_none()) {
-            if let Some(folder) = spec.takes_folder(self.names.probe())?
-                && let Some(inside) = twins::inside(&folder, self.manifest, self.names)
-            {
-                return Ok(Some(format!("`{inside}` is in `{folder}`")));
-            }
-            if let Spec::Symlink(link) = spec
-                && let Some(over) = twins::over(link.path.as_str(), self.manifest)
-            {
-                return Ok(Some(format!("`{over}` is reached over it")));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The rest of a removal, without the things that a declared resource holds under another identity.
-    fn beside_all(&self, spec: Spec) -> Option<Spec> {
-        self.present.iter().try_fold(spec, |rest, one| rest.beside(&one.spec, self.names))
-    }
-
-    /// The declared resource that writes to a file from which the rest is to go: the whole file may
-    /// not go then. A file of before infra can come back, and is written to again.
-    fn writer_of_rest(&self, managed: &Managed) -> Option<&'a ResourceId> {
-        let mut paths = managed.paths.iter().filter(|path| self.state.original(path).is_none());
-        paths.find_map(|path| self.writers(path).first().map(|(_, writer)| &writer.id))
-    }
-
-    /// The declared resources that write a part of the file at `path`, with their places.
-    fn writers(&self, path: &str) -> Vec<(usize, &'a Resource)> {
-        let place = self.names.place(path);
-        let holds = |paths: Vec<String>| paths.iter().any(|path| self.names.place(path) == place);
-        let writes = |resource: &Resource| {
-            holds(resource.spec.switches()) && !holds(resource.spec.replaces())
-        };
-        let resources = self.manifest.resources.iter().enumerate();
-        resources.filter(|(_, resource)| writes(resource)).collect()
-    }
-
-    /// Where in the manifest it goes: behind everything that its role still declares, so that the new
-    /// is there before the old is gone. A file of a service belongs to the set that the service
-    /// validates, so it goes before the first verification of the role reads that set; and what others
-    /// write a part of, or run under the same name, goes before they do so.
-    fn position(&self, managed: &Managed, spec: &Spec) -> usize {
-        let of_role = position_in_role(self.manifest, managed);
-        let units = spec.units();
-        let is_same_unit =
-            |resource: &Resource| resource.spec.units().iter().any(|unit| units.contains(unit));
-        let after = managed.paths.iter().flat_map(|path| self.writers(path));
-        let after = after.map(|(index, _)| index);
-        let after = after.chain(self.manifest.resources.iter().position(is_same_unit));
-        after.fold(of_role, usize::min)
-    }
-}
-
 fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Resource {
     use crate::events::ServiceAction::{Reload, Restart};
     let told = |wanted| {
@@ -376,18 +259,6 @@ fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Reso
         guard: managed.guard,
         secrets: Vec::new(),
         is_untraceable: false,
-    }
-}
-
-fn position_in_role(manifest: &Manifest, managed: &Managed) -> usize {
-    let resources = manifest.resources.iter().enumerate();
-    let own = || resources.clone().filter(|(_, resource)| resource.role == managed.role);
-    let Some((last, _)) = own().next_back() else { return 0 };
-    let verifies = own().find(|(_, resource)| resource.spec.verifies());
-    let is_of_a_set = !managed.paths.is_empty() && !managed.notifies.is_empty();
-    match verifies {
-        Some((index, _)) if is_of_a_set => index,
-        _ => last + 1,
     }
 }
 

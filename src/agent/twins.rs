@@ -5,15 +5,20 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::names::is_in;
 use crate::resources::{Names, Probe, Spec};
 
 /// The names of a server as a manifest will leave it: declared symlinks count as if they were there.
 pub(super) fn names<'a>(manifest: &Manifest, probe: &'a dyn Probe) -> Names<'a> {
-    let links = manifest.resources.iter().filter_map(|resource| match &resource.spec {
-        Spec::Symlink(link) => Some((link.path.to_string(), link.target.clone()?)),
-        _ => None,
-    });
-    Names::new(probe, links.collect())
+    let names = Names::of(probe);
+    for resource in &manifest.resources {
+        if let Spec::Symlink(link) = &resource.spec
+            && let Some(target) = &link.target
+        {
+            names.learn(&names.place(link.path.as_str()), Some(target.clone()));
+        }
+    }
+    names
 }
 
 /// The thing that a resource is about; its own id where the server cannot be asked, which its check
@@ -42,6 +47,7 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
             contents.insert(place, resource);
         }
     }
+    let leaving = unmounted(manifest, names);
     for resource in &manifest.resources {
         // A user that cannot be looked up is an error of its own check.
         let folder = resource.spec.takes_folder(names.probe()).ok().flatten();
@@ -51,9 +57,20 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
                 .because(format!("`{inside}` is declared, and it is in `{folder}`"))
                 .hint("take one of the two declarations away");
             refused.insert(resource.id.clone(), error);
+        } else if let Some(mounted) = names.mounted_in(&folder, &leaving) {
+            let error = Error::failed(format!("a file system is mounted at `{mounted}`"))
+                .hint("unmount it first: `infra` would remove the files in it");
+            refused.insert(resource.id.clone(), error);
         }
     }
     refused
+}
+
+/// The places where a manifest lets nothing be mounted any more.
+pub(super) fn unmounted(manifest: &Manifest, names: &Names<'_>) -> Vec<String> {
+    let absent = manifest.resources.iter().filter(|one| one.spec.desired().is_none());
+    let mounts = absent.filter(|one| matches!(one.id.kind(), "mount" | "volume"));
+    mounts.map(|one| names.target(one.id.identity())).collect()
 }
 
 /// The first declared resource that is to be in the folder at `path`, or at its very place.
@@ -63,35 +80,58 @@ pub(super) fn inside<'a>(
     names: &Names<'_>,
 ) -> Option<&'a ResourceId> {
     let folder = names.place(path);
-    let below = format!("{}/", folder.trim_end_matches('/'));
-    let is_inside = |path: &String| {
-        let place = names.place(path);
-        place == folder || place.starts_with(&below)
-    };
-    let mut present = manifest.resources.iter().filter(|one| one.spec.desired().is_some());
-    present.find(|one| paths(one).iter().any(is_inside)).map(|one| &one.id)
+    find_present(manifest, names, |place| is_in(place, &folder))
 }
 
-/// The first declared resource that is reached over the symlink at `path`.
-pub(super) fn over<'a>(path: &str, manifest: &'a Manifest) -> Option<&'a ResourceId> {
-    let below = format!("{path}/");
-    let present = manifest.resources.iter().filter(|one| one.spec.desired().is_some());
-    let present: Vec<(&ResourceId, Vec<String>)> =
-        present.map(|resource| (&resource.id, paths(resource))).collect();
-    // Something else comes in its place.
-    if present.iter().any(|(_, paths)| paths.iter().any(|other| other == path)) {
+/// The first declared resource that is to be below `path`, and not at its very place.
+pub(super) fn below<'a>(
+    path: &str,
+    manifest: &'a Manifest,
+    names: &Names<'_>,
+) -> Option<&'a ResourceId> {
+    let folder = names.place(path);
+    find_present(manifest, names, |place| place != folder && is_in(place, &folder))
+}
+
+/// The first declared resource that is reached over the symlink at `path`, where nothing else is
+/// declared to be in its place.
+pub(super) fn over<'a>(
+    path: &str,
+    manifest: &'a Manifest,
+    names: &Names<'_>,
+) -> Option<&'a ResourceId> {
+    let link = names.place(path);
+    if find_present(manifest, names, |place| place == link).is_some() {
         return None;
     }
-    let is_below = |paths: &[String]| paths.iter().any(|path| path.starts_with(&below));
-    present.iter().find(|(_, paths)| is_below(paths)).map(|(id, _)| *id)
+    let present = manifest.resources.iter().filter(|one| one.spec.desired().is_some());
+    let is_over = |path: &String| names.links_on(path).contains(&link);
+    let mut over = present.filter(|one| paths(one, names.probe()).iter().any(is_over));
+    over.next().map(|one| &one.id)
 }
 
-/// The paths that a resource is about.
-fn paths(resource: &Resource) -> Vec<String> {
+fn find_present<'a>(
+    manifest: &'a Manifest,
+    names: &Names<'_>,
+    matches: impl Fn(&str) -> bool,
+) -> Option<&'a ResourceId> {
+    let mut present = manifest.resources.iter().filter(|one| one.spec.desired().is_some());
+    let is_at = |path: &String| matches(&names.place(path));
+    present.find(|one| paths(one, names.probe()).iter().any(is_at)).map(|one| &one.id)
+}
+
+/// The paths that a resource is about, the home of a user among them.
+pub(super) fn paths(resource: &Resource, probe: &dyn Probe) -> Vec<String> {
     let identity = resource.id.identity();
     let own = (resource.id.kind() != "line" && identity.starts_with('/')).then_some(identity);
-    let mut paths = resource.spec.switches();
+    let spec = &resource.spec;
+    let mut paths = spec.switched_paths(probe).unwrap_or_else(|_| spec.switches());
     paths.extend(own.map(str::to_owned));
+    if let Spec::User(user) = spec {
+        let declared = user.home.as_ref().map(ToString::to_string);
+        let found = || probe.user(&user.name).ok().flatten().map(|entry| entry.home);
+        paths.extend(declared.or_else(found).filter(|home| home != "/"));
+    }
     paths
 }
 

@@ -110,7 +110,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     if changed.is_empty() {
         return Ok(session.report.finish()?);
     }
-    if !args.yes && !confirm(&session.report, &changed, saved.as_ref())? {
+    let asks = !args.yes && changed.iter().any(|name| session.report.changes_something(name));
+    if asks && !confirm(&session.report, &changed, saved.as_ref())? {
         report::note("nothing was changed");
         return Ok(ExitCode::Interrupted);
     }

@@ -165,6 +165,7 @@ fn events(text: &str) -> Vec<Event> {
         owed: vec![(id(text), ServiceAction::Reload)],
         machine: text.to_owned(),
         reboot: Some(text.to_owned()),
+        is_outdated: true,
     };
     let mut events =
         vec![Event::Started { facts: sent_facts(text) }, Event::Remembered(memory.clone())];

@@ -124,8 +124,15 @@ impl Report {
 
     /// The servers that an apply would change something on.
     pub fn servers_with_changes(&self) -> Vec<String> {
-        let changed = self.servers.iter().filter(|(_, server)| server.totals.has_changes());
+        let needs_apply =
+            |server: &Server| server.totals.has_changes() || server.totals.is_outdated();
+        let changed = self.servers.iter().filter(|(_, server)| needs_apply(server));
         changed.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether an apply would do more on a server than to note under which names it knows things.
+    pub fn changes_something(&self, server: &str) -> bool {
+        self.servers.get(server).is_some_and(|server| server.totals.has_changes())
     }
 
     /// How many resources would be changed, and services reloaded or restarted, on `servers`.

@@ -173,6 +173,11 @@ impl Totals {
             || plan.changed() + plan.released + plan.unknown + plan.deferred > 0
     }
 
+    /// Whether an apply would note something on the server even where nothing changes.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.memory.is_outdated
+    }
+
     /// How the server stands.
     pub(super) fn standing(&self) -> Standing {
         let worst = self.failures.iter().map(|(id, error)| match (id, error.kind) {

@@ -65,7 +65,7 @@ impl Resource for Directory {
     }
 
     fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {
-        Ok((self.state.is_absent() && self.recursive).then(|| self.path.to_string()))
+        Ok(self.state.is_absent().then(|| self.path.to_string()))
     }
 
     fn desired(&self) -> Option<State> {

@@ -63,6 +63,7 @@ mod volume;
 mod workers;
 
 use bonds::Touch;
+pub use effect::read_together;
 pub use names::Names;
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};

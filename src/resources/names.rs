@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use super::fstab::{self, MOUNTS};
 use super::probe::Probe;
 
 /// As many symlinks as the kernel itself follows on the way to a path.
@@ -32,15 +33,30 @@ impl<'a> Names<'a> {
         self.probe
     }
 
+    /// The symlinks that the way to `path` leads over, by their own paths.
+    pub fn links_on(&self, path: &str) -> Vec<String> {
+        let mut links = Vec::new();
+        self.walk(path, false, &mut links);
+        links
+    }
+
+    /// The first thing that is mounted at the folder `path` or below, but at none of `except`.
+    pub fn mounted_in(&self, path: &str, except: &[String]) -> Option<String> {
+        let table = self.probe.read(MOUNTS).ok().flatten().unwrap_or_default();
+        let folder = self.place(path);
+        let mut mounted = fstab::entries(&table).map(|entry| entry.target);
+        mounted.find(|target| is_in(target, &folder) && !except.contains(target))
+    }
+
     /// The path of the thing at `path`: every symlink on the way is followed, and none at the end.
     /// A part of the way that is not there, or that cannot be looked at, is taken as written.
     pub fn place(&self, path: &str) -> String {
-        self.walk(path, false)
+        self.walk(path, false, &mut Vec::new())
     }
 
     /// The path of the thing at `path`, with a symlink at its end followed as well.
     pub fn target(&self, path: &str) -> String {
-        self.walk(path, true)
+        self.walk(path, true, &mut Vec::new())
     }
 
     /// Notes that a symlink to `target` will be at `place`, or none.
@@ -48,7 +64,7 @@ impl<'a> Names<'a> {
         self.known.borrow_mut().insert(place.to_owned(), target);
     }
 
-    fn walk(&self, path: &str, follows_last: bool) -> String {
+    fn walk(&self, path: &str, follows_last: bool, links: &mut Vec<String>) -> String {
         let mut parts: Vec<String> = parts(path).map(str::to_owned).rev().collect();
         let (mut place, mut followed) = (String::new(), 0);
         while let Some(part) = parts.pop() {
@@ -61,6 +77,7 @@ impl<'a> Names<'a> {
             let may_follow = followed < MOST_SYMLINKS && (follows_last || !parts.is_empty());
             let Some(target) = may_follow.then(|| self.link(&place)).flatten() else { continue };
             followed += 1;
+            links.push(place.clone());
             place.truncate(if target.starts_with('/') { 0 } else { above });
             parts.extend(self::parts(&target).map(str::to_owned).rev());
         }
@@ -76,6 +93,12 @@ impl<'a> Names<'a> {
         self.known.borrow_mut().insert(place.to_owned(), found.clone());
         found
     }
+}
+
+/// Whether `place` is the folder itself or in it.
+pub fn is_in(place: &str, folder: &str) -> bool {
+    let rest = place.strip_prefix(folder.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The parts of a path that say something.

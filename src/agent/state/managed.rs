@@ -9,7 +9,7 @@ use sha2::Sha256;
 use crate::events::{Mark, ServiceAction};
 use crate::manifest::{Guard, Resource, ResourceId};
 use crate::resources::{
-    Change, DIFFERS, Dropped, FieldChange, LINKED_OTHERWISE, OUTDATED, Probe, Spec,
+    Change, DIFFERS, Dropped, FieldChange, LINKED_OTHERWISE, Names, OUTDATED, Probe, Spec,
     State as Fields, Value,
 };
 
@@ -29,6 +29,10 @@ pub struct Managed {
     /// The same of what the server had after that, for fields that are told in words of the spec.
     #[serde(default)]
     pub traces: BTreeMap<String, String>,
+    /// Where its paths led when it was applied last, over the links on the way; `None` where an older
+    /// build applied it.
+    #[serde(default)]
+    pub places: Option<BTreeMap<String, String>>,
     /// What becomes of it when it is no longer declared.
     pub dropped: Dropped<Spec>,
     /// Whether it was there before infra: what infra did not make, it does not take away.
@@ -53,11 +57,23 @@ impl Managed {
             paths: resource.spec.replaces(),
             fields: BTreeMap::new(),
             traces: BTreeMap::new(),
+            places: Some(places(resource, probe)),
             dropped: resource.spec.dropped_on(probe)?,
             existed,
             guard: resource.guard,
             holds_secrets: !resource.secrets.is_empty(),
         })
+    }
+
+    /// The paths whose content is its own and that lead elsewhere than when it was `known` to be
+    /// applied: each with the place then and now.
+    pub fn moved_since(&self, known: &Self) -> Vec<(String, String, String)> {
+        let (Some(then), Some(now)) = (&known.places, &self.places) else { return Vec::new() };
+        let places = self.paths.iter().filter_map(|path| {
+            let (then, now) = (then.get(path)?, now.get(path)?);
+            (then != now).then(|| (path.clone(), then.clone(), now.clone()))
+        });
+        places.collect()
     }
 
     /// The spec that takes it away, if there is one.
@@ -121,6 +137,13 @@ impl Managed {
             (_, false) => None,
         }
     }
+}
+
+/// The place of each path that a resource is about.
+fn places(resource: &Resource, probe: &dyn Probe) -> BTreeMap<String, String> {
+    let names = Names::of(probe);
+    let paths = super::super::twins::paths(resource, probe).into_iter();
+    paths.map(|path| (path.clone(), names.place(&path))).collect()
 }
 
 /// The key of the hashes: without it nobody can tell a value by trying likely ones.

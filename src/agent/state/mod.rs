@@ -130,6 +130,7 @@ impl State {
     /// What a preview is told.
     pub fn memory(&self, probe: &dyn Probe) -> Result<Memory> {
         Ok(Memory {
+            is_outdated: self.is_unsaved,
             serial: self.serial,
             last_run: self.history.last().cloned(),
             cut_run: self.run.clone(),
@@ -137,6 +138,11 @@ impl State {
             machine: machine(probe)?,
             reboot: super::reboot::reason(probe)?,
         })
+    }
+
+    /// Whether it differs from its file.
+    pub fn is_unsaved(&self) -> bool {
+        self.is_unsaved
     }
 
     /// The runs, oldest first; the last one may be in progress or cut.
@@ -315,6 +321,15 @@ impl State {
                 self.originals.insert(path, original);
             }
         }
+        for (path, old, new) in known.map(|known| managed.moved_since(known)).unwrap_or_default() {
+            // A link on the way leads elsewhere now: the file there is somebody else's.
+            if let Some(original) = self.originals.remove(&path) {
+                self.originals.insert(old, original.kept_as(&path));
+            }
+            if let Some(original) = Original::keep_as(&path, &new, system)? {
+                self.originals.insert(path, original);
+            }
+        }
         self.resources.insert(id.clone(), managed);
         self.is_unsaved = true;
         Ok(())
@@ -340,7 +355,11 @@ impl State {
         if self.resources.get(id).is_some_and(|known| !known.existed) {
             self.released.insert(id.clone());
         }
-        self.forget(system, id)
+        // Files of before infra are kept: the thing may be declared again.
+        self.resources.remove(id);
+        self.owed_services.remove(id);
+        self.owed_changes.remove(id);
+        self.save(system)
     }
 
     /// Takes out a service that has been reloaded, restarted or started.

@@ -40,6 +40,11 @@ pub enum Original {
 impl Original {
     /// Keeps what is at `path`; `None` if nothing is there that could come back.
     pub fn keep(path: &str, system: &mut dyn System) -> Result<Option<Self>> {
+        Self::keep_as(path, path, system)
+    }
+
+    /// The same, with the content kept under `name`.
+    pub fn keep_as(path: &str, name: &str, system: &mut dyn System) -> Result<Option<Self>> {
         let Some(stat) = system.stat(path)? else { return Ok(None) };
         match stat.kind {
             FileKind::Symlink => {
@@ -50,12 +55,12 @@ impl Original {
                 let Some((content, stat)) = system.read_with_stat(path)? else { return Ok(None) };
                 system.make_directory(FOLDER, &Attributes::new("root", "root", 0o700))?;
                 let attributes = Attributes::new("root", "root", 0o600);
-                system.write_file(&place(path), &content, &attributes)?;
+                system.write_file(&place(name), &content, &attributes)?;
                 Ok(Some(Self::File {
                     owner: stat.owner,
                     group: stat.group,
                     mode: stat.mode,
-                    kept_as: None,
+                    kept_as: (name != path).then(|| name.to_owned()),
                 }))
             }
             FileKind::Directory | FileKind::Other => Ok(None),

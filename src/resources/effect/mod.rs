@@ -54,10 +54,24 @@ pub(super) fn check_line(path: &str, line: &str, edited: &str, probe: &dyn Probe
     if !is_of_sshd && path != sysctl::OLD_FILE && !is_named(path, "/etc/sysctl.d/", ".conf") {
         return Ok(());
     }
+    let check = if is_of_sshd { sshd::check_line } else { sysctl::check_line };
+    if probe.read(path)?.is_some_and(|content| content == edited.as_bytes()) {
+        return check(path, line, probe);
+    }
     let mut world = Prediction::new(probe);
     world.file(path, edited.as_bytes(), "root", "root", 0o644);
-    let check = if is_of_sshd { sshd::check_line } else { sysctl::check_line };
     check(path, line, &world)
+}
+
+/// The program that reads the file at `path` together with others, of which one decides.
+pub fn read_together(path: &str) -> Option<&'static str> {
+    if path == sshd::MAIN || is_named(path, "/etc/ssh/sshd_config.d/", ".conf") {
+        return Some("sshd");
+    }
+    if path == sysctl::OLD_FILE || is_named(path, "/etc/sysctl.d/", ".conf") {
+        return Some("sysctl");
+    }
+    apt::is_source(path).then_some("apt")
 }
 
 /// Lets `write` put the file at `path` in place, and puts back what was there where a reader that

@@ -259,7 +259,8 @@ pub(super) fn check_line(path: &str, line: &str, probe: &dyn Probe) -> Result<()
         return Ok(());
     }
     match reading.settings.iter().filter(same).find(|one| one.block.is_none()) {
-        Some(first) if first.value == one_name(&value) => Ok(()),
+        // sshd reads all lines or none.
+        Some(first) if first.value == one_name(&value) => reading.missing().map(drop),
         Some(first) => Err(Error::failed(format!("{first}, before `{}` in `{path}`", line.trim()))
             .because("sshd keeps the first value that it reads")
             .hint("declare `sshd_config` instead of the line: it has its settings read first")),

@@ -122,7 +122,7 @@ impl Watch {
         self.main == main_process(found)
     }
 
-    /// Whether systemd starts it again and again. Whoever restarts it on purpose lets systemd count
+    /// Whether systemd starts it again and again. A restart on purpose lets systemd count
     /// anew.
     fn fails_again(&mut self, found: &Unit) -> bool {
         let restarts = restarts(found);

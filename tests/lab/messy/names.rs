@@ -6,6 +6,7 @@ crate::tests! {
     ; on each release:
     a_path_in_another_spelling_is_the_same = 8,
     a_place_is_mounted_by_one_entry = 8,
+    nothing_of_others_goes = 12,
 }
 
 fn a_path_in_another_spelling_is_the_same(os: &str) {
@@ -100,4 +101,59 @@ fn a_place_is_mounted_by_one_entry(os: &str) {
     let plan = ground.hold("");
     assert!(plan.contains("it was there before infra"), "{plan}");
     assert_eq!(server.shell("cat /etc/fstab"), table);
+}
+
+fn nothing_of_others_goes(os: &str) {
+    let ground = Ground::new(os);
+    let server = &ground.server;
+    let loses = &["--allow-data-loss"];
+
+    // A link that moves: the file behind it is another one.
+    server.run(
+        "mkdir -p /srv/h/v1 /srv/h/v2 /srv/m/a /srv/m/b; ln -s a /srv/m/cur; \
+         echo old1 > /srv/h/v1/conf; echo old2 > /srv/h/v2/conf",
+    );
+    let release = |version: &str| {
+        format!(
+            "  - symlink: {{ path: /srv/h/cur, target: {version} }}\n\
+             \x20 - file: {{ path: /srv/h/cur/conf, content: \"infra\\n\" }}\n\
+             \x20 - file: {{ path: /srv/m/cur/f, content: \"infra\\n\" }}\n"
+        )
+    };
+    ground.hold(&release("v1"));
+    ground.hold(&release("v2"));
+    server.run("ln -sfn b /srv/m/cur; echo other > /srv/m/b/f");
+    ground.declare("");
+    let said = server.converge(&[]);
+    assert!(said.contains("a link on the way to `/srv/m/cur/f` leads elsewhere now"), "{said}");
+    server.run("test $(cat /srv/h/v2/conf) = old2 && test $(cat /srv/m/b/f) = other");
+
+    // A home that is declared, and a file system, in a folder that is not any more.
+    let user = "  - user: { name: ada, home: /srv/e/home, create_home: true }\n";
+    ground.hold(&format!("  - directory: /srv/e\n  - directory: /srv/q\n{user}"));
+    server.run("touch /srv/e/home/data; mkdir /important; touch /important/data");
+    server.run("mount --bind /important /srv/q");
+    ground.declare(user);
+    let said = server.converge(loses);
+    assert!(said.contains("`user:ada` is in `/srv/e`"), "{said}");
+    assert!(said.contains("a file system is mounted at `/srv/q`"), "{said}");
+    server.run("ls /srv/e/home/data /important/data");
+
+    // An old name that is taken over is known from then on, even where nothing changed.
+    server.run("mkdir -p /srv/t/v1 /srv/t/v2; ln -s v1 /srv/t/cur; echo other > /srv/t/v2/f");
+    ground.hold("  - file: { path: /srv/t/cur/f, content: \"infra\\n\" }\n");
+    let file = "  - file: { path: /srv/t/v1/f, content: \"infra\\n\" }\n";
+    ground.hold(file);
+    server.run("ln -sfn v2 /srv/t/cur");
+    let plan = ground.hold(file);
+    assert!(!plan.contains("remove"), "{plan}");
+    server.run("test $(cat /srv/t/v2/f) = other");
+
+    // Of two lines the first one counts: the old one goes before the new one comes.
+    let line = |number: u32| {
+        format!("  - line: {{ path: /etc/ssh/sshd_config, line: MaxAuthTries {number} }}\n")
+    };
+    ground.hold(&line(5));
+    ground.hold(&line(4));
+    assert_eq!(server.shell("sshd -T | grep -i maxauthtries"), "maxauthtries 4");
 }

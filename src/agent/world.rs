@@ -1,0 +1,205 @@
+//! A server and its manifest as a removal sees them: things that are declared, under whatever name, and
+//! things that are gone.
+
+use std::collections::BTreeSet;
+
+use crate::error::Result;
+use crate::events::Mark;
+use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::{Names, Spec, read_together};
+use crate::wire::RunOptions;
+
+use super::state::State;
+use super::state::managed::Managed;
+use super::twins;
+
+/// The server and the manifest that a removal is planned against.
+pub(super) struct World<'a> {
+    manifest: &'a Manifest,
+    state: &'a State,
+    options: &'a RunOptions,
+    pub(super) names: &'a Names<'a>,
+    pub(super) declared: BTreeSet<&'a ResourceId>,
+    /// The declared resources that should be there.
+    pub(super) present: Vec<&'a Resource>,
+    /// The places whose whole content is a declared resource's own.
+    taken: BTreeSet<String>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(
+        manifest: &'a Manifest,
+        state: &'a State,
+        options: &'a RunOptions,
+        names: &'a Names<'a>,
+    ) -> Self {
+        let resources = &manifest.resources;
+        let replaced = resources.iter().flat_map(|resource| resource.spec.replaces());
+        Self {
+            manifest,
+            state,
+            options,
+            names,
+            declared: resources.iter().map(|resource| &resource.id).collect(),
+            present: resources.iter().filter(|one| one.spec.desired().is_some()).collect(),
+            taken: replaced.map(|path| names.place(&path)).collect(),
+        }
+    }
+
+    /// The managed resources that are no longer declared, the last one first.
+    pub(super) fn gone(&self) -> Vec<(&'a ResourceId, &'a Managed)> {
+        let is_gone =
+            |id: &ResourceId| !self.declared.contains(id) && !self.options.withheld.contains(id);
+        let mut gone: Vec<(&ResourceId, &Managed)> =
+            self.state.resources().iter().filter(|(id, _)| is_gone(id)).collect();
+        gone.sort_by_key(|(_, managed)| std::cmp::Reverse(managed.order));
+        gone
+    }
+
+    /// A path of a managed resource that is another place than when it was applied last.
+    pub(super) fn moved<'b>(&self, managed: &'b Managed) -> Option<&'b String> {
+        let places = managed.places.as_ref()?;
+        let moved = places.iter().find(|(path, place)| self.names.place(path) != **place);
+        moved.map(|(path, _)| path)
+    }
+
+    pub(super) fn is_taken(&self, path: &str) -> bool {
+        self.taken.contains(&self.names.place(path))
+    }
+
+    /// The clones and archives that stay, as beginnings of paths: what infra put into one of them
+    /// stays with it.
+    pub(super) fn staying_folders(&self, gone: &[(&ResourceId, &Managed)]) -> Vec<String> {
+        let folders = gone.iter().filter(|(id, managed)| {
+            let taken = self.options.allow_data_loss && managed.dropped.with_data.is_some();
+            matches!(id.kind(), "git" | "archive") && !taken
+        });
+        folders.map(|(id, _)| format!("{}/", self.names.place(id.identity()))).collect()
+    }
+
+    /// The specs that take a resource away: the files that were there before infra come back.
+    pub(super) fn specs(&self, managed: &Managed) -> Result<Vec<(Spec, Mark)>> {
+        let mut back = Vec::new();
+        for path in managed.paths.iter().filter(|path| !self.is_taken(path)) {
+            if let Some(original) = self.state.original(path) {
+                back.push((original.spec(path, self.names.probe())?, Mark::Restored));
+            }
+        }
+        let dropped = &managed.dropped;
+        let with_data = dropped.with_data.as_ref().filter(|_| self.options.allow_data_loss);
+        let away = with_data.or(dropped.gently.as_ref());
+        // A thing that infra only found, and a file that comes back, are not taken away first.
+        let is_one_file = matches!(away, Some(Spec::File(_) | Spec::Symlink(_)));
+        let existed = managed.existed && managed.paths.is_empty();
+        let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
+        Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
+    }
+
+    /// The declared resource that would be taken away with what goes, and how, if there is one.
+    pub(super) fn stands_in_the_way(
+        &self,
+        managed: &Managed,
+        specs: &[(Spec, Mark)],
+    ) -> Result<Option<String>> {
+        if let Some(editor) = self.writer_of_rest(managed) {
+            return Ok(Some(format!("`{editor}` writes to it as well")));
+        }
+        for (spec, _) in specs {
+            if let Some(folder) = spec.takes_folder(self.names.probe())? {
+                if let Some(inside) = twins::inside(&folder, self.manifest, self.names) {
+                    return Ok(Some(format!("`{inside}` is in `{folder}`")));
+                }
+                if let Some(mounted) = self.names.mounted_in(&folder, &self.unmounted()) {
+                    return Ok(Some(format!("a file system is mounted at `{mounted}`")));
+                }
+            }
+            let place = spec.id().identity().to_owned();
+            let below = match spec {
+                Spec::Mount(_) | Spec::Volume(_) | Spec::File(_) => {
+                    twins::below(&place, self.manifest, self.names)
+                }
+                Spec::Symlink(_) if spec.desired().is_some() => {
+                    twins::below(&place, self.manifest, self.names)
+                }
+                Spec::Symlink(_) => None,
+                _ => continue,
+            };
+            if let Some(below) = below {
+                return Ok(Some(format!("`{below}` is in it")));
+            }
+            if let Some(over) = twins::over(&place, self.manifest, self.names) {
+                return Ok(Some(format!("`{over}` is reached over it")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The places where nothing is mounted any more after the run.
+    pub(super) fn unmounted(&self) -> Vec<String> {
+        let gone = self
+            .gone()
+            .into_iter()
+            .filter(|(id, managed)| matches!(id.kind(), "mount" | "volume") && !managed.existed);
+        let gone = gone.map(|(id, _)| self.names.target(id.identity()));
+        gone.chain(twins::unmounted(self.manifest, self.names)).collect()
+    }
+
+    /// The rest of a removal, without the things that a declared resource holds under another identity.
+    pub(super) fn beside_all(&self, spec: Spec) -> Option<Spec> {
+        self.present.iter().try_fold(spec, |rest, one| rest.beside(&one.spec, self.names))
+    }
+
+    /// The declared resource that writes to a file from which the rest is to go: the whole file may
+    /// not go then. A file of before infra can come back, and is written to again.
+    pub(super) fn writer_of_rest(&self, managed: &Managed) -> Option<&'a ResourceId> {
+        let mut paths = managed.paths.iter().filter(|path| self.state.original(path).is_none());
+        paths.find_map(|path| self.writers(path).first().map(|(_, writer)| &writer.id))
+    }
+
+    /// The declared resources that write a part of the file at `path`, with their places.
+    pub(super) fn writers(&self, path: &str) -> Vec<(usize, &'a Resource)> {
+        let place = self.names.place(path);
+        let holds = |paths: Vec<String>| paths.iter().any(|path| self.names.place(path) == place);
+        let writes = |resource: &Resource| {
+            holds(resource.spec.switches()) && !holds(resource.spec.replaces())
+        };
+        let resources = self.manifest.resources.iter().enumerate();
+        resources.filter(|(_, resource)| writes(resource)).collect()
+    }
+
+    /// Where in the manifest it goes: behind everything that its role still declares, so that the new
+    /// is there before the old is gone. A file of a service belongs to the set that the service
+    /// validates, so it goes before the first verification of the role reads that set; and what others
+    /// write a part of, or run under the same name, goes before they do so.
+    pub(super) fn position(&self, managed: &Managed, spec: &Spec) -> usize {
+        let of_role = position_in_role(self.manifest, managed);
+        let units = spec.units();
+        let is_same_unit =
+            |resource: &Resource| resource.spec.units().iter().any(|unit| units.contains(unit));
+        let after = managed.paths.iter().flat_map(|path| self.writers(path));
+        let after = after.map(|(index, _)| index);
+        let after = after.chain(self.manifest.resources.iter().position(is_same_unit));
+        // A reader that takes the first value of several files, or none of them if two differ, has to
+        // lose the old one first.
+        let readers: Vec<&str> =
+            spec.switches().iter().filter_map(|path| read_together(path)).collect();
+        let is_read_together = |resource: &Resource| {
+            let switched = resource.spec.switches();
+            switched.iter().any(|path| read_together(path).is_some_and(|of| readers.contains(&of)))
+        };
+        let after = after.chain(self.manifest.resources.iter().position(is_read_together));
+        after.fold(of_role, usize::min)
+    }
+}
+
+fn position_in_role(manifest: &Manifest, managed: &Managed) -> usize {
+    let resources = manifest.resources.iter().enumerate();
+    let own = || resources.clone().filter(|(_, resource)| resource.role == managed.role);
+    let Some((last, _)) = own().next_back() else { return 0 };
+    let verifies = own().find(|(_, resource)| resource.spec.verifies());
+    let is_of_a_set = !managed.paths.is_empty() && !managed.notifies.is_empty();
+    match verifies {
+        Some((index, _)) if is_of_a_set => index,
+        _ => last + 1,
+    }
+}
