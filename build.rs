@@ -23,12 +23,14 @@ const SOURCES: &[&str] = &[
     "Cargo.lock",
     "Cargo.toml",
     "src/agent",
+    "src/date.rs",
     "src/error.rs",
     "src/events.rs",
     "src/lib.rs",
     "src/manifest.rs",
     "src/resources",
     "src/secret",
+    "src/size.rs",
     "src/wire.rs",
 ];
 

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod commands;
 #[cfg(feature = "cli")]
 pub mod compile;
+pub mod date;
 #[cfg(feature = "cli")]
 pub mod diagnostic;
 pub mod error;

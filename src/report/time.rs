@@ -1,25 +1,13 @@
 //! Moments as people read them.
 
+use crate::date::date_of;
+
 /// A moment in seconds since 1970 as `2026-11-23 15:04 UTC`.
 pub fn moment(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3600, rest / 60 % 60)
-}
-
-/// The date in the Gregorian calendar, `days` after 1 January 1970. Years begin in March here, so
-/// that a leap day is the last of its year (the algorithm of Howard Hinnant's `civil_from_days`).
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
+    // No clock is ahead by as many days as do not fit.
+    let date = date_of(u32::try_from(days).unwrap_or(u32::MAX));
+    format!("{date} {:02}:{:02} UTC", rest / 3600, rest / 60 % 60)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{System, run_checked};
+use crate::date::{date_of, days_of};
 use crate::error::Result;
 use crate::secret::Secret;
 
@@ -83,7 +84,7 @@ const NEVER: &str = "never";
 
 impl User {
     fn check_expiry(&self) -> Result<(), String> {
-        let is_day = |text: &str| text == NEVER || account::days_of(text).is_some();
+        let is_day = |text: &str| text == NEVER || days_of(text).is_some();
         match self.expires.as_deref().filter(|text| !is_day(text)) {
             Some(text) => {
                 Err(format!("`{text}` is neither a date such as `2026-12-31` nor `never`"))
@@ -120,7 +121,7 @@ impl User {
         option("home", "--home-dir", self.home.as_ref().map(ToString::to_string));
         option("shell", "--shell", self.shell.as_ref().map(ToString::to_string));
         // As a number of days: a date would be read in the time zone of the server.
-        let day = self.expires.as_deref().map(account::days_of);
+        let day = self.expires.as_deref().map(days_of);
         let day = day.map(|day| day.map_or_else(String::new, |day| day.to_string()));
         option("expires", "--expiredate", day);
         options
@@ -279,8 +280,7 @@ impl Resource for User {
         let password = field.map(|field| Password::of(field).compared(field, declared));
         let wanted = self.locked.unwrap_or_default();
         let locked = field.map(|field| Password::of(field).counts_as_locked(wanted));
-        let expires =
-            field.map(|_| entry.expires.map_or_else(|| NEVER.to_owned(), account::date_of));
+        let expires = field.map(|_| entry.expires.map_or_else(|| NEVER.to_owned(), date_of));
         Ok(Current::Present(
             State::new()
                 .with("uid", entry.uid)
@@ -351,7 +351,7 @@ impl Resource for User {
             shell: self.shell.as_ref().map_or(known.shell, ToString::to_string),
             password_hash: Some(self.predicted_password(known.password_hash)),
             expires: match self.expires.as_deref() {
-                Some(text) => account::days_of(text),
+                Some(text) => days_of(text),
                 None => known.expires,
             },
         };
