@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Resource;
 use super::fields::{AbsolutePath, Argv};
+use super::patience;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::{self, Query};
@@ -265,7 +266,7 @@ impl Resource for Command {
         }
         match self.when_changed.iter().find(|id| ResourceId::parse(id).is_none()) {
             Some(id) => Err(format!("`{id}` in `when_changed` has not the form `kind:identity`")),
-            None => Ok(()),
+            None => patience::check("timeout_seconds", self.timeout_seconds),
         }
     }
 

@@ -43,6 +43,7 @@ mod lines;
 mod locale;
 mod mount;
 pub mod package;
+mod patience;
 mod port_check;
 mod postgresql;
 mod postgresql_database;

@@ -1,12 +1,13 @@
 //! `port_check`: a TCP port that has to accept connections, or must not.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::yes;
+use super::patience::{self, Patience};
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::state::{Change, Current, State};
@@ -82,7 +83,8 @@ impl Resource for PortCheck {
         if self.port == 0 {
             return Err("a port is between 1 and 65535".to_owned());
         }
-        self.address().map(drop).ok_or_else(|| self.wrong_host())
+        self.address().ok_or_else(|| self.wrong_host())?;
+        patience::check("within_seconds", self.within_seconds)
     }
 
     fn desired(&self) -> Option<State> {
@@ -97,19 +99,14 @@ impl Resource for PortCheck {
         if change.is_remove() {
             return Ok(());
         }
-        let started = Instant::now();
-        let mut pauses = 0;
+        let mut patience = Patience::new(self.within_seconds, PAUSE_MILLISECONDS);
         while self.is_open(system)? != self.open {
-            let is_late = started.elapsed() >= Duration::from_secs(self.within_seconds.into())
-                || pauses >= self.within_seconds.saturating_mul(1000) / PAUSE_MILLISECONDS;
-            if is_late || system.interrupted() {
+            if !patience.pause(system) {
                 let what = if self.open { "does not accept connections" } else { "is still open" };
-                let seconds = started.elapsed().as_secs();
+                let seconds = patience.elapsed().as_secs();
                 let message = format!("`{}` {what} after {seconds} s", self.identity());
                 return Err(Error::failed(message));
             }
-            system.sleep_milliseconds(PAUSE_MILLISECONDS);
-            pauses += 1;
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! Services whose own check says whether they do their work.
 
-use std::time::{Duration, Instant};
-
+use super::super::patience::Patience;
 use super::super::system::{System, run_checked};
 use super::engine::{Compose, Container, UNHEALTHY, containers};
 use crate::error::{Error, Result};
@@ -29,9 +28,8 @@ pub(super) fn wait(project: &str, within_seconds: u32, system: &mut dyn System) 
     if within_seconds == 0 {
         return Ok(());
     }
-    let started = Instant::now();
-    let most_pauses = within_seconds.saturating_mul(1000) / PAUSE_MILLISECONDS;
-    for pauses in 0.. {
+    let mut patience = Patience::new(within_seconds, PAUSE_MILLISECONDS);
+    loop {
         let all = containers(project, system)?;
         let is_ill = |container: &&Container| container.is_starting || container.state == UNHEALTHY;
         let ill: Vec<String> =
@@ -39,15 +37,12 @@ pub(super) fn wait(project: &str, within_seconds: u32, system: &mut dyn System) 
         if ill.is_empty() {
             return Ok(());
         }
-        let is_late = started.elapsed() >= Duration::from_secs(within_seconds.into());
-        if is_late || pauses >= most_pauses || system.interrupted() {
-            let message =
-                format!("not healthy after {} s: {}", started.elapsed().as_secs(), ill.join(", "));
+        if !patience.pause(system) {
+            let seconds = patience.elapsed().as_secs();
+            let message = format!("not healthy after {seconds} s: {}", ill.join(", "));
             return Err(Error::failed(message).hint(
                 "`docker inspect` tells what the check says, `docker logs` what goes wrong",
             ));
         }
-        system.sleep_milliseconds(PAUSE_MILLISECONDS);
     }
-    Ok(())
 }

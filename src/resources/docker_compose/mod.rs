@@ -14,6 +14,7 @@ use super::content::Content;
 use super::fields::{AbsolutePath, Mode, Presence};
 use super::ground;
 use super::names::Names;
+use super::patience;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::Command;
@@ -259,7 +260,8 @@ impl Resource for DockerCompose {
                 "`{project}` is no name of a Compose project: small letters, digits, `-` and `_`"
             ));
         }
-        Ok(())
+        patience::check("timeout_seconds", self.timeout_seconds)?;
+        patience::check("healthy_within_seconds", self.healthy_within_seconds)
     }
 
     fn desired(&self) -> Option<State> {

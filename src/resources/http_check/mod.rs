@@ -3,12 +3,13 @@
 mod request;
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::{AbsolutePath, OneOrMany};
+use super::patience::{self, Patience};
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::state::{Change, Current, State};
@@ -215,7 +216,8 @@ impl Resource for HttpCheck {
         if self.timeout_seconds == 0 {
             return Err("`timeout_seconds` cannot be 0".to_owned());
         }
-        Ok(())
+        patience::check("timeout_seconds", self.timeout_seconds)?;
+        patience::check("within_seconds", self.within_seconds)
     }
 
     fn desired(&self) -> Option<State> {
@@ -231,20 +233,15 @@ impl Resource for HttpCheck {
         if change.is_remove() {
             return Ok(());
         }
-        let started = Instant::now();
-        let mut pauses = 0;
+        let mut patience = Patience::new(self.within_seconds, PAUSE_MILLISECONDS);
         loop {
             let answer = self.ask(system)?;
             if self.is_right(&answer) {
                 return Ok(());
             }
-            let is_late = started.elapsed() >= Duration::from_secs(self.within_seconds.into())
-                || pauses >= self.within_seconds.saturating_mul(1000) / PAUSE_MILLISECONDS;
-            if is_late || system.interrupted() {
-                return Err(self.failure(&answer, started.elapsed()));
+            if !patience.pause(system) {
+                return Err(self.failure(&answer, patience.elapsed()));
             }
-            system.sleep_milliseconds(PAUSE_MILLISECONDS);
-            pauses += 1;
         }
     }
 
