@@ -3,9 +3,9 @@
 #![no_main]
 
 use infra::diagnostic::Source;
-use infra::secrets::import::{Imported, VaultPasswords, combine, emit, import};
+use infra::secrets::import::{Imported, VaultPasswords, combine, import};
 use infra::secrets::{Folder, IdentitySource};
-use infra::yaml;
+use infra::yaml::{self, emit::emit};
 use infra_fuzz::{IDENTITY, repository};
 use libfuzzer_sys::fuzz_target;
 

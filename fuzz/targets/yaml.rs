@@ -4,9 +4,9 @@
 
 use infra::diagnostic::{Diagnostic, Diagnostics, Source};
 use infra::resources::Spec;
-use infra::secrets::import::emit;
 use infra::secrets::recipients::Recipients;
 use infra::wire;
+use infra::yaml::emit::emit;
 use infra::yaml::{self, Entry, Node};
 use libfuzzer_sys::fuzz_target;
 

@@ -1,11 +1,14 @@
 //! The filters that configuration files need, beside minijinja's own.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use minijinja::{Environment, Error, ErrorKind, Value};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::bounds;
 use super::spelling::{Document, decimal};
+use crate::yaml::emit;
 
 /// The names of the filters added here and of the common ones of minijinja, for suggestions.
 pub(super) const NAMES: &[&str] = &[
@@ -77,10 +80,8 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("to_json", |value: Value| to_json(&value, false));
     environment.add_filter("to_nice_json", |value: Value| to_json(&value, true));
     environment.add_filter("to_nice_yaml", |value: Value| {
-        let mut out = String::new();
         bounds::check(&value)?;
-        yaml(&value, 0, &mut out)?;
-        Ok::<_, Error>(out)
+        Ok::<_, Error>(emit::emit(document(&value)?).to_string())
     });
 }
 
@@ -183,62 +184,36 @@ fn to_json(value: &Value, pretty: bool) -> Result<String, Error> {
     text.map_err(|error| wrong(error.to_string()))
 }
 
-/// Block YAML with every text in quotes that another reader could take for something else.
-fn yaml(value: &Value, indent: usize, out: &mut String) -> Result<(), Error> {
+/// A value to be written as YAML, with each text on one line.
+fn document(value: &Value) -> Result<emit::Document<'static>, Error> {
     use minijinja::value::ValueKind;
-    let pad = " ".repeat(indent);
+    let plain = |text: String| Ok(emit::Document::Plain(Cow::Owned(text)));
     match value.kind() {
-        ValueKind::Map => {
-            for key in value.try_iter()? {
-                let item = value.get_item(&key)?;
-                out.extend([pad.as_str(), &yaml_text(&key.to_string()), ":"]);
-                nested(&item, indent, out)?;
+        ValueKind::None | ValueKind::Undefined => plain("null".to_owned()),
+        ValueKind::Bool => plain(value.is_true().to_string()),
+        ValueKind::Number => plain(match f64::try_from(value.clone()) {
+            Ok(number) if number.is_nan() => ".nan".to_owned(),
+            Ok(number) if number.is_infinite() => {
+                format!("{}.inf", if number < 0.0 { "-" } else { "" })
             }
+            _ => value.to_string(),
+        }),
+        ValueKind::Map => {
+            let entry = |key: Value| {
+                let item = document(&value.get_item(&key)?)?;
+                Ok((Cow::Owned(key.to_string()), item))
+            };
+            Ok(emit::Document::Map(value.try_iter()?.map(entry).collect::<Result<_, Error>>()?))
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            for item in value.try_iter()? {
-                out.extend([pad.as_str(), "-"]);
-                nested(&item, indent, out)?;
-            }
+            let items = value.try_iter()?.map(|item| document(&item));
+            Ok(emit::Document::List(items.collect::<Result<_, Error>>()?))
         }
-        _ => out.extend([pad.as_str(), &yaml_scalar(value), "\n"]),
+        _ => match decimal(value) {
+            Some(number) => plain(number.to_owned()),
+            None => Ok(emit::Document::Line(Cow::Owned(value.to_string()))),
+        },
     }
-    Ok(())
-}
-
-fn nested(item: &Value, indent: usize, out: &mut String) -> Result<(), Error> {
-    use minijinja::value::ValueKind;
-    match item.kind() {
-        ValueKind::Map if item.len() == Some(0) => out.push_str(" {}\n"),
-        ValueKind::Seq | ValueKind::Iterable if item.len() == Some(0) => out.push_str(" []\n"),
-        ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => {
-            out.push('\n');
-            yaml(item, indent + 2, out)?;
-        }
-        _ => out.extend([" ", &yaml_scalar(item), "\n"]),
-    }
-    Ok(())
-}
-
-fn yaml_scalar(value: &Value) -> String {
-    use minijinja::value::ValueKind;
-    match value.kind() {
-        ValueKind::None | ValueKind::Undefined => "null".to_owned(),
-        ValueKind::Bool => if value.is_true() { "true" } else { "false" }.to_owned(),
-        ValueKind::Number => value.to_string(),
-        _ => decimal(value).map_or_else(|| yaml_text(&value.to_string()), str::to_owned),
-    }
-}
-
-fn yaml_text(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-".contains(&byte);
-    let safe = text.bytes().all(plain)
-        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'/')
-        && !matches!(
-            text.to_ascii_lowercase().as_str(),
-            "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null" | "inf" | "nan"
-        );
-    if safe { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
 #[cfg(test)]
@@ -264,6 +239,11 @@ mod tests {
                 "{{ {'a': true, 'b': ['no', 1], 'c': {}} | to_nice_yaml }}",
                 "a: true\nb:\n  - \"no\"\n  - 1\nc: {}\n",
             ),
+            (
+                "{{ {'a': 'x\u{89}y\nz', 'y': 1e999} | to_nice_yaml }}",
+                "a: \"x\\u0089y\\nz\"\n\"y\": .inf\n",
+            ),
+            ("{{ {} | to_nice_yaml }}{{ 'a' | to_nice_yaml }}", "{}\na\n"),
             ("{{ 'a\nb' | comment }}", "# a\n# b"),
             ("{{ {'a': [1]} | to_json }}", "{\"a\":[1]}"),
             ("{{ 'é /?&=~' | urlencode }}", "%C3%A9%20/%3F%26%3D~"),

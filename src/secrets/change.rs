@@ -10,6 +10,7 @@ use super::tree::{Path, Tree, merged};
 use crate::diagnostic::Source;
 use crate::error::{Error, Result};
 use crate::secrets::Folder;
+use crate::yaml::emit::{self, quoted};
 use crate::yaml::{self, Map, Node};
 
 /// The line that shows somebody a value that was not taken; removed when the file is next saved.
@@ -119,8 +120,12 @@ pub fn with_notes(
     let _ = writeln!(noted, "{NOTE}{whom} has other values here. These lines go when you save.");
     for path in conflicts {
         let (node, _, rest) = way(&document, path);
-        let value = if rest.is_empty() { flow(&Tree::of(node)) } else { "(removed)".to_owned() };
-        let _ = writeln!(noted, "{NOTE}{}: {value}", path.join("."));
+        let value = if rest.is_empty() {
+            emit::flow(&node.into())
+        } else {
+            Zeroizing::new("(removed)".to_owned())
+        };
+        let _ = writeln!(noted, "{NOTE}{}: {}", path.join("."), *value);
     }
     noted.push_str(text);
     Ok(noted)
@@ -238,8 +243,8 @@ fn replaced(text: &str, step: &Step<'_>, rest: &[String], value: &Tree, is_flow:
     let end = end_of(text, entry).max(colon);
     let indent = column(text, entry.key_span.range.start);
     let new = match (rest, is_flow) {
-        ([], true) => format!(" {}", flow(value)),
-        ([], false) => format!(" {}", block(value, indent)),
+        ([], true) => format!(" {}", *emit::flow(&value.into())),
+        ([], false) => format!(" {}", *emit::value(&value.into(), indent + 2)),
         (rest, true) => format!(" {{{}}}", flow_entry(rest, value)),
         (rest, false) => {
             let inner = block_entry(rest, value, indent + 2);
@@ -300,9 +305,9 @@ fn column(text: &str, at: usize) -> usize {
 /// `a: { b: value }` on one line.
 fn flow_entry(path: &[String], value: &Tree) -> String {
     match path {
-        [] => flow(value),
-        [key] => format!("{}: {}", quoted(key), flow(value)),
-        [key, rest @ ..] => format!("{}: {{ {} }}", quoted(key), flow_entry(rest, value)),
+        [] => emit::flow(&value.into()).to_string(),
+        [key] => format!("{}: {}", *quoted(key), *emit::flow(&value.into())),
+        [key, rest @ ..] => format!("{}: {{ {} }}", *quoted(key), flow_entry(rest, value)),
     }
 }
 
@@ -311,90 +316,11 @@ fn block_entry(path: &[String], value: &Tree, indent: usize) -> String {
     let space = " ".repeat(indent);
     match path {
         [] => String::new(),
-        [key] => format!("{space}{}: {}\n", quoted(key), block(value, indent)),
+        [key] => format!("{space}{}: {}\n", *quoted(key), *emit::value(&value.into(), indent + 2)),
         [key, rest @ ..] => {
-            format!("{space}{}:\n{}", quoted(key), block_entry(rest, value, indent + 2))
+            format!("{space}{}:\n{}", *quoted(key), block_entry(rest, value, indent + 2))
         }
     }
-}
-
-/// A value behind a key at `indent`, where it may take several lines.
-fn block(value: &Tree, indent: usize) -> String {
-    match value {
-        Tree::Text(text) if is_literal(text) => {
-            let (mark, body) = match text.strip_suffix('\n') {
-                Some(body) => ("|", body),
-                None => ("|-", text.as_str()),
-            };
-            let space = " ".repeat(indent + 2);
-            let lines = body.lines().map(|line| {
-                if line.is_empty() { "\n".to_owned() } else { format!("\n{space}{line}") }
-            });
-            format!("{mark}{}", lines.collect::<String>())
-        }
-        value => flow(value),
-    }
-}
-
-/// Whether a text of several lines can be written as it is.
-fn is_literal(text: &str) -> bool {
-    let body = text.strip_suffix('\n').unwrap_or(text);
-    body.contains('\n')
-        && !body.starts_with([' ', '\n'])
-        && !body.ends_with('\n')
-        && body.lines().all(|line| line.trim_end() == line)
-        && body.chars().all(|c| c == '\n' || is_printable(c))
-}
-
-/// A value on one line.
-fn flow(value: &Tree) -> String {
-    match value {
-        Tree::Null => "null".to_owned(),
-        Tree::Bool(value) => value.to_string(),
-        Tree::Number(text) => text.clone(),
-        Tree::Text(text) => quoted(text),
-        Tree::List(list) => {
-            format!("[{}]", list.iter().map(flow).collect::<Vec<_>>().join(", "))
-        }
-        Tree::Map(map) => {
-            let entry =
-                |(key, value): (&String, &Tree)| format!("{}: {}", quoted(key), flow(value));
-            let entries: Vec<String> = map.iter().map(entry).collect();
-            format!("{{{}}}", entries.join(", "))
-        }
-    }
-}
-
-fn is_printable(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}')
-}
-
-/// A text as it is where every reader of YAML takes it for one, else in double quotes.
-fn quoted(text: &str) -> String {
-    let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./+=@".contains(c));
-    // What YAML 1.1 takes for something else.
-    let lower = text.to_ascii_lowercase();
-    let words = ["yes", "no", "on", "off", "true", "false", "null", "y", "n"];
-    if is_plain && !words.contains(&lower.as_str()) {
-        return text.to_owned();
-    }
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            c if is_printable(c) => quoted.push(c),
-            c => {
-                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
-            }
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]

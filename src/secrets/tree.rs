@@ -1,9 +1,11 @@
 //! What a document says, without how it is written; and merging two changes of it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use zeroize::Zeroizing;
 
+use crate::yaml::emit::Document;
 use crate::yaml::{Node, Value};
 
 /// A value. It is never printed: there is no `Debug`.
@@ -116,6 +118,21 @@ impl Tree {
                 }
             }
             leaf => into.push((path.clone(), leaf.clone())),
+        }
+    }
+}
+
+impl<'a> From<&'a Tree> for Document<'a> {
+    fn from(tree: &'a Tree) -> Self {
+        match tree {
+            Tree::Null => Self::Plain(Cow::Borrowed("null")),
+            Tree::Bool(value) => Self::Plain(Cow::Borrowed(if *value { "true" } else { "false" })),
+            Tree::Number(text) => Self::Plain(Cow::Borrowed(text)),
+            Tree::Text(text) => Self::Text(Cow::Borrowed(text)),
+            Tree::List(list) => Self::List(list.iter().map(Self::from).collect()),
+            Tree::Map(map) => Self::Map(
+                map.iter().map(|(key, value)| (Cow::Borrowed(&**key), value.into())).collect(),
+            ),
         }
     }
 }

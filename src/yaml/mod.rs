@@ -4,6 +4,7 @@
 //! shared, not copied; duplicate keys, tags and several documents in one file are refused.
 
 mod deserialize;
+pub mod emit;
 mod field_error;
 mod merge;
 mod parse;

@@ -9,8 +9,9 @@ use crate::diagnostic::Source;
 use crate::error::{Context as _, Error};
 use crate::exit_code::ExitCode;
 use crate::report::{self, Format};
-use crate::secrets::import::{Imported, VaultPasswords, combine, emit, import};
+use crate::secrets::import::{Imported, VaultPasswords, combine, import};
 use crate::secrets::{Folder, Opened, Replaced, document};
+use crate::yaml::emit::emit;
 use crate::yaml::{self, Node};
 
 /// The arguments of `infra secrets import`.
@@ -47,6 +48,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     }
     let before = folder.open(&args.into)?;
     let text = merged(args, before.as_ref(), &files)?;
+    // A file that infra cannot read would take every other secret in it along.
+    document::parsed(&args.into, &text)?;
     let count = files.iter().map(|file| values(&file.node)).sum::<usize>();
     let path = Folder::shown(&args.into);
     if before.as_ref().is_none_or(|before| *before.text != *text) {

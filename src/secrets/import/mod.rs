@@ -1,6 +1,5 @@
 //! Secrets from the files of other programs: ansible-vault, and SOPS with age. Only in memory.
 
-mod emit;
 mod inline;
 mod sops;
 mod vault;
@@ -9,9 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::diagnostic::Source;
 use crate::error::{Error, Result};
+use crate::yaml::emit::emit;
 use crate::yaml::{self, Entry, Map, Node, Value};
 
-pub use emit::emit;
 pub use vault::VaultPasswords;
 
 /// Opens what is encrypted by age.
