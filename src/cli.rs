@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use crate::commands::Command;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::inventory::Project;
@@ -110,6 +110,14 @@ pub fn refuse(error: &Error) -> ExitCode {
     let color = report::terminal::colored_errors(ColorChoice::Auto);
     report::terminal::print_error(&error.clone().into(), color);
     ExitCode::of_error(&error.clone().into())
+}
+
+/// Prints a mistake that leaves no other way on, and ends the process.
+#[expect(clippy::exit, reason = "the thread that evaluates cannot be stopped otherwise")]
+pub fn end(mistake: Diagnostic) {
+    let color = report::terminal::colored_errors(ColorChoice::Auto);
+    report::terminal::print_error(&Diagnostics::from(mistake).into(), color);
+    std::process::exit(ExitCode::Input.number().into())
 }
 
 /// Runs the subcommand, if it can write what is asked for.

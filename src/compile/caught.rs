@@ -6,6 +6,9 @@ use std::panic::{self, AssertUnwindSafe};
 
 use minijinja::{Error, ErrorKind};
 
+use super::watch;
+use crate::diagnostic::Span;
+
 thread_local! {
     /// Whether this thread evaluates something.
     static EVALUATES: Cell<bool> = const { Cell::new(false) };
@@ -24,8 +27,12 @@ pub fn end_at_panics() {
 }
 
 /// The result of `evaluate`, or an error in place of a panic. Nothing that it leaves half done is
-/// looked at again.
-pub(super) fn caught<T>(evaluate: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+/// looked at again. If it takes too long, the mistake is at `place`.
+pub(super) fn caught<T>(
+    place: &Span,
+    evaluate: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let _watched = watch::begin(place);
     let before = EVALUATES.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(evaluate));
     EVALUATES.set(before);

@@ -114,7 +114,7 @@ impl Engine {
     ) -> Result<Value, Failure> {
         let marked = marked(text, Syntax::Expression);
         let result = self.environment.compile_expression_owned(marked.to_string());
-        let result = result.and_then(|expression| caught(|| expression.eval(scope)));
+        let result = result.and_then(|expression| caught(span, || expression.eval(scope)));
         match result {
             Ok(value) if value.is_undefined() => Err(Box::new(undefined(text, span))),
             Ok(value) => Ok(value),
@@ -141,7 +141,7 @@ impl Engine {
             return Err(Box::new(misplaced_statement(text, range, span)));
         }
         let marked = marked(text, Syntax::Text);
-        let result = caught(|| self.texts.render_named_str("", &marked, scope));
+        let result = caught(span, || self.texts.render_named_str("", &marked, scope));
         result.map(Value::from).map_err(|error| Box::new(explain(&error, &marked, span)))
     }
 
@@ -153,7 +153,7 @@ impl Engine {
         scope: Value,
     ) -> Result<String, Failure> {
         let result = self.environment.get_template(name);
-        let result = result.and_then(|found| caught(|| found.render(scope)));
+        let result = result.and_then(|found| caught(span, || found.render(scope)));
         if let Some(mistake) = self.unknown_filter() {
             return Err(Box::new(mistake));
         }

@@ -21,6 +21,7 @@ mod settle;
 mod spelling;
 mod statements;
 mod suggest;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,7 @@ use masked::masked;
 use peers::{Peer, Peers};
 use role::Role;
 use scope::{Local, Scope, ServerContext};
+pub use watch::end_long_evaluations;
 
 /// Compiles servers of one inventory; what they share is read once.
 pub struct Compiler<'a> {
