@@ -1,16 +1,17 @@
 //! Running programs: argument lists, a small fixed environment, a time limit.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{ErrorKind, Read, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::resources::probe::UserEntry;
@@ -27,6 +28,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait for the rest of the output after a program ended: a daemon that it started
 /// may hold the pipe open for ever.
 const DRAIN: Duration = Duration::from_millis(500);
+
+/// How often a program that runs is looked at, whether it has to be stopped.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// Set to end the program in hand. The agent runs one program at a time, for one laptop.
 static END_ONE: AtomicBool = AtomicBool::new(false);
@@ -72,11 +76,13 @@ pub(super) fn run(
         .context(|| format!("cannot start `{}`", command.display()))?;
     feed(&mut child, command.stdin.clone());
     let stderr = collect(child.stderr.take());
-    let (lines, stdout) = match on_line {
-        Some(_) => (Some(status_lines(&mut child)), None),
-        None => (None, Some(collect(child.stdout.take()))),
+    let (lines, stdout) = match (on_line, child.stdout.take()) {
+        (Some(on_line), Some(stream)) => {
+            (Some(StatusLines { stream, rest: Vec::new(), on_line }), None)
+        }
+        (_, stream) => (None, Some(collect(stream))),
     };
-    let status = wait(&mut child, command, lines.as_ref(), on_line)?;
+    let status = wait(&mut child, command, lines)?;
     Ok(Output {
         status: exit_code(status),
         stdout: stdout.map(Collected::finish).unwrap_or_default(),
@@ -173,31 +179,18 @@ fn collect(stream: Option<impl Read + Send + 'static>) -> Collected {
     collected
 }
 
-fn status_lines(child: &mut Child) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    if let Some(stream) = child.stdout.take() {
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(std::result::Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-    }
-    receiver
-}
-
 /// Waits for the end of the program, or ends its whole process group when its time is over.
 fn wait(
     child: &mut Child,
     command: &Command,
-    lines: Option<&Receiver<String>>,
-    mut on_line: Option<OnLine<'_>>,
+    mut lines: Option<StatusLines<'_>>,
 ) -> Result<ExitStatus> {
     // Nothing was in hand when it was set.
     END_ONE.store(false, Ordering::Relaxed);
     let end = Instant::now() + Duration::from_secs(u64::from(command.timeout_seconds));
-    let mut pause = Duration::from_micros(200);
+    // Kernels before 5.3 cannot tell of the end.
+    let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let process = process.and_then(|it| pidfd_open(it, PidfdFlags::empty()).ok());
     loop {
         let status =
             child.try_wait().context(|| format!("cannot wait for `{}`", command.display()));
@@ -217,15 +210,48 @@ fn wait(
                 command.timeout_seconds
             )));
         }
-        match (lines, &mut on_line) {
-            (Some(lines), Some(on_line)) => match lines.recv_timeout(pause) {
-                Ok(line) => on_line(&line),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(pause),
-            },
-            _ => std::thread::sleep(pause),
+        if has_line(process.as_ref(), lines.as_ref()) {
+            lines = lines.and_then(StatusLines::read);
         }
-        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// Waits until the program ends or writes a status line, and for a moment at most: it may have to be
+/// stopped. Whether it wrote.
+fn has_line(process: Option<&OwnedFd>, lines: Option<&StatusLines<'_>>) -> bool {
+    let stream = lines.map(|lines| &lines.stream);
+    let mut waited: Vec<PollFd<'_>> = Vec::new();
+    waited.extend(stream.map(|stream| PollFd::new(stream, PollFlags::IN)));
+    waited.extend(process.map(|process| PollFd::new(process, PollFlags::IN)));
+    // An interrupted call looks again.
+    let found = poll(&mut waited, Some(&LOOK)).is_ok_and(|found| found > 0);
+    found && stream.is_some() && !waited[0].revents().is_empty()
+}
+
+/// What a program writes to its file descriptor 3.
+struct StatusLines<'a> {
+    stream: ChildStdout,
+    /// The begin of a line.
+    rest: Vec<u8>,
+    on_line: OnLine<'a>,
+}
+
+impl StatusLines<'_> {
+    /// Passes on what there is to read. `None` after the end.
+    fn read(mut self) -> Option<Self> {
+        let mut buffer = [0; 8192];
+        let length = match self.stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Some(self),
+            read => read.unwrap_or_default(),
+        };
+        self.rest.extend_from_slice(&buffer[..length]);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            (self.on_line)(String::from_utf8_lossy(&line).trim_end());
+        }
+        // A line without an end is none of a status.
+        self.rest.truncate(OUTPUT_LIMIT_BYTES);
+        (length > 0).then_some(self)
     }
 }
 
