@@ -8,6 +8,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use infra::diagnostic::Source;
 use infra::error::{Error, Kind};
 use infra::events::{Event, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction};
 use infra::manifest::{Manifest, ResourceId};
@@ -15,6 +16,8 @@ use infra::resources::{self, Change, FieldChange, KINDS, Probe as _, State, Valu
 use infra::saved_plan::{SavedPlan, SavedServer, Seen, Way};
 use infra::secrets::PlanKey;
 use infra::wire::{self, Request, RunOptions};
+use infra::yaml::emit::{Document, flow};
+use infra::yaml::{self, Node};
 use infra_fuzz::{Project, SEPARATOR, compare_and_apply, server};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
@@ -38,19 +41,41 @@ fn write_seeds() {
         write("template", kind, &files);
         if let Ok(manifest) = project.compile(&files) {
             write("requests", kind, &frames(&[check(&manifest)]));
+            let (run, state) = applied(&manifest);
+            write("events", kind, &run);
+            write("state", kind, &[&record(), SEPARATOR, &state].concat());
+        }
+        for (field, resources) in variants(kind, example) {
+            let name = format!("{kind}-{field}");
+            write("yaml", &name, resources.concat().as_bytes());
+            write("template", &name, &project_with(&resources.concat()));
+            let manifests = resources.iter().filter_map(|resource| {
+                let manifest = project.compile(&project_with(resource)).ok()?;
+                manifest.resources.first()?;
+                Some(manifest)
+            });
+            let manifests: Vec<Manifest> = manifests.take(MOST_MANIFESTS).collect();
+            write("requests", &name, &frames(&manifests.iter().map(check).collect::<Vec<_>>()));
+            write("saved_plans", &name, &plan(&manifests, &[]));
         }
     }
     write("age_files", "own", &fs::read(project.path().join("secrets/all.yaml.age")).unwrap());
     let manifest = infra_fuzz::manifest();
     let events = frames(&events());
-    let mut system = server();
-    let run = compare_and_apply(&manifest, &RunOptions::default(), &mut system);
+    let (run, state) = applied(&manifest);
     write("events", "all", &events);
     write("events", "run", &run);
     write("requests", "all", &frames(&requests(&manifest)));
-    write("saved_plans", "plan", &plan(&manifest, &run));
-    let state = system.read("/var/lib/infra/state.json").unwrap().unwrap();
+    write("saved_plans", "plan", &plan(&[manifest], &run));
     write("state", "applied", &[&record(), SEPARATOR, &state].concat());
+}
+
+/// The events of a run, and the state that it leaves.
+fn applied(manifest: &Manifest) -> (Vec<u8>, Vec<u8>) {
+    let mut system = server();
+    let run = compare_and_apply(manifest, &RunOptions::default(), &mut system);
+    let state = system.read("/var/lib/infra/state.json").unwrap().unwrap_or_default();
+    (run, state)
 }
 
 /// A project whose role has the resources of an example.
@@ -58,6 +83,78 @@ fn project_with(example: &str) -> Vec<u8> {
     let example = example.lines().map(|line| format!("  {line}\n")).collect::<String>();
     let files = ["roles: { demo: {} }", "", &format!("resources:\n{example}")];
     files.map(str::as_bytes).join(SEPARATOR)
+}
+
+/// Values of every kind, as each field is given them in turn.
+const VALUES: &[&str] = &[
+    "null",
+    "true",
+    "false",
+    "0",
+    "1",
+    "-1",
+    "1.5",
+    "99999999999",
+    "\"\"",
+    "x",
+    "/a/b",
+    "\"1\"",
+    "[]",
+    "[x]",
+    "[1]",
+    "[[x]]",
+    "{}",
+    "{x: y}",
+    "{x: 1}",
+    "[{x: y}]",
+];
+
+/// As many manifests as the agent reads of an input.
+const MOST_MANIFESTS: usize = 20;
+
+/// Resources as in an example of `kind`, each with another value of a field: a list of lines for
+/// each field.
+fn variants(kind: &str, example: &str) -> Vec<(String, Vec<String>)> {
+    let examples = yaml::parse(&Source::new("example", example)).unwrap();
+    let schema = resources::schema(kind).unwrap();
+    let schema = schema.as_value();
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let variants = properties.map(|(field, property)| {
+        let mut values: Vec<String> = VALUES.iter().map(|value| (*value).to_owned()).collect();
+        words(property, &mut values);
+        words(&schema["$defs"], &mut values);
+        let resources = examples.as_list().into_iter().flatten().flat_map(|resource| {
+            values.iter().filter_map(|value| variant(kind, resource, field, value))
+        });
+        (field.clone(), resources.collect())
+    });
+    variants.collect()
+}
+
+/// A resource with `value` for `field`, as a line of a list.
+fn variant(kind: &str, resource: &Node, field: &str, value: &str) -> Option<String> {
+    let given = &resource.as_map()?.entries.first()?.value;
+    let mut fields = match given.as_map() {
+        Some(map) => map.entries.iter().map(|it| ((&*it.key).into(), (&it.value).into())).collect(),
+        None => vec![(resources::primary_field(kind)?.into(), Document::from(given))],
+    };
+    fields.retain(|(name, _)| name != field);
+    fields.push((field.into(), Document::Plain(value.into())));
+    let resource = Document::Map(vec![(kind.into(), Document::Map(fields))]);
+    Some(format!("- {}\n", *flow(&resource)))
+}
+
+/// The words that a part of a schema allows.
+fn words(schema: &serde_json::Value, into: &mut Vec<String>) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            let named = map.get("enum").and_then(|words| words.as_array()).into_iter().flatten();
+            into.extend(named.chain(map.get("const")).map(ToString::to_string));
+            map.values().for_each(|value| words(value, into));
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| words(value, into)),
+        _ => {}
+    }
 }
 
 fn frames<T: Serialize>(values: &[T]) -> Vec<u8> {
@@ -174,13 +271,18 @@ fn events() -> Vec<Event> {
 }
 
 /// The part of a saved plan that is encoded in its second line.
-fn plan(manifest: &Manifest, mut run: &[u8]) -> Vec<u8> {
+fn plan(manifests: &[Manifest], mut run: &[u8]) -> Vec<u8> {
     let mut seen = Seen::default();
     while let Some(event) = wire::read_frame::<Event>(&mut run).unwrap() {
         seen.add(&event);
     }
     events().iter().for_each(|event| seen.add(event));
-    let servers = vec![SavedServer { manifest: manifest.clone(), seen, way: Way::default() }];
+    let server = |manifest: &Manifest| SavedServer {
+        manifest: manifest.clone(),
+        seen: seen.clone(),
+        way: Way::default(),
+    };
+    let servers = manifests.iter().map(server).collect();
     let plan = SavedPlan::new(RunOptions::default(), servers, (7, 9), false);
     let text = plan.text(&PlanKey::of_lab()).unwrap();
     STANDARD.decode(text.lines().nth(1).unwrap()).unwrap()
