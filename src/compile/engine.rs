@@ -1,15 +1,15 @@
 //! The template engine: minijinja, strict, with the filters that configuration files need.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value};
+use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value, context};
 
 use super::caught::caught;
-use super::explain::{explain, foreign_braces, misplaced_statement, undefined, unknown_filter};
-use super::filter_names::filter_names;
-use super::operands::{Syntax, marked};
+use super::explain::{explain, foreign_braces, in_yaml, misplaced_statement, undefined, unknown};
+use super::operands::marked;
 use super::statements::statement;
+use super::tokens::{Asked, Syntax, asked};
 use super::{bounds, filters, spelling};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::inventory::Project;
@@ -37,11 +37,7 @@ impl Engine {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         bounds::add(&mut environment);
         environment.set_fuel(Some(bounds::FUEL));
-        let mut syntax = SyntaxConfig::builder();
-        syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
-        if let Ok(syntax) = syntax.build() {
-            environment.set_syntax(syntax);
-        }
+        environment.set_syntax(Syntax::Template.config());
         // As in Ansible: nothing is written as nothing, not as `none`.
         environment.set_formatter(|out, state, value| {
             if value.is_none() {
@@ -74,34 +70,37 @@ impl Engine {
         let finder = project.clone();
         environment.set_path_join_callback(move |name, parent| find(&finder, name, parent).into());
         let mut texts = environment.clone();
-        // No text holds these: YAML refuses the character.
-        syntax.block_delimiters("\u{0}%", "%\u{0}").comment_delimiters("\u{0}#", "#\u{0}");
-        if let Ok(syntax) = syntax.build() {
-            texts.set_syntax(syntax);
-        }
+        texts.set_syntax(Syntax::Text.config());
         Self { environment, texts, loaded }
     }
 
-    /// Whether there is a filter of this name: asking for it is the only way to know.
-    fn has_filter(&self, name: &str) -> bool {
-        let expression = format!("0|{name}");
-        let result = self.environment.compile_expression(&expression);
-        let result = result.and_then(|expression| expression.eval(()));
-        !result.is_err_and(|error| error.kind() == Kind::UnknownFilter)
+    /// The first filter or test in a source that does not exist, with its place in the source.
+    fn unknown(&self, source: &str, syntax: Syntax) -> Option<(Asked, Range<usize>)> {
+        let asked = asked(source, syntax);
+        asked.into_iter().find(|(asked, range)| {
+            let question = match asked {
+                Asked::Filter => "name is filter",
+                Asked::Test => "name is test",
+            };
+            let known = self.environment.compile_expression(question);
+            let name = source.get(range.clone());
+            known.and_then(|known| known.eval(context! { name })).is_ok_and(|it| !it.is_true())
+        })
     }
 
-    /// The first unknown filter in the templates that were loaded since the last call.
-    fn unknown_filter(&self) -> Option<Diagnostic> {
+    /// The first unknown filter or test in the templates that were loaded since the last call.
+    fn unknown_in_templates(&self) -> Option<Diagnostic> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        for source in std::mem::take(&mut *loaded) {
-            for range in filter_names(&source.text) {
-                let span = Span::new(&source, range);
-                if !self.has_filter(span.text()) {
-                    return Some(unknown_filter(&span));
-                }
-            }
-        }
-        None
+        std::mem::take(&mut *loaded).into_iter().find_map(|source| {
+            let (asked, range) = self.unknown(&source.text, Syntax::Template)?;
+            Some(unknown(asked, &Span::new(&source, range)))
+        })
+    }
+
+    /// The same in a text or an expression that is written at `span`.
+    fn unknown_in(&self, text: &str, syntax: Syntax, span: &Span) -> Option<Failure> {
+        let (asked, range) = self.unknown(text, syntax)?;
+        Some(Box::new(unknown(asked, &in_yaml(text, range, span).unwrap_or_else(|| span.clone()))))
     }
 
     /// The value of a bare expression, such as `tls and port == 443`. `span` is where it is
@@ -112,6 +111,9 @@ impl Engine {
         span: &Span,
         scope: Value,
     ) -> Result<Value, Failure> {
+        if let Some(mistake) = self.unknown_in(text, Syntax::Expression, span) {
+            return Err(mistake);
+        }
         let marked = marked(text, Syntax::Expression);
         let result = self.environment.compile_expression_owned(marked.to_string());
         let result = result.and_then(|expression| caught(span, || expression.eval(scope)));
@@ -140,6 +142,9 @@ impl Engine {
         if let Some(range) = statement(text) {
             return Err(Box::new(misplaced_statement(text, range, span)));
         }
+        if let Some(mistake) = self.unknown_in(text, Syntax::Text, span) {
+            return Err(mistake);
+        }
         let marked = marked(text, Syntax::Text);
         let result = caught(span, || self.texts.render_named_str("", &marked, scope));
         result.map(Value::from).map_err(|error| Box::new(explain(&error, &marked, span)))
@@ -154,7 +159,7 @@ impl Engine {
     ) -> Result<String, Failure> {
         let result = self.environment.get_template(name);
         let result = result.and_then(|found| caught(span, || found.render(scope)));
-        if let Some(mistake) = self.unknown_filter() {
+        if let Some(mistake) = self.unknown_in_templates() {
             return Err(Box::new(mistake));
         }
         result.map_err(|error| Box::new(explain(&error, "", span)))

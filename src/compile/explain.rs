@@ -8,6 +8,7 @@ use super::bounds::PART;
 use super::filters;
 use super::operands::unmarked;
 use super::spelling::NUMBER;
+use super::tokens::Asked;
 use crate::diagnostic::{Diagnostic, Source, Span};
 
 /// What the message of an operation says that the values do not allow.
@@ -53,7 +54,7 @@ pub(super) fn explain(error: &minijinja::Error, text: &str, span: &Span) -> Diag
             if cause.is_empty() { mistake } else { mistake.because(cause) }
         }
         Kind::SyntaxError => Diagnostic::at(&place, format!("{SYNTAX}{}", detail(error))),
-        Kind::UnknownFilter => unknown_filter(&place),
+        Kind::UnknownFilter => unknown(Asked::Filter, &place),
         Kind::UnknownTest | Kind::UnknownFunction | Kind::UnknownMethod => {
             Diagnostic::at(&place, detail(error))
         }
@@ -85,11 +86,14 @@ pub(super) fn foreign_braces(text: &str, mistake: &mut Diagnostic) {
     }
 }
 
-/// The mistake of a filter that does not exist; `place` may begin with what it is given.
-pub(super) fn unknown_filter(place: &Span) -> Diagnostic {
+/// The mistake of a filter or test that does not exist; `place` may begin with what it is given.
+pub(super) fn unknown(asked: Asked, place: &Span) -> Diagnostic {
     let name = place.text().rsplit('|').next().unwrap_or_default().trim();
-    Diagnostic::at(place, format!("unknown filter `{name}`"))
-        .suggest(name, filters::NAMES.iter().copied())
+    let (what, known) = match asked {
+        Asked::Filter => ("filter", filters::NAMES),
+        Asked::Test => ("test", filters::TESTS),
+    };
+    Diagnostic::at(place, format!("unknown {what} `{name}`")).suggest(name, known.iter().copied())
 }
 
 fn detail(error: &minijinja::Error) -> String {
@@ -162,7 +166,7 @@ fn path_start(text: &str) -> usize {
 
 /// The place of a part of a text in the YAML file. There the text may look different: a block of
 /// lines is indented, a quoted text may hold escapes. Then the same words are looked for.
-fn in_yaml(text: &str, range: Range<usize>, span: &Span) -> Option<Span> {
+pub(super) fn in_yaml(text: &str, range: Range<usize>, span: &Span) -> Option<Span> {
     let written = span.text();
     let words = text.get(range.clone())?;
     let start = if let Some(start) = written.find(text) {

@@ -62,7 +62,45 @@ pub(super) const NAMES: &[&str] = &[
     "urlencode",
 ];
 
-/// Adds them.
+/// The names of minijinja's tests, for suggestions.
+pub(super) const TESTS: &[&str] = &[
+    "boolean",
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "equalto",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "int",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "startingwith",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
+];
+
+/// Adds them to an environment.
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("b64encode", |text: Value| {
         bounds::part(&text)?;

@@ -6,7 +6,6 @@ mod derived;
 mod engine;
 mod expand;
 mod explain;
-mod filter_names;
 mod filters;
 mod links;
 mod masked;
@@ -21,6 +20,7 @@ mod settle;
 mod spelling;
 mod statements;
 mod suggest;
+mod tokens;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,19 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::bounds::PART;
-use super::filter_names::{is_raw, next_tag};
 use super::spelling::NUMBER;
-
-/// How expressions lie in a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Syntax {
-    /// All of it is one expression.
-    Expression,
-    /// Expressions between double braces.
-    Text,
-    /// Statements and comments as well.
-    Template,
-}
+use super::tokens::{Kind, Syntax, Token, tags};
 
 /// The filter behind each operand, by where the operand ends.
 type Marks = BTreeMap<usize, &'static str>;
@@ -27,23 +16,8 @@ type Marks = BTreeMap<usize, &'static str>;
 /// `source` with a mark behind each operand.
 pub(super) fn marked(source: &str, syntax: Syntax) -> Cow<'_, str> {
     let mut places = Marks::new();
-    if syntax == Syntax::Expression {
-        let (tokens, _) = tokens(source, 0, None);
-        operands(&tokens, &mut places);
-    }
-    let mut position = if syntax == Syntax::Expression { source.len() } else { 0 };
-    while let Some(start) = next_tag(source, position) {
-        let inside = start + 2;
-        let (kind, rest) = (&source[start..inside], &source[inside..]);
-        position = match (kind, syntax) {
-            ("{{", _) => tag(source, inside, "}}", &mut places),
-            (_, Syntax::Text | Syntax::Expression) => inside,
-            ("{#", _) => rest.find("#}").map_or(source.len(), |end| inside + end + 2),
-            _ if is_raw(kind, rest) => {
-                rest.find("endraw").map_or(source.len(), |end| inside + end + "endraw".len())
-            }
-            _ => tag(source, inside, "%}", &mut places),
-        };
+    for tag in tags(source, syntax) {
+        operands(&tag.tokens, &mut places);
     }
     if places.is_empty() {
         return Cow::Borrowed(source);
@@ -71,25 +45,6 @@ pub(super) fn unmarked(marked: &str, range: Range<usize>) -> (String, Range<usiz
     (text, at(range.start)..at(range.end))
 }
 
-/// A part of an expression.
-#[derive(Clone, Copy, Debug)]
-struct Token<'a> {
-    kind: Kind,
-    text: &'a str,
-    /// Where it ends in the source.
-    end: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Name,
-    Number,
-    Text,
-    Open,
-    Close,
-    Operator,
-}
-
 const ORDERS: &[&str] = &["<", "<=", ">", ">="];
 const ARITHMETIC: &[&str] = &["+", "-", "*", "/", "//", "%", "**"];
 const EQUALITY: &[&str] = &["==", "!="];
@@ -99,99 +54,6 @@ const WORDS: &[&str] = &[
     "and", "call", "do", "elif", "else", "filter", "for", "from", "if", "import", "in", "include",
     "is", "not", "or", "set", "with",
 ];
-
-/// Where an expression ends that begins at `start`, behind its braces.
-pub(super) fn end_of_expression(source: &str, start: usize) -> usize {
-    tokens(source, start, Some("}}")).1
-}
-
-/// Marks the operands of one tag and returns where it ends.
-fn tag(source: &str, start: usize, end: &str, places: &mut Marks) -> usize {
-    let (tokens, end) = tokens(source, start, Some(end));
-    operands(&tokens, places);
-    end
-}
-
-/// The tokens from `start` to the end of the tag, or of the source.
-fn tokens<'a>(source: &'a str, start: usize, end: Option<&str>) -> (Vec<Token<'a>>, usize) {
-    let mut tokens: Vec<Token<'a>> = Vec::new();
-    let trims = end.is_some() && source[start..].starts_with(['-', '+']);
-    let (mut position, mut depth) = (start + usize::from(trims), 0_usize);
-    while let Some(rest) = source.get(position..).filter(|rest| !rest.is_empty()) {
-        let is_end = |rest: &str| end.is_some_and(|end| rest.starts_with(end));
-        let behind_sign = rest.strip_prefix(['-', '+']).unwrap_or(rest);
-        if depth == 0 && (is_end(rest) || is_end(behind_sign)) {
-            return (tokens, position + rest.len() - behind_sign.len() + 2);
-        }
-        let first = rest.chars().next().unwrap_or(' ');
-        let is_index = tokens.last().is_some_and(|token| token.text == ".");
-        let (kind, length) = match first {
-            '\'' | '"' => (Kind::Text, quoted(rest)),
-            '0'..='9' => (Kind::Number, digits(rest, is_index)),
-            '_' => (Kind::Name, name(rest)),
-            c if c.is_alphabetic() => (Kind::Name, name(rest)),
-            '(' | '[' | '{' => (Kind::Open, 1),
-            ')' | ']' | '}' => (Kind::Close, 1),
-            _ if ["==", "!=", "<=", ">=", "//", "**"].iter().any(|two| rest.starts_with(two)) => {
-                (Kind::Operator, 2)
-            }
-            other => (Kind::Operator, other.len_utf8()),
-        };
-        match kind {
-            Kind::Open => depth += 1,
-            Kind::Close => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        position += length;
-        if !first.is_whitespace() {
-            tokens.push(Token { kind, text: &rest[..length], end: position });
-        }
-    }
-    (tokens, source.len())
-}
-
-fn quoted(rest: &str) -> usize {
-    let quote = rest.chars().next();
-    let mut escaped = false;
-    for (index, c) in rest.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            c if Some(c) == quote => return index + c.len_utf8(),
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-fn digits(rest: &str, is_index: bool) -> usize {
-    let bytes = rest.as_bytes();
-    let digit = |index: usize| bytes.get(index).is_some_and(u8::is_ascii_digit);
-    let mut index = 0;
-    while let Some(byte) = bytes.get(index) {
-        let goes_on = match byte {
-            b'.' => !is_index && digit(index + 1),
-            b'+' | b'-' => {
-                !is_index
-                    && bytes[..index].ends_with(b"e") | bytes[..index].ends_with(b"E")
-                    && digit(index + 1)
-            }
-            byte => {
-                byte.is_ascii_digit()
-                    || !is_index && (byte.is_ascii_alphanumeric() || *byte == b'_')
-            }
-        };
-        if !goes_on {
-            break;
-        }
-        index += 1;
-    }
-    index
-}
-
-fn name(rest: &str) -> usize {
-    rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
-}
 
 impl Token<'_> {
     fn is_word(&self) -> bool {

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::filter_names::next_tag;
-use super::operands::end_of_expression;
+use super::tokens::end_of_expression;
 
 /// The words that statements begin with.
 const STATEMENTS: &[&str] = &[
@@ -45,7 +44,7 @@ pub(super) fn statement(text: &str) -> Option<Range<usize>> {
     while let Some(start) = next_tag(text, position) {
         let rest = &text[start + 2..];
         match &text[start..start + 2] {
-            "{{" => position = end_of_expression(text, start + 2),
+            "{{" => position = start + 2 + end_of_expression(rest),
             "{%" if is_statement(rest) => {
                 let end = rest.find("%}").map_or(text.len(), |end| start + 2 + end + 2);
                 return Some(start..end);
@@ -55,6 +54,12 @@ pub(super) fn statement(text: &str) -> Option<Range<usize>> {
         }
     }
     None
+}
+
+/// Where the next tag of a template would begin.
+fn next_tag(text: &str, from: usize) -> Option<usize> {
+    let rest = text.get(from..)?;
+    ["{{", "{%", "{#"].iter().filter_map(|tag| rest.find(tag)).min().map(|offset| from + offset)
 }
 
 fn is_statement(inside: &str) -> bool {
