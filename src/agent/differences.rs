@@ -56,7 +56,7 @@ pub(super) fn differences(manifest: &Manifest, shown: &Plan, found: &Plan) -> Ve
     // What systemd has started has read its files, or is told to in the run.
     let services = services.filter(|id| !came_up.contains(id));
     let services = services.map(|id| differs(id, due(shown.due.get(id)), due(found.due.get(id))));
-    let packages = (shown.also_removed != found.also_removed)
+    let packages = (shown.together.also_removed != found.together.also_removed)
         .then(|| firm("apt would remove other packages beside what goes".to_owned()));
     let mut all: Vec<Difference> = resources.chain(services).chain(packages).collect();
     let rest = all.split_off(all.len().min(MOST_DIFFERENCES));
@@ -86,7 +86,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::manifest::{Expect, Resource};
-    use crate::resources::package::Foreseen;
+    use crate::resources::package::{Foreseen, Together};
     use crate::resources::state::{FAILING, STARTING};
     use crate::resources::{Change, FieldChange, Spec};
 
@@ -117,7 +117,7 @@ mod tests {
             due: BTreeMap::new(),
             foreseen: Foreseen::default(),
             refused: BTreeMap::new(),
-            also_removed: Vec::new(),
+            together: Together::default(),
             released: Vec::new(),
             serial: 1,
         }

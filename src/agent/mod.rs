@@ -123,8 +123,9 @@ fn answer(
     for (id, action) in &shown.due {
         emitter.emit(Event::ServiceDue { id: id.clone(), action: *action });
     }
-    if !shown.also_removed.is_empty() {
-        emitter.emit(Event::AlsoRemoved { packages: shown.also_removed.clone() });
+    let also_removed = &shown.together.also_removed;
+    if !also_removed.is_empty() {
+        emitter.emit(Event::AlsoRemoved { packages: also_removed.clone() });
     }
     emitter.emit(Event::PlanComplete);
     output.rest(true);
@@ -190,7 +191,7 @@ fn apply(
     }
     host.forget();
     let (manifest, removal) = Removal::plan(declared, &mut state, options, host)?;
-    removal.is_consistent(&manifest)?;
+    shown.is_consistent(&manifest, &removal)?;
     is_as_shown(&manifest, shown, host, &state, &removal)?;
     let before = reboot::reason(host)?;
     begin(options, host, &mut state)?;

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Mark, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::package::{self, Foreseen, Package};
+use crate::resources::package::{Foreseen, Package, Together};
 use crate::resources::{Change, Current, FieldChange, Prediction, Probe, Spec, Value};
 
-use super::removal::Removal;
+use super::removal::{self, Removal};
 use super::state::State;
 use super::state::managed::{Key, Managed};
 
@@ -25,8 +25,8 @@ pub struct Plan {
     pub foreseen: Foreseen,
     /// The packages that cannot become what they should, and why.
     pub refused: BTreeMap<ResourceId, Error>,
-    /// The packages that apt would remove with those that go, because they depend on them.
-    pub also_removed: Vec<String>,
+    /// What apt would take away together with what goes and comes.
+    pub together: Together,
     /// What is let go: no longer declared, and left as it is.
     pub released: Vec<(ResourceId, String)>,
     /// The number of the host's state that it was made from.
@@ -55,6 +55,9 @@ impl Plan {
         let mut outcomes = Vec::with_capacity(manifest.resources.len());
         let mut refused = BTreeMap::new();
         let mut due = state.owed_services(manifest);
+        let kept = kept_packages(manifest, state, removal);
+        let together =
+            Together::ask(&packages(manifest).collect::<Vec<_>>(), kept, &foreseen, probe);
         for (id, because) in &removal.released {
             on_outcome(id, &Outcome::Released { because: because.clone() }, None);
         }
@@ -62,6 +65,7 @@ impl Plan {
             let more_to_come = outcomes.iter().any(is_change);
             let mut outcome = check(resource, manifest, &world, removal, more_to_come);
             let refusal = foreseen_here.refusal(&resource.id);
+            let refusal = refusal.or_else(|| together.refusal(&resource.id));
             if let Some(error) = refusal.filter(|_| is_change(&outcome)) {
                 refused.insert(resource.id.clone(), error.clone());
                 outcome = Outcome::Failed(error.clone());
@@ -93,9 +97,21 @@ impl Plan {
             outcomes.push(outcome);
         }
         let released = removal.released.clone();
-        let also_removed = package::also_removed(packages(manifest), probe);
         let serial = state.serial();
-        Self { outcomes, due, foreseen, refused, also_removed, released, serial }
+        Self { outcomes, due, foreseen, refused, together, released, serial }
+    }
+
+    /// Looks whether all resources can hold together, so that a run which could not end begins nothing.
+    ///
+    /// # Errors
+    /// The first resource that cannot hold beside others.
+    pub fn is_consistent(&self, manifest: &Manifest, removal: &Removal) -> Result<()> {
+        let mut ids = manifest.resources.iter().map(|resource| &resource.id);
+        let refusal = |id: &ResourceId| removal.refuses(id).or_else(|| self.together.refusal(id));
+        match ids.find_map(refusal) {
+            Some(error) => Err(removal::contradiction(error)),
+            None => Ok(()),
+        }
     }
 
     /// Whether a unit is just being started.
@@ -275,6 +291,26 @@ fn packages(manifest: &Manifest) -> impl Iterator<Item = &Package> {
         Spec::Package(package) => Some(package),
         _ => None,
     })
+}
+
+/// The packages that are to be there: those that the manifest declares, and those of the rest of the
+/// inventory where this is a part of it.
+fn kept_packages<'a>(
+    manifest: &'a Manifest,
+    state: &'a State,
+    removal: &'a Removal,
+) -> impl Iterator<Item = &'a Package> {
+    let declared = packages(manifest).filter(|package| package.is_wanted());
+    let is_elsewhere = |id: &ResourceId| {
+        !removal.lets_go(id) && !manifest.resources.iter().any(|resource| resource.id == *id)
+    };
+    let managed = state.resources().iter().filter(|(id, _)| id.kind() == "package");
+    let elsewhere = managed.filter(move |(id, _)| is_elsewhere(id));
+    let elsewhere = elsewhere.filter_map(|(_, managed)| match managed.away() {
+        Some(Spec::Package(package)) => Some(package),
+        _ => None,
+    });
+    declared.chain(elsewhere)
 }
 
 fn is_change(outcome: &Outcome) -> bool {

@@ -148,9 +148,7 @@ impl Removal {
     pub fn is_consistent(&self, manifest: &Manifest) -> Result<()> {
         let mut ids = manifest.resources.iter().map(|resource| &resource.id);
         match ids.find_map(|id| self.refused.get(id)) {
-            Some(error) => {
-                Err(error.clone().context("nothing was changed: the plan contradicts itself"))
-            }
+            Some(error) => Err(contradiction(error)),
             None => Ok(()),
         }
     }
@@ -158,6 +156,13 @@ impl Removal {
     /// The reason why a declared resource cannot hold beside another one.
     pub fn refuses(&self, id: &ResourceId) -> Option<&Error> {
         self.refused.get(id)
+    }
+
+    /// Whether the managed resource `id` is no longer declared.
+    pub fn lets_go(&self, id: &ResourceId) -> bool {
+        self.steps.values().any(|step| step.of == *id)
+            || self.released.iter().any(|(released, _)| released == id)
+            || self.forgotten.contains(id)
     }
 
     /// How the plan marks a change of `id`.
@@ -240,6 +245,11 @@ impl Removal {
             None => self.forgotten.push(id.clone()),
         }
     }
+}
+
+/// The end of a run that begins nothing, since a resource cannot hold beside others.
+pub(super) fn contradiction(error: &Error) -> Error {
+    error.clone().context("nothing was changed: the plan contradicts itself")
 }
 
 fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Resource {

@@ -1,7 +1,7 @@
 //! What a preview says of things that an earlier resource of the same run brings about.
 
 use infra::manifest::ResourceId;
-use infra::resources::package::{Foreseen, Package, also_removed};
+use infra::resources::package::{Foreseen, Package, Together};
 use infra::resources::{Change, Current, FieldChange, Prediction, Probe, Spec, State};
 
 use crate::support::{Fake, World};
@@ -52,10 +52,83 @@ fn what_apt_removes_beside_what_goes() {
          stdout: \"Remv mailutils [1:3.15-4]\\nRemv exim4 [4.96-15]\\nRemv exim4-base [4.96-15]\" \
          }] }",
     );
-    let also = also_removed([&stays, &never_there, &gone].into_iter(), &fake);
-    assert_eq!(also, ["exim4", "mailutils"]);
+    let also_removed = |packages: &[&Package]| {
+        let kept = std::iter::once(&stays);
+        Together::ask(packages, kept, &Foreseen::default(), &fake).also_removed
+    };
+    assert_eq!(also_removed(&[&stays, &never_there, &gone]), ["exim4", "mailutils"]);
     // Nothing goes, so that nothing is asked.
-    assert_eq!(also_removed([&stays, &never_there].into_iter(), &fake), Vec::<String>::new());
+    assert_eq!(also_removed(&[&stays, &never_there]), Vec::<String>::new());
+}
+
+/// The refusals of a manifest: name and message.
+fn refusals(world: &str, packages: &[&str]) -> Vec<String> {
+    let fake = fake(world);
+    let packages: Vec<Package> =
+        packages.iter().map(|fields| serde_yaml::from_str(fields).unwrap()).collect();
+    let packages: Vec<&Package> = packages.iter().collect();
+    let foreseen = Foreseen::ask(packages.iter().copied(), &fake);
+    let kept = packages.iter().copied().filter(|package| package.is_wanted());
+    let together = Together::ask(&packages, kept, &foreseen, &fake);
+    let refusal = |package: &&Package| together.refusal(&ResourceId::new("package", &package.name));
+    packages.iter().filter_map(refusal).map(|error| error.message.clone()).collect()
+}
+
+#[test]
+fn a_declared_package_goes_with_no_other() {
+    let apt = "apt-get, -s, -q, -o, Debug::NoLocking=1, -o, 'Dir::Log::Planner='";
+    let install = format!("{apt}, --no-install-recommends, --allow-downgrades, install, --");
+    let goes = |going: &str, removed: &str| {
+        format!("{{ run: [{apt}, remove, --, {going}], stdout: \"{removed}\" }}")
+    };
+    let there =
+        "packages: { vim: { version: '2', provides: [editor] }, vim-common: '2', tree: '1' }";
+    let world = format!(
+        "{{ {there}, answers: [{}, {}, {}] }}",
+        goes("vim-common, tree", "Remv vim [2]\\nRemv vim-common [2]\\nRemv tree [1]"),
+        goes("vim-common", "Remv vim [2]\\nRemv vim-common [2]"),
+        goes("tree", "Remv tree [1]"),
+    );
+    let absent = ["{ name: vim-common, state: absent }", "{ name: tree, state: absent }"];
+    assert_eq!(
+        refusals(&world, &["{ name: vim }", absent[0], absent[1]]),
+        ["`package:vim-common` would take `package:vim` away"]
+    );
+    assert_eq!(refusals(&world, &[absent[0], absent[1]]), Vec::<String>::new());
+
+    let lists = "files: { /var/lib/apt/lists/x_Release: x }";
+    let find = "{ run: [find, /var/lib/apt/lists/partial], stdout: /var/lib/apt/lists/partial }";
+    let world = format!(
+        "{{ packages: {{ exim4: '4' }}, {lists}, answers: [ {{ run: [{install}], \
+         stdout: \"Remv exim4 [4]\\nInst postfix (3 x [amd64])\" }}, {find} ] }}"
+    );
+    assert_eq!(
+        refusals(&world, &["{ name: exim4 }", "{ name: postfix }"]),
+        ["`package:postfix` would take `package:exim4` away"]
+    );
+    assert_eq!(refusals(&world, &["{ name: postfix }"]), Vec::<String>::new());
+
+    let unmet = "E: The following packages have unmet dependencies";
+    for (there, installed) in [("vim-common: '2'", ""), ("", "Inst vim-common (2 x [amd64])")] {
+        let world = format!(
+            "{{ packages: {{ {there} }}, {lists}, answers: [ \
+             {{ run: [{install}, vim, vim-common-], status: 100, stderr: '{unmet}' }}, \
+             {{ run: [{install}, vim], stdout: \"Inst vim (2 x [amd64])\\n{installed}\" }}, {}, {find} ] }}",
+            goes("vim-common", "Remv vim-common [2]"),
+        );
+        let needs = "`package:vim` needs `package:vim-common`";
+        assert_eq!(refusals(&world, &["{ name: vim }", absent[0]]), [needs, needs], "{there}");
+    }
+
+    let world = format!(
+        "{{ {lists}, answers: [ {{ run: [{install}], stdout: 'Inst git (2 x [amd64])' }}, {{ run: \
+         [apt-cache], stdout: \"Package: git-core\\nVersions: \\n\\nReverse Provides: \\ngit 2 (= )\\n\" }}, \
+         {find} ] }}"
+    );
+    assert_eq!(
+        refusals(&world, &["{ name: git }", "{ name: git-core }"]),
+        ["`package:git-core` is `package:git` under another name"]
+    );
 }
 
 /// The answer to `find` is the folder of the lists if they were fetched in the last day.

@@ -165,6 +165,26 @@ impl Foreseen {
         !self.removed.is_empty()
     }
 
+    /// The packages that would have to go for those that come.
+    pub(super) fn removed(&self) -> &[String] {
+        &self.removed
+    }
+
+    /// Whether `package` would come.
+    pub(super) fn installs(&self, package: &str) -> bool {
+        self.installed.contains_key(package)
+    }
+
+    /// The package that would come for `name`.
+    pub(super) fn provider(&self, name: &str) -> Option<&str> {
+        self.providers.get(name).map(String::as_str)
+    }
+
+    /// Whether apt could tell what the missing packages need.
+    pub(super) fn is_known(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// Adds to the change of a package that is to be installed, or to get another version, what apt foresees: its version
     /// and, once in a plan, what comes and goes beside it. `declared` says whether a package has
     /// a resource of its own.
@@ -207,7 +227,7 @@ impl Foreseen {
 }
 
 /// Whether a declared package is not there, or in another version.
-fn is_missing(package: &Package, probe: &dyn Probe) -> Result<bool> {
+pub(super) fn is_missing(package: &Package, probe: &dyn Probe) -> Result<bool> {
     let found = names::installed(&package.name, probe)?;
     Ok(found.is_none_or(|found| !package.has(&found.version)))
 }
@@ -236,25 +256,10 @@ fn with_names<'a>(state: State, field: &str, names: impl Iterator<Item = &'a Str
     if names.is_empty() { state } else { state.with(field, Value::set(names)) }
 }
 
-/// The packages that apt would remove together with those that are declared absent, because they
-/// depend on them; sorted. Nothing is asked where nothing goes.
-pub fn also_removed<'a>(
-    packages: impl Iterator<Item = &'a Package>,
-    probe: &dyn Probe,
-) -> Vec<String> {
-    let absent = packages.filter(|package| package.state.is_absent());
-    let there = absent.filter(|package| matches!(probe.package(&package.name), Ok(Some(_))));
-    let names: Vec<String> = there.map(|package| package.name.clone()).collect();
-    if names.is_empty() {
-        return Vec::new();
-    }
-    // If apt cannot tell, neither will the removal work: it says why.
-    let Ok(output) = probe.query(&Query::apt_removal_simulation(&names)) else { return Vec::new() };
-    let mut removed = Foreseen::parse(&output).removed;
-    removed.retain(|name| !names.contains(name));
-    removed.sort();
-    removed.dedup();
-    removed
+/// The packages that apt would remove in answer to `query`, a simulation. If apt cannot tell, neither
+/// will the transaction work: it says why.
+pub(super) fn removed_by(query: &Query, probe: &dyn Probe) -> Vec<String> {
+    probe.query(query).map(|output| Foreseen::parse(&output).removed).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ mod foresee;
 mod held;
 mod lists;
 mod names;
+mod together;
 
-pub use foresee::{Foreseen, also_removed};
+pub use foresee::Foreseen;
 pub use held::start_held;
 pub(super) use lists::owe_update;
 pub(super) use names::canonical;
+pub use together::Together;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +68,11 @@ pub struct Package {
 }
 
 impl Package {
+    /// Whether it is to be installed.
+    pub fn is_wanted(&self) -> bool {
+        !self.state.is_absent()
+    }
+
     /// Whether `version` is one that it may have.
     fn has(&self, version: &str) -> bool {
         self.version.as_ref().is_none_or(|wanted| names::has_version(wanted, version))

@@ -37,9 +37,23 @@ impl Ground {
 
     /// Declares these resources and no others.
     fn declare(&self, resources: &str) {
+        self.role("ground", resources);
+    }
+
+    /// Gives the server a second role, of these resources.
+    fn add_role(&self, name: &str, resources: &str) {
+        fs::create_dir_all(self.project.path().join("roles").join(name)).unwrap();
+        self.role(name, resources);
+        let inventory = format!(
+            "ssh: {{ host: ground.example.org }}\nroles: {{ ground: {{}}, {name}: {{}} }}\n"
+        );
+        fs::write(self.project.path().join("inventory/ground.yaml"), inventory).unwrap();
+    }
+
+    fn role(&self, name: &str, resources: &str) {
         let role = format!("description: what the test declares\nresources:\n{resources}");
         let role = if resources.is_empty() { format!("{} []\n", role.trim_end()) } else { role };
-        fs::write(self.project.path().join("roles/ground/role.yaml"), role).unwrap();
+        fs::write(self.project.path().join(format!("roles/{name}/role.yaml")), role).unwrap();
     }
 
     /// Applies these resources and no others, after which nothing is left to do. Returns the plan.

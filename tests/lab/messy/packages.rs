@@ -5,18 +5,21 @@ use super::Ground;
 
 crate::tests! {
     a_name_stands_for_the_package_that_provides_it = 15,
+    a_declared_package_goes_with_no_other = 10,
     an_architecture_is_not_taken_for_another = 10,
     a_source_that_does_not_answer_is_told_and_asked_again = 15,
 }
 
 /// Makes an archive of packages that are empty: `alone` provides `lonely`, `one` and `two` provide
-/// `both`, `pair` is there for two architectures, and `aged` has two versions.
+/// `both`, `pair` is there for two architectures, and `aged` has two versions. `upper` needs `alone`,
+/// which `rival` does not bear.
 const ARCHIVE: &str = r#"
 mkdir -p /srv/archive/x/DEBIAN && cd /srv/archive || exit 1
 make() {
     deb="$1_${2#*:}_$3.deb"
     printf 'Package: %s\nVersion: %s\nArchitecture: %s\nMulti-Arch: same\n' "$1" "$2" "$3" > x/DEBIAN/control
     printf 'Provides: %s\nMaintainer: a <a@example.org>\nDescription: none\n' "$4" >> x/DEBIAN/control
+    [ -z "$5" ] || printf '%s\n' "$5" >> x/DEBIAN/control
     dpkg-deb --build x "$deb" >/dev/null || exit 1
     cat x/DEBIAN/control >> Packages
     printf 'Filename: ./%s\nSize: %s\n' "$deb" "$(stat -c %s "$deb")" >> Packages
@@ -24,6 +27,7 @@ make() {
 }
 make alone 1.0 amd64 lonely; make one 1.0 amd64 both; make two 1.0 amd64 both
 make pair 1.0 amd64 twins; make pair 1.0 i386 twins
+make upper 1.0 amd64 high 'Depends: alone'; make rival 1.0 amd64 low 'Conflicts: alone'
 make aged 5:1.2-1 amd64 old; make aged 5:2.0-1 amd64 old
 printf 'Suite: test\nSHA256:\n %s %s Packages\n' "$(sha256sum < Packages | cut -d' ' -f1)" \
     "$(stat -c %s Packages)" > Release
@@ -38,7 +42,7 @@ fn ground(os: &str) -> Ground {
 }
 
 fn installed(ground: &Ground) -> String {
-    let names = "dpkg-query -W -f '${db:Status-Abbrev}${binary:Package} ' alone one two pair aged \
+    let names = "dpkg-query -W -f '${db:Status-Abbrev}${binary:Package} ' alone one two pair aged upper rival \
                  2>/dev/null | sed 's/:amd64//g'";
     let words = ground.server.shell(names);
     let words: Vec<&str> = words.split_whitespace().collect();
@@ -76,6 +80,47 @@ fn a_name_stands_for_the_package_that_provides_it() {
     assert!(said.contains("`package:alone` is `package:lonely` under another name"), "{said}");
     let (code, said) = ground.server.apply(&[]);
     assert_eq!((code, installed(&ground).as_str()), (3, "alone"), "{said}");
+}
+
+/// Neither with one that goes nor for one that comes, whatever their names; nor is it put there in vain.
+fn a_declared_package_goes_with_no_other() {
+    let ground = ground("debian-13");
+    let both = "  - package: { name: lonely, remove_when_dropped: true }\n  - package: upper\n";
+    ground.declare("  - package: alone\n  - package: lonely\n");
+    let (code, said) = ground.server.apply(&[]);
+    assert!(said.contains("`package:lonely` is `package:alone` under another name"), "{said}");
+    assert_eq!((code, installed(&ground).as_str()), (3, ""), "{said}");
+    ground.declare("  - package: upper\n  - package: { name: alone, state: absent }\n");
+    ground.server.run("apt-get install -y -q alone >/dev/null");
+    let (code, said) = ground.server.apply(&[]);
+    assert!(said.contains("`package:upper` needs `package:alone`"), "{said}");
+    assert_eq!((code, installed(&ground).as_str()), (3, "alone"), "{said}");
+    ground.server.run("apt-get purge -y -q alone >/dev/null");
+
+    ground.hold(both);
+    for (declared, refusal) in [
+        ("  - package: upper\n", "`package:alone` would take `package:upper` away"),
+        (
+            "  - package: high\n  - package: { name: alone, state: absent }\n",
+            "`package:alone` would take `package:high` away",
+        ),
+        (
+            "  - package: rival\n  - package: lonely\n",
+            "`package:rival` would take `package:lonely` away",
+        ),
+    ] {
+        let said = ground.refused(declared);
+        assert!(said.contains(refusal), "{said}");
+        let (code, said) = ground.server.apply(&[]);
+        assert_eq!((code, installed(&ground).as_str()), (3, "alone upper"), "{said}");
+    }
+    // A part of the inventory says nothing of the rest.
+    ground.hold("  - package: upper\n  - package: lonely\n");
+    ground.declare("  - package: upper\n");
+    ground.add_role("other", "  - package: { name: alone, state: absent }\n");
+    let (code, said) = ground.server.apply(&["--only", "other"]);
+    assert!(said.contains("`package:alone` would take `package:upper` away"), "{said}");
+    assert_eq!((code, installed(&ground).as_str()), (3, "alone upper"), "{said}");
 }
 
 /// Versions are patterns as for apt, and what is on hold stays.

@@ -1,0 +1,200 @@
+//! The packages that apt takes away together with others, or for others: none of them may be one that
+//! is declared.
+
+use std::collections::BTreeMap;
+
+use super::foresee::{is_missing, removed_by};
+use super::{Foreseen, Package, names};
+use crate::error::Error;
+use crate::manifest::ResourceId;
+use crate::resources::Resource as _;
+use crate::resources::probe::Probe;
+use crate::resources::query::Query;
+
+/// The way out where one package needs another one.
+const BOTH: &str = "let both go, or keep both";
+
+/// What apt would take away beside what a manifest says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Together {
+    /// The packages that would go with those that go, because they depend on them; sorted.
+    pub also_removed: Vec<String>,
+    /// Why packages can neither go nor come: a declared one would go. By their names.
+    refused: BTreeMap<String, Error>,
+}
+
+impl Together {
+    /// Asks apt about the `packages` of a manifest. `kept` are those among them that are to be there, and
+    /// others that stay declared. Nothing is asked where nothing goes.
+    pub fn ask<'a>(
+        packages: &[&Package],
+        kept: impl Iterator<Item = &'a Package>,
+        foreseen: &Foreseen,
+        probe: &dyn Probe,
+    ) -> Self {
+        let going = going(packages, probe);
+        let mut together = Self { also_removed: also_removed(&going, probe), ..Self::default() };
+        together.refuse_twins(packages, foreseen, probe);
+        let absent = packages.iter().filter(|package| !package.is_wanted());
+        let absent = absent.map(|package| package.name.clone());
+        let kept_away: Vec<String> =
+            absent.filter(|name| going.contains(name) || foreseen.installs(name)).collect();
+        if kept_away.is_empty() && !foreseen.removes() {
+            return together;
+        }
+        let present = packages.iter().filter(|package| package.is_wanted());
+        let coming = present.filter(|one| is_missing(one, probe).unwrap_or_default());
+        let coming: BTreeMap<String, String> =
+            coming.map(|package| (package.name.clone(), package.request())).collect();
+        together.refuse_needed(&coming, &kept_away, foreseen, probe);
+        let kept = by_package(kept, probe);
+        let lost = lost(&together.also_removed, &kept);
+        if !lost.is_empty() {
+            let taken = |name: &String| also_removed(std::slice::from_ref(name), probe);
+            together.refuse(&going, &lost, taken, &kept, BOTH);
+        }
+        let lost = self::lost(foreseen.removed(), &kept);
+        if !lost.is_empty() {
+            let names: Vec<String> = coming.keys().cloned().collect();
+            let taken = |name: &String| {
+                let request = coming.get(name).cloned().unwrap_or_default();
+                removed_by(&Query::apt_simulation(&[request]), probe)
+            };
+            together.refuse(
+                &names,
+                &lost,
+                taken,
+                &kept,
+                "apt cannot have both: declare one of them",
+            );
+        }
+        together
+    }
+
+    /// Refuses names that stand for a package that is declared under another name and is not there yet.
+    fn refuse_twins(&mut self, packages: &[&Package], foreseen: &Foreseen, probe: &dyn Probe) {
+        let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+        for package in packages.iter().filter(|package| package.is_wanted()) {
+            let name = package.name.as_str();
+            let own = names::canonical(name, probe.facts());
+            let other = *first.entry(foreseen.provider(name).unwrap_or(own)).or_insert(name);
+            if other != name {
+                let error = Error::failed(format!(
+                    "`package:{name}` is `package:{other}` under another name"
+                ));
+                let error = error.hint("declare it once, under one name");
+                self.refused.insert(name.to_owned(), error);
+            }
+        }
+    }
+
+    /// Refuses packages that are to come and need some that are to be absent.
+    fn refuse_needed(
+        &mut self,
+        coming: &BTreeMap<String, String>,
+        absent: &[String],
+        foreseen: &Foreseen,
+        probe: &dyn Probe,
+    ) {
+        if coming.is_empty() || absent.is_empty() || !foreseen.is_known() {
+            return;
+        }
+        // apt takes a name with a `-` behind it for a package that is not to be there.
+        let excludes = |coming: Vec<&String>, absent: &[String]| {
+            let requests = coming.into_iter().cloned();
+            let without = absent.iter().map(|name| format!("{name}-"));
+            let query = Query::apt_simulation(&requests.chain(without).collect::<Vec<_>>());
+            let said = probe.query(&query).ok().filter(|output| !output.success());
+            said.is_some_and(|output| output.tail(usize::MAX).contains("unmet dependencies"))
+        };
+        if !excludes(coming.values().collect(), absent) {
+            return;
+        }
+        for name in absent {
+            let needs = coming
+                .iter()
+                .filter(|(_, request)| excludes(vec![request], std::slice::from_ref(name)));
+            for (by, _) in needs {
+                let error = Error::failed(format!("`package:{by}` needs `package:{name}`"))
+                    .because(format!("`package:{name}` is to be absent, or is no longer declared"))
+                    .hint(BOTH);
+                self.refused.extend([(by.clone(), error.clone()), (name.clone(), error)]);
+            }
+        }
+    }
+
+    /// Why a package that is to change cannot.
+    pub fn refusal(&self, id: &ResourceId) -> Option<&Error> {
+        self.refused.get(id.identity()).filter(|_| id.kind() == Package::KIND)
+    }
+
+    /// Refuses those of `names` that take one of the `lost` packages away, as each of them alone says; all
+    /// of them where they do so only together.
+    fn refuse(
+        &mut self,
+        names: &[String],
+        lost: &[String],
+        taken: impl Fn(&String) -> Vec<String>,
+        kept: &BTreeMap<String, String>,
+        hint: &str,
+    ) {
+        let by_name = |name: &String| {
+            let taken = if names.len() > 1 { taken(name) } else { Vec::new() };
+            let first = lost.iter().find(|lost| names.len() == 1 || taken.contains(lost))?;
+            Some((name.clone(), first.clone()))
+        };
+        let mut blamed: Vec<(String, String)> = names.iter().filter_map(by_name).collect();
+        if let Some(first) = lost.first().filter(|_| blamed.is_empty()) {
+            blamed = names.iter().map(|name| (name.clone(), first.clone())).collect();
+        }
+        for (name, lost) in blamed {
+            let declared = kept.get(&lost).unwrap_or(&lost);
+            let error =
+                Error::failed(format!("`package:{name}` would take `package:{declared}` away"))
+                    .because(format!(
+                        "`package:{declared}` is declared, and apt would remove `{lost}`"
+                    ));
+            self.refused.insert(name, error.hint(hint));
+        }
+    }
+}
+
+fn lost(removed: &[String], kept: &BTreeMap<String, String>) -> Vec<String> {
+    removed.iter().filter(|name| kept.contains_key(*name)).cloned().collect()
+}
+
+/// The declared names by the packages that they stand for.
+fn by_package<'a>(
+    kept: impl Iterator<Item = &'a Package>,
+    probe: &dyn Probe,
+) -> BTreeMap<String, String> {
+    let named = kept.map(|package| {
+        // An answer that cannot be read is told by the check of the package itself.
+        let found = names::installed(&package.name, probe).ok().flatten();
+        let name = found.map_or_else(|| package.name.clone(), |found| found.name);
+        (names::canonical(&name, probe.facts()).to_owned(), package.name.clone())
+    });
+    named.collect()
+}
+
+/// The packages that are declared absent and are there.
+fn going(packages: &[&Package], probe: &dyn Probe) -> Vec<String> {
+    let absent = packages.iter().filter(|package| !package.is_wanted());
+    let there = absent.filter(|package| matches!(probe.package(&package.name), Ok(Some(_))));
+    there.map(|package| package.name.clone()).collect()
+}
+
+/// The packages that apt would remove together with `going`, because they depend on them; sorted.
+fn also_removed(going: &[String], probe: &dyn Probe) -> Vec<String> {
+    if going.is_empty() {
+        return Vec::new();
+    }
+    let mut removed = removed_by(&Query::apt_removal_simulation(going), probe);
+    let is_going = |name: &String| {
+        going.iter().any(|one| names::canonical(one, probe.facts()) == name.as_str())
+    };
+    removed.retain(|name| !is_going(name));
+    removed.sort();
+    removed.dedup();
+    removed
+}
