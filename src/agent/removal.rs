@@ -76,7 +76,7 @@ impl Removal {
             return Ok((Cow::Borrowed(manifest), removal));
         }
         let staying = world.staying_folders(&gone);
-        let mut inserted: BTreeMap<usize, Vec<Resource>> = BTreeMap::new();
+        let mut going: Vec<(usize, Resource)> = Vec::new();
         for (id, managed) in gone {
             if removal.stays(id, managed, &world, &staying)? {
                 continue;
@@ -108,11 +108,14 @@ impl Removal {
                 let holds_secrets = managed.holds_secrets;
                 let step = Step { of: id.clone(), mark, holds_secrets };
                 removal.steps.insert(resource.id.clone(), step);
-                let position = world.position(managed, &resource.spec);
-                inserted.entry(position).or_default().push(resource);
+                if let Some(error) = twins::still_named(&resource.spec, manifest, &names) {
+                    removal.refused.insert(resource.id.clone(), error);
+                }
+                going.push((world.position(managed, &resource.spec), resource));
             }
         }
-        Ok((Cow::Owned(with(manifest, inserted)), removal))
+        world.make_way(&mut going)?;
+        Ok((Cow::Owned(with(manifest, going)), removal))
     }
 
     /// Notes why nothing of `id` is taken away, where that is so before its removal is looked at.
@@ -272,7 +275,11 @@ fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Reso
     }
 }
 
-fn with(manifest: &Manifest, mut inserted: BTreeMap<usize, Vec<Resource>>) -> Manifest {
+fn with(manifest: &Manifest, going: Vec<(usize, Resource)>) -> Manifest {
+    let mut inserted: BTreeMap<usize, Vec<Resource>> = BTreeMap::new();
+    for (position, resource) in going {
+        inserted.entry(position).or_default().push(resource);
+    }
     let mut resources = Vec::with_capacity(manifest.resources.len() + inserted.len());
     for (index, resource) in manifest.resources.iter().enumerate() {
         resources.extend(inserted.remove(&index).into_iter().flatten());

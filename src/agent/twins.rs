@@ -47,6 +47,11 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
             contents.insert(place, resource);
         }
     }
+    for resource in &manifest.resources {
+        if let Some(error) = still_named(&resource.spec, manifest, names) {
+            refused.insert(resource.id.clone(), error);
+        }
+    }
     let leaving = unmounted(manifest, names);
     for resource in &manifest.resources {
         // A user that cannot be looked up is an error of its own check.
@@ -64,6 +69,31 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
         }
     }
     refused
+}
+
+/// The reason why an account may not go, if a declared resource names it or another account that goes
+/// with it.
+pub(super) fn still_named(spec: &Spec, manifest: &Manifest, names: &Names<'_>) -> Option<Error> {
+    // A server that cannot be asked is told by the checks of the resources.
+    let accounts = spec.takes_accounts(names.probe()).unwrap_or_default();
+    let id = spec.id();
+    accounts.iter().find_map(|account| {
+        let mut present = manifest.resources.iter().filter(|one| one.spec.desired().is_some());
+        let names_account = |one: &&Resource| {
+            one.id == *account
+                || one.spec.accounts(names.probe()).is_ok_and(|named| named.contains(account))
+        };
+        let by = present.find(names_account)?;
+        let error = Error::failed(if by.id == *account {
+            format!("`{id}` would take `{account}` away")
+        } else if id == *account {
+            format!("`{}` names `{id}`, which is to go", by.id)
+        } else {
+            format!("`{}` names `{account}`, which goes with `{id}`", by.id)
+        });
+        let error = error.because(format!("`{}` is declared at {}", by.id, by.place));
+        Some(error.hint("let both go, or keep both"))
+    })
 }
 
 /// The places where a manifest lets nothing be mounted any more.

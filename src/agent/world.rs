@@ -1,7 +1,7 @@
 //! A server and its manifest as a removal sees them: things that are declared, under whatever name, and
 //! things that are gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Result;
 use crate::events::Mark;
@@ -190,6 +190,58 @@ impl<'a> World<'a> {
         let after = after.chain(self.manifest.resources.iter().position(is_read_together));
         after.fold(of_role, usize::min)
     }
+}
+
+impl World<'_> {
+    /// Moves what stands in the way of declared resources before them: what has a number that they are to
+    /// have goes first, and before an account goes all that needs it.
+    pub(super) fn make_way(&self, going: &mut [(usize, Resource)]) -> Result<()> {
+        let probe = self.names.probe();
+        let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
+        for (index, resource) in self.manifest.resources.iter().enumerate().rev() {
+            if resource.spec.desired().is_some() {
+                let claims = resource.spec.claims(probe).unwrap_or_default();
+                wanted.extend(claims.into_iter().map(|claim| (claim, index)));
+            }
+        }
+        for (position, resource) in going.iter_mut().filter(|(_, one)| one.spec.desired().is_none())
+        {
+            let claims = resource.spec.claims(probe)?;
+            let first = claims.iter().filter_map(|claim| wanted.get(claim)).min();
+            if let Some(first) = first.filter(|first| *first < position) {
+                self.move_to(*first, position, resource);
+            }
+        }
+        for index in 0..going.len() {
+            let (before, rest) = going.split_at_mut(index);
+            let Some((position, account)) = rest.first() else { continue };
+            let taken = account.spec.takes_accounts(probe)?;
+            for (other, resource) in before.iter_mut().filter(|(other, _)| other > position) {
+                if !needs_accounts(&resource.spec) {
+                    continue;
+                }
+                let named = resource.spec.accounts(probe)?;
+                if named.iter().any(|account| taken.contains(account)) {
+                    self.move_to(*position, other, resource);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a removal to another place in the manifest, where the run of a role is not to end with it.
+    fn move_to(&self, index: usize, position: &mut usize, resource: &mut Resource) {
+        *position = index;
+        if let Some(next) = self.manifest.resources.get(index) {
+            resource.role.clone_from(&next.role);
+        }
+    }
+}
+
+/// Whether a thing can be taken away only as long as the accounts are there that it names: files go by their
+/// paths, and in the order of their folders.
+fn needs_accounts(spec: &Spec) -> bool {
+    matches!(spec, Spec::AuthorizedKey(_) | Spec::SystemdUnit(_) | Spec::User(_))
 }
 
 fn position_in_role(manifest: &Manifest, managed: &Managed) -> usize {

@@ -3,6 +3,7 @@
 use super::probe::Probe;
 use super::state::{Current, Value};
 use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
 
 /// The longest name that a system of accounts gives.
 const LONGEST_NAME: usize = 256;
@@ -43,6 +44,34 @@ pub(super) fn missing(name: &str, is_wanted: bool, probe: &dyn Probe) -> Result<
         }
         false => Ok(Current::Absent),
     }
+}
+
+/// The ids of users and groups by their names. Numbers name nobody, and root always stays.
+pub(super) fn named<'a>(
+    users: impl IntoIterator<Item = &'a str>,
+    groups: impl IntoIterator<Item = &'a str>,
+) -> Vec<ResourceId> {
+    let users = users.into_iter().map(|name| ("user", name));
+    let all = users.chain(groups.into_iter().map(|name| ("group", name)));
+    let names = all.filter(|(_, name)| *name != "root" && name.parse::<u32>().is_err());
+    names.map(|(kind, name)| ResourceId::new(kind, name)).collect()
+}
+
+/// The number of the group that `userdel` removes with the user `name`: the group of that name, if it is
+/// the user's own and nobody else is in it.
+pub(super) fn group_that_goes_with(name: &str, probe: &dyn Probe) -> Result<Option<u32>> {
+    let (Some(user), Some(group)) = (probe.user(name)?, probe.group(name)?) else {
+        return Ok(None);
+    };
+    let is_of_another = |line: &str| {
+        let fields: Vec<&str> = line.split(':').collect();
+        fields.first() != Some(&name)
+            && fields.get(3).and_then(|gid| gid.parse().ok()) == Some(group.gid)
+    };
+    let users = probe.read("/etc/passwd")?.unwrap_or_default();
+    let is_shared = group.members.iter().any(|member| member != name)
+        || String::from_utf8_lossy(&users).lines().any(is_of_another);
+    Ok((user.group == name && !is_shared).then_some(group.gid))
 }
 
 /// The owner that a spec names, if it is the one that was found under another name of the same

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::account;
 use super::fields::{AbsolutePath, Presence, root};
 use super::ground;
 use super::names::Names;
@@ -268,6 +269,10 @@ impl Resource for Archive {
 
     fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {
         Ok((self.state.is_absent()).then(|| self.path.to_string()))
+    }
+
+    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        Ok(account::named([self.owner.as_str()], []))
     }
 
     fn desired(&self) -> Option<State> {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::account;
 use super::bonds::Touch;
 use super::fields::{OneOrMany, Presence, is_one_line};
 use super::lines::{self, Lines};
@@ -14,6 +15,7 @@ use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
 use super::{Resource, Spec};
 use crate::error::{Error, Kind, Result};
+use crate::manifest::ResourceId;
 
 /// Public keys that may log in as a user: lines of `~/.ssh/authorized_keys`.
 ///
@@ -157,6 +159,10 @@ impl Resource for AuthorizedKey {
             return Err("`options` has to be one line".to_owned());
         }
         Ok(())
+    }
+
+    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        Ok(account::named([self.user.as_str()], []))
     }
 
     fn desired(&self) -> Option<State> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Resource;
+use super::account;
 use super::fields::{AbsolutePath, Argv};
 use super::patience;
 use super::prediction::Prediction;
@@ -268,6 +269,10 @@ impl Resource for Command {
             Some(id) => Err(format!("`{id}` in `when_changed` has not the form `kind:identity`")),
             None => patience::check("timeout_seconds", self.timeout_seconds),
         }
+    }
+
+    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        Ok(account::named(self.user.as_deref(), []))
     }
 
     fn desired(&self) -> Option<State> {

@@ -13,6 +13,7 @@ use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
 use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
 
 /// A folder with its owner, group and mode. Its parent has to be there.
 ///
@@ -66,6 +67,10 @@ impl Resource for Directory {
 
     fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {
         Ok(self.state.is_absent().then(|| self.path.to_string()))
+    }
+
+    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        Ok(account::named([self.owner.as_str()], [self.group.as_str()]))
     }
 
     fn desired(&self) -> Option<State> {

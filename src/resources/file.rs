@@ -16,6 +16,7 @@ use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
 use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
 
 /// A regular file with its content, owner, group and mode. Its folder has to be there.
 ///
@@ -151,6 +152,10 @@ impl Resource for File {
             }
             _ => Ok(()),
         }
+    }
+
+    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        Ok(account::named([self.owner.as_str()], [self.group.as_str()]))
     }
 
     fn desired(&self) -> Option<State> {

@@ -13,6 +13,7 @@ use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{System, run_checked};
 use crate::error::Result;
+use crate::manifest::ResourceId;
 
 /// A group of users. Who belongs to it is said by `user`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,17 @@ impl Resource for Group {
 
     fn validate(&self) -> Result<(), String> {
         check_account_name(&self.name)
+    }
+
+    fn takes_accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
+        let group = probe.group(&self.name)?.filter(|_| self.state.is_absent());
+        Ok(account::named([], group.map(|_| self.name.as_str())))
+    }
+
+    fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+        let found = probe.group(&self.name)?.map(|group| group.gid);
+        let gid = if self.state.is_absent() { found } else { self.gid };
+        Ok(gid.iter().map(|gid| format!("gid {gid}")).collect())
     }
 
     fn desired(&self) -> Option<State> {

@@ -105,6 +105,23 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Ok(None)
     }
 
+    /// The accounts that go where absence is applied.
+    fn takes_accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        Ok(Vec::new())
+    }
+
+    /// The accounts that it names, such as `user:deploy` and `group:adm`, or that the thing on the server
+    /// names where absence is applied: it goes before them.
+    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        Ok(Vec::new())
+    }
+
+    /// What one thing of a server alone can have, such as `uid 2000`: what it wants, or what the thing on
+    /// the server has where absence is applied.
+    fn claims(&self, _: &dyn Probe) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Says what is wrong with the spec where no single field is: exclusive fields, for example.
     ///
     /// # Errors

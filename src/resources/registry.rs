@@ -92,6 +92,21 @@ macro_rules! registry {
                 match self { $(Self::$type(spec) => spec.takes_folder(probe),)* }
             }
 
+            /// See [`Resource::takes_accounts`].
+            pub fn takes_accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
+                match self { $(Self::$type(spec) => spec.takes_accounts(probe),)* }
+            }
+
+            /// See [`Resource::accounts`].
+            pub fn accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
+                match self { $(Self::$type(spec) => spec.accounts(probe),)* }
+            }
+
+            /// See [`Resource::claims`].
+            pub fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+                match self { $(Self::$type(spec) => spec.claims(probe),)* }
+            }
+
             /// See [`Resource::validate`].
             ///
             /// # Errors

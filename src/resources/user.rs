@@ -16,6 +16,7 @@ use super::state::{Change, Current, State, Value};
 use super::system::{System, run_checked};
 use crate::date::{date_of, days_of};
 use crate::error::Result;
+use crate::manifest::ResourceId;
 use crate::secret::Secret;
 
 /// An account, with its groups, home, shell and password.
@@ -247,6 +248,31 @@ impl Resource for User {
     fn takes_folder(&self, probe: &dyn Probe) -> Result<Option<String>> {
         let goes = self.state.is_absent() && self.remove_home;
         Ok(if goes { probe.user(&self.name)?.map(|user| user.home) } else { None })
+    }
+
+    fn takes_accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
+        let user = probe.user(&self.name)?.filter(|_| self.state.is_absent());
+        let Some(_) = user else { return Ok(Vec::new()) };
+        let group = account::group_that_goes_with(&self.name, probe)?;
+        Ok(account::named([self.name.as_str()], group.map(|_| self.name.as_str())))
+    }
+
+    fn accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
+        let is_open = self.state.is_absent() || self.group.is_none();
+        let found = probe.user(&self.name)?.filter(|_| is_open).map(|user| user.group);
+        // The group of its own name goes with it.
+        let found = found.filter(|group| *group != self.name || !self.state.is_absent());
+        let declared = self.groups.iter().flat_map(|groups| &groups.0).chain(&self.group);
+        Ok(account::named([], declared.chain(&found).map(String::as_str)))
+    }
+
+    fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+        if !self.state.is_absent() {
+            return Ok(self.uid.iter().map(|uid| format!("uid {uid}")).collect());
+        }
+        let uid = probe.user(&self.name)?.map(|user| format!("uid {}", user.uid));
+        let gid = account::group_that_goes_with(&self.name, probe)?;
+        Ok(uid.into_iter().chain(gid.map(|gid| format!("gid {gid}"))).collect())
     }
 
     fn desired(&self) -> Option<State> {

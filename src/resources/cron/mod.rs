@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::account;
 use super::fields::{Presence, is_one_line, root};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
@@ -15,6 +16,7 @@ use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
 use crate::error::{Error, Kind, Result};
+use crate::manifest::ResourceId;
 
 /// The program that reads `/etc/cron.d`; the package `cron` brings it.
 const CRON: &str = "/usr/sbin/cron";
@@ -146,6 +148,10 @@ impl Resource for Cron {
             ));
         }
         self.env.iter().try_for_each(|(name, value)| variable::line(name, value).map(drop))
+    }
+
+    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        Ok(account::named([self.user.as_str()], []))
     }
 
     fn desired(&self) -> Option<State> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Resource;
+use super::account;
 use super::fields::{AbsolutePath, Presence, is_one_line, root, yes};
 use super::ground;
 use super::names::Names;
@@ -306,6 +307,10 @@ impl Resource for Git {
 
     fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {
         Ok((self.state.is_absent()).then(|| self.path.to_string()))
+    }
+
+    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        Ok(account::named([self.user.as_str()], []))
     }
 
     fn desired(&self) -> Option<State> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::sections::Entries;
+use super::account;
 use super::bonds::{self, Touch};
 use super::fields::Presence;
 use super::prediction::Prediction;
@@ -19,6 +20,7 @@ use super::system::{Attributes, System};
 use super::systemd::{self, FOLDER, Links, Watch};
 use super::{Resource, Service};
 use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
 
 /// A unit file in `/etc/systemd/system`, or with `dropin` an addition to a unit that is there.
 ///
@@ -117,6 +119,15 @@ impl SystemdUnit {
         })
     }
 
+    /// The file as it should be, or as it is on the server where it should not be there.
+    fn text(&self, probe: &dyn Probe) -> Result<String> {
+        if !self.state.is_absent() {
+            return Ok(self.rendered());
+        }
+        let found = probe.read(&self.file())?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&found).into_owned())
+    }
+
     /// The type of the service as its file says, in the words of `systemctl show`.
     fn service_type(&self) -> BTreeMap<String, String> {
         if !self.name.ends_with(".service") {
@@ -191,6 +202,20 @@ impl Resource for SystemdUnit {
             return Err(systemd::ends_because(&self.name));
         }
         self.sections().iter().try_for_each(|(_, entries)| entries.validate())
+    }
+
+    fn accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
+        let text = self.text(probe)?;
+        let users = sections::words(&text, &["User", "SocketUser"]);
+        let groups = sections::words(&text, &["Group", "SocketGroup", "SupplementaryGroups"]);
+        Ok(account::named(users, groups))
+    }
+
+    fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+        let text = self.text(probe)?;
+        Ok(sections::words(&text, &["ListenStream"])
+            .map(|socket| format!("stream {socket}"))
+            .collect())
     }
 
     fn desired(&self) -> Option<State> {

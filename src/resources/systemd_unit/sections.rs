@@ -32,6 +32,13 @@ impl Entries {
     }
 }
 
+/// The words of the values that a unit file gives to any of `keys`.
+pub(super) fn words<'a>(text: &'a str, keys: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    let pairs = pairs.filter(|(key, _)| keys.contains(&key.trim()));
+    pairs.flat_map(|(_, value)| value.split_whitespace())
+}
+
 /// One line a value. An empty value, which resets a list in a drop-in, is a line as well.
 impl fmt::Display for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

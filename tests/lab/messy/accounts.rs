@@ -51,4 +51,26 @@ fn accounts_of_packages_have_their_own_names(os: &str) {
     assert_eq!(ground.server.shell("stat -c %U:%G /etc/passwd.client"), "root:Debian-exim");
     ground.hold("");
     ground.server.run("id Debian-exim && id clamav");
+    an_account_goes_when_nobody_names_it(&ground);
+}
+
+/// What goes makes way for a new account with the number of the old one.
+fn an_account_goes_when_nobody_names_it(ground: &Ground) {
+    let ann = "  - user: { name: ann, uid: 2000 }\n";
+    let unit = "  - systemd_unit: { name: jobs.service, running: true, \
+                service: { User: ann, ExecStart: /bin/sleep 1d } }\n";
+    ground.hold(&format!("{ann}{unit}"));
+    let said = ground.refused(unit);
+    assert!(
+        said.contains("`systemd_unit:jobs.service` names `user:ann`, which is to go"),
+        "{said}"
+    );
+    let group = "  - file: { path: /srv/ann, content: x, group: ann }\n";
+    let said = ground.refused(&format!("{group}  - user: {{ name: ann, state: absent }}\n"));
+    assert!(
+        said.contains("`file:/srv/ann` names `group:ann`, which goes with `user:ann`"),
+        "{said}"
+    );
+    ground.hold("  - user: { name: bob, uid: 2000 }\n");
+    assert_eq!(ground.server.shell("id -nu 2000; id -ng 2000"), "bob\nbob");
 }
