@@ -68,6 +68,24 @@ pub struct Resource {
     pub is_untraceable: bool,
 }
 
+impl Resource {
+    /// A resource of a role with nothing asked around it, which is written nowhere.
+    pub fn alone(spec: Spec, role: String) -> Self {
+        Self {
+            id: spec.id(),
+            role,
+            place: String::new(),
+            spec,
+            requires: Vec::new(),
+            reload: Vec::new(),
+            restart: Vec::new(),
+            guard: None,
+            secrets: Vec::new(),
+            is_untraceable: false,
+        }
+    }
+}
+
 /// What a change of a resource could take away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,6 +12,7 @@ pub mod reboot;
 pub mod removal;
 mod requests;
 pub mod state;
+mod told;
 mod twins;
 mod undo;
 mod world;

@@ -14,6 +14,7 @@ use crate::wire::RunOptions;
 
 use super::state::State;
 use super::state::managed::Managed;
+use super::told;
 use super::twins;
 use super::world::World;
 
@@ -72,7 +73,7 @@ impl Removal {
         }
         let world = World::new(manifest, state, options, &names);
         let gone = world.gone();
-        if gone.is_empty() {
+        if gone.is_empty() && state.debts().all(|service| world.declared.contains(service)) {
             return Ok((Cow::Borrowed(manifest), removal));
         }
         let staying = world.staying_folders(&gone);
@@ -99,7 +100,7 @@ impl Removal {
             }
             let rest = |(spec, mark)| Some((world.beside_all(spec)?, mark));
             for (spec, mark) in specs.into_iter().filter_map(rest) {
-                let resource = step(spec, managed, &world.declared);
+                let resource = step(spec, managed);
                 if removal.steps.contains_key(&resource.id) {
                     // Older builds knew one thing under two names: one step takes it away.
                     removal.forgotten.push(id.clone());
@@ -114,6 +115,7 @@ impl Removal {
                 going.push((world.position(managed, &resource.spec), resource));
             }
         }
+        told::tell(&mut going, &mut removal, state, &world)?;
         world.make_way(&mut going)?;
         Ok((Cow::Owned(with(manifest, going)), removal))
     }
@@ -255,24 +257,8 @@ pub(super) fn contradiction(error: &Error) -> Error {
     error.clone().context("nothing was changed: the plan contradicts itself")
 }
 
-fn step(spec: Spec, managed: &Managed, declared: &BTreeSet<&ResourceId>) -> Resource {
-    use crate::events::ServiceAction::{Reload, Restart};
-    let told = |wanted| {
-        let notified = managed.notifies.iter().filter(move |(_, action)| *action == wanted);
-        notified.map(|(id, _)| id.clone()).filter(|id| declared.contains(id)).collect()
-    };
-    Resource {
-        id: spec.id(),
-        role: managed.role.clone(),
-        place: String::new(),
-        spec,
-        requires: Vec::new(),
-        reload: told(Reload),
-        restart: told(Restart),
-        guard: managed.guard,
-        secrets: Vec::new(),
-        is_untraceable: false,
-    }
+fn step(spec: Spec, managed: &Managed) -> Resource {
+    Resource { guard: managed.guard, ..Resource::alone(spec, managed.role.clone()) }
 }
 
 fn with(manifest: &Manifest, going: Vec<(usize, Resource)>) -> Manifest {

@@ -15,7 +15,7 @@ use super::twins;
 
 /// The server and the manifest that a removal is planned against.
 pub(super) struct World<'a> {
-    manifest: &'a Manifest,
+    pub(super) manifest: &'a Manifest,
     state: &'a State,
     options: &'a RunOptions,
     pub(super) names: &'a Names<'a>,

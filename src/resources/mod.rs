@@ -50,7 +50,7 @@ mod postgresql_database;
 mod postgresql_extension;
 mod postgresql_role;
 mod registry;
-mod service;
+pub mod service;
 mod sshd_config;
 mod stamp;
 mod swap;

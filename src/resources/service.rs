@@ -56,6 +56,21 @@ impl Service {
         systemd::unit_name(&self.name)
     }
 
+    /// The same service, to be told of changes and otherwise left as it is.
+    pub fn left_alone(&self) -> Self {
+        Self { running: None, enabled: None, masked: false, ..self.clone() }
+    }
+
+    /// Whether it is to be stopped.
+    pub fn stops(&self) -> bool {
+        self.wants_running() == Some(false)
+    }
+
+    /// Of a service of this name, all that is known where nothing else is.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), running: None, enabled: None, masked: false, validate: None }
+    }
+
     fn wants_running(&self) -> Option<bool> {
         if self.masked { Some(false) } else { self.running }
     }
@@ -168,7 +183,7 @@ impl Resource for Service {
         }
         let off = |wanted: Option<bool>| wanted.filter(|yes| *yes).map(|_| false);
         let (running, enabled) = (off(self.running), off(self.enabled));
-        Some(Dropped::goes(Self { running, enabled, validate: None, ..self.clone() }))
+        Some(Dropped::goes(Self { running, enabled, ..self.clone() }))
     }
 
     fn beside(&self, declared: &Spec, _: &Names<'_>) -> Option<Self> {

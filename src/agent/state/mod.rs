@@ -178,6 +178,11 @@ impl State {
         owed.map(|(service, action)| (service.clone(), *action)).collect()
     }
 
+    /// The services whose reload or restart has been asked for and has not happened.
+    pub fn debts(&self) -> impl Iterator<Item = &ResourceId> {
+        self.owed_services.keys()
+    }
+
     /// Whether a reload or restart of `service` has been asked for and has not happened.
     pub fn owes(&self, service: &ResourceId) -> bool {
         self.owed_services.contains_key(service)

@@ -156,4 +156,23 @@ fn nothing_of_others_goes(os: &str) {
     ground.hold(&line(5));
     ground.hold(&line(4));
     assert_eq!(server.shell("sshd -T | grep -i maxauthtries"), "maxauthtries 4");
+    a_service_runs_on(&ground);
+}
+
+/// A role goes whose service was there before: sshd does not keep what it has read.
+fn a_service_runs_on(ground: &Ground) {
+    let greeting = || {
+        let read = "bash -c 'exec 3<>/dev/tcp/127.0.0.1/22; head -n 1 <&3'";
+        ground.server.shell(read)
+    };
+    ground.hold(
+        "  - sshd_config: { name: 10-x, settings: { VersionAddendum: of-infra } }\n\
+         \x20   reload: ssh\n\
+         \x20 - service: { name: ssh, validate: /usr/sbin/sshd -t }\n",
+    );
+    assert!(greeting().contains("of-infra"), "{}", greeting());
+    let plan = ground.hold("");
+    assert!(plan.contains("service:ssh  no longer managed: it was there before infra"), "{plan}");
+    assert!(plan.contains("~ service:ssh  reload"), "{plan}");
+    assert!(!greeting().contains("of-infra"), "{}", greeting());
 }
