@@ -77,6 +77,11 @@ pub(super) fn still_named(spec: &Spec, manifest: &Manifest, names: &Names<'_>) -
     // A server that cannot be asked is told by the checks of the resources.
     let accounts = spec.takes_accounts(names.probe()).unwrap_or_default();
     let id = spec.id();
+    let account = || names.probe().way_in().map(|way| ResourceId::new("user", &way.account));
+    if accounts.contains(&id) && account().as_ref() == Some(&id) {
+        let error = Error::failed(format!("`{id}` is the account that infra logs in as"));
+        return Some(error.hint("let `ssh.user` name another account of the server first"));
+    }
     accounts.iter().find_map(|account| {
         let mut present = manifest.resources.iter().filter(|one| one.spec.desired().is_some());
         let names_account = |one: &&Resource| {

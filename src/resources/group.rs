@@ -46,7 +46,11 @@ impl Resource for Group {
     }
 
     fn validate(&self) -> Result<(), String> {
-        check_account_name(&self.name)
+        check_account_name(&self.name)?;
+        if self.state.is_absent() && self.name == "root" {
+            return Err("no server works without the group `root`".to_owned());
+        }
+        Ok(())
     }
 
     fn takes_accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {

@@ -11,7 +11,7 @@ use super::names::Names;
 use super::package::canonical;
 use super::probe::{
     Cluster, Facts, FileKind, GroupEntry, Output, PackageEntry, Probe, SqlRow, Stat, Unit,
-    UserEntry,
+    UserEntry, WayIn,
 };
 use super::query::Query;
 use crate::error::{Error, Result};
@@ -342,6 +342,10 @@ impl Probe for Prediction<'_> {
 
     fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<bool> {
         self.real.connects(address, timeout)
+    }
+
+    fn way_in(&self) -> Option<WayIn> {
+        self.real.way_in()
     }
 
     fn changed(&self, id: &ResourceId) -> bool {

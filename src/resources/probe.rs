@@ -90,6 +90,12 @@ pub trait Probe {
     /// Whether something accepts a TCP connection there within `timeout`.
     fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<bool>;
 
+    /// The way by which somebody is on the host who would be locked out without it; `None` where nobody
+    /// is, or where the way is not known.
+    fn way_in(&self) -> Option<WayIn> {
+        None
+    }
+
     /// Whether this resource has changed in this run (or will, in a preview), or is still owed
     /// its consequences from an earlier run that was cut.
     fn changed(&self, id: &ResourceId) -> bool;
@@ -141,6 +147,20 @@ impl Cluster {
 
 /// A row: one text, or NULL, for each column.
 pub type SqlRow = Vec<Option<String>>;
+
+/// A login over OpenSSH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayIn {
+    /// The account of the login.
+    pub account: String,
+}
+
+impl WayIn {
+    /// The packages that such a login needs.
+    pub fn packages(&self) -> &'static [&'static str] {
+        if self.account == "root" { &["openssh-server"] } else { &["openssh-server", "sudo"] }
+    }
+}
 
 /// What a host is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

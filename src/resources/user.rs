@@ -239,6 +239,9 @@ impl Resource for User {
             return Err("`locked` needs a `password_hash` that is no lock itself".to_owned());
         }
         self.check_expiry()?;
+        if self.state.is_absent() && self.name == "root" {
+            return Err("no server works without the user `root`".to_owned());
+        }
         if self.remove_home && !self.state.is_absent() {
             return Err("`remove_home` needs `state: absent`".to_owned());
         }

@@ -95,6 +95,19 @@ fn a_declared_package_goes_with_no_other() {
         ["`package:vim-common` would take `package:vim` away"]
     );
     assert_eq!(refusals(&world, &[absent[0], absent[1]]), Vec::<String>::new());
+    let ways = world.replace("vim: {", "sudo: '1', openssh-server: '1', vim: {");
+    let ways = ways.replace("Remv vim [2]", "Remv openssh-server [1]");
+    let ways = ways.replacen("{ packages", "{ login: ada, packages", 1);
+    let way_in = ["{ name: openssh-server, state: absent }", "{ name: sudo, state: absent }"];
+    assert_eq!(
+        refusals(&ways, &[absent[0]]),
+        ["`package:vim-common` would take `package:openssh-server` away"]
+    );
+    assert_eq!(
+        refusals(&ways.replace("vim-common]", "openssh-server, sudo]"), &way_in),
+        ["infra logs in by `package:openssh-server`", "infra logs in by `package:sudo`"]
+    );
+    assert_eq!(refusals(&ways.replace("login: ada, ", ""), &[absent[0]]), Vec::<String>::new());
 
     let lists = "files: { /var/lib/apt/lists/x_Release: x }";
     let find = "{ run: [find, /var/lib/apt/lists/partial], stdout: /var/lib/apt/lists/partial }";

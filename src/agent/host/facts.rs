@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use super::text::escaped;
 use crate::error::{Error, Result};
 use crate::resources::Facts;
+use crate::resources::probe::WayIn;
 
 /// Where the release is told; the second is a system's own, which an administrator's stands before.
 const RELEASES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
@@ -32,6 +33,35 @@ pub(super) fn read() -> Result<Facts> {
         memory_bytes: memory_bytes(&memory),
         disk_bytes: rustix::fs::statvfs("/").map_or(0, |disk| disk.f_blocks * disk.f_frsize),
     })
+}
+
+/// The programs of OpenSSH's server that a login descends from, on each release.
+const DAEMONS: [&str; 2] = ["/usr/sbin/sshd", "/usr/lib/openssh/sshd-session"];
+
+/// How many processes may stand between a login and its daemon.
+const MOST_PROCESSES: usize = 32;
+
+/// The login that the agent was started by, if OpenSSH's server has let it in.
+pub(super) fn way_in() -> Option<WayIn> {
+    let mut process = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    for _ in 0..MOST_PROCESSES {
+        let number = process?.get();
+        let program = std::fs::read_link(format!("/proc/{number}/exe")).ok()?;
+        let program = program.to_string_lossy().into_owned();
+        // An upgrade has replaced the program since.
+        if DAEMONS.contains(&program.trim_end_matches(" (deleted)")) {
+            let account = std::env::var("SUDO_USER").unwrap_or_else(|_| "root".to_owned());
+            return Some(WayIn { account });
+        }
+        let status = std::fs::read(format!("/proc/{number}/stat")).ok()?;
+        process = parent(&String::from_utf8_lossy(&status)).and_then(|it| it.try_into().ok());
+    }
+    None
+}
+
+/// The parent that `/proc/PID/stat` names: the second field behind the name, which may hold anything.
+fn parent(stat: &str) -> Option<i32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The text of the first of these files that is there.
@@ -68,6 +98,12 @@ fn memory_bytes(meminfo: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parent_is_found_behind_any_name() {
+        assert_eq!(parent("7 (a) b) S 5 7 7 0 -1"), Some(5));
+        assert_eq!(parent("7 (a"), None);
+    }
 
     #[test]
     fn the_first_file_that_is_there_counts() {

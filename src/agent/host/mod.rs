@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 use crate::resources::bonds::Bonds;
-use crate::resources::probe::{Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry};
+use crate::resources::probe::{Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry, WayIn};
 use crate::resources::{
     Attributes, Command, Facts, Output, Probe, Progress, Query, Stat, System, Unit,
 };
@@ -121,6 +121,10 @@ impl Probe for Host {
 
     fn list(&self, path: &str) -> Result<Option<Vec<String>>> {
         files::list(path, &self.accounts)
+    }
+
+    fn way_in(&self) -> Option<WayIn> {
+        facts::way_in()
     }
 
     fn user(&self, name: &str) -> Result<Option<UserEntry>> {

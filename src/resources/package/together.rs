@@ -8,11 +8,20 @@ use super::{Foreseen, Package, names};
 use crate::error::Error;
 use crate::manifest::ResourceId;
 use crate::resources::Resource as _;
-use crate::resources::probe::Probe;
+use crate::resources::probe::{Probe, WayIn};
 use crate::resources::query::Query;
 
 /// The way out where one package needs another one.
 const BOTH: &str = "let both go, or keep both";
+
+/// Why a package stays that nobody declares.
+const WAY_IN: &str = "is how infra logs in";
+
+/// The way out where such a package is to go.
+const ANOTHER_WAY: &str = "give the server another way in first, and use that";
+
+/// The packages that are not to go, by their own names: the name to tell, and why they stay.
+type Kept = BTreeMap<String, (String, &'static str)>;
 
 /// What apt would take away beside what a manifest says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,7 +56,8 @@ impl Together {
         let coming: BTreeMap<String, String> =
             coming.map(|package| (package.name.clone(), package.request())).collect();
         together.refuse_needed(&coming, &kept_away, foreseen, probe);
-        let kept = by_package(kept, probe);
+        let mut kept = by_package(kept, probe);
+        together.keep_way_in(&going, &mut kept, probe);
         let lost = lost(&together.also_removed, &kept);
         if !lost.is_empty() {
             let taken = |name: &String| also_removed(std::slice::from_ref(name), probe);
@@ -69,6 +79,21 @@ impl Together {
             );
         }
         together
+    }
+
+    /// Refuses to take away the packages that the login of this very run needs, and adds them to those that
+    /// are `kept`.
+    fn keep_way_in(&mut self, going: &[String], kept: &mut Kept, probe: &dyn Probe) {
+        let way_in = probe.way_in();
+        for needed in way_in.iter().flat_map(WayIn::packages) {
+            kept.entry((*needed).to_owned()).or_insert_with(|| ((*needed).to_owned(), WAY_IN));
+            for name in going.iter().filter(|name| names::canonical(name, probe.facts()) == *needed)
+            {
+                let error = Error::failed(format!("infra logs in by `package:{name}`"));
+                let error = error.hint(ANOTHER_WAY);
+                self.refused.insert(name.clone(), error);
+            }
+        }
     }
 
     /// Refuses names that stand for a package that is declared under another name and is not there yet.
@@ -135,7 +160,7 @@ impl Together {
         names: &[String],
         lost: &[String],
         taken: impl Fn(&String) -> Vec<String>,
-        kept: &BTreeMap<String, String>,
+        kept: &Kept,
         hint: &str,
     ) {
         let by_name = |name: &String| {
@@ -148,31 +173,26 @@ impl Together {
             blamed = names.iter().map(|name| (name.clone(), first.clone())).collect();
         }
         for (name, lost) in blamed {
-            let declared = kept.get(&lost).unwrap_or(&lost);
-            let error =
-                Error::failed(format!("`package:{name}` would take `package:{declared}` away"))
-                    .because(format!(
-                        "`package:{declared}` is declared, and apt would remove `{lost}`"
-                    ));
+            let Some((kept, because)) = kept.get(&lost) else { continue };
+            let error = Error::failed(format!("`package:{name}` would take `package:{kept}` away"))
+                .because(format!("`package:{kept}` {because}, and apt would remove `{lost}`"));
+            let hint = if *because == WAY_IN { ANOTHER_WAY } else { hint };
             self.refused.insert(name, error.hint(hint));
         }
     }
 }
 
-fn lost(removed: &[String], kept: &BTreeMap<String, String>) -> Vec<String> {
+fn lost(removed: &[String], kept: &Kept) -> Vec<String> {
     removed.iter().filter(|name| kept.contains_key(*name)).cloned().collect()
 }
 
 /// The declared names by the packages that they stand for.
-fn by_package<'a>(
-    kept: impl Iterator<Item = &'a Package>,
-    probe: &dyn Probe,
-) -> BTreeMap<String, String> {
+fn by_package<'a>(kept: impl Iterator<Item = &'a Package>, probe: &dyn Probe) -> Kept {
     let named = kept.map(|package| {
         // An answer that cannot be read is told by the check of the package itself.
         let found = names::installed(&package.name, probe).ok().flatten();
         let name = found.map_or_else(|| package.name.clone(), |found| found.name);
-        (names::canonical(&name, probe.facts()).to_owned(), package.name.clone())
+        (names::canonical(&name, probe.facts()).to_owned(), (package.name.clone(), "is declared"))
     });
     named.collect()
 }

@@ -114,6 +114,9 @@ fn a_declared_package_goes_with_no_other() {
         let (code, said) = ground.server.apply(&[]);
         assert_eq!((code, installed(&ground).as_str()), (3, "alone upper"), "{said}");
     }
+    let said = ground.refused("  - package: { name: openssh-client, state: absent }\n");
+    let refusal = "`package:openssh-client` would take `package:openssh-server` away";
+    assert!(said.contains(refusal) && said.contains("is how infra logs in"), "{said}");
     // A part of the inventory says nothing of the rest.
     ground.hold("  - package: upper\n  - package: lonely\n");
     ground.declare("  - package: upper\n");

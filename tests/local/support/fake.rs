@@ -9,7 +9,7 @@ use infra::error::{Error, Result};
 use infra::manifest::ResourceId;
 use infra::resources::bonds::{Bonds, Flag};
 use infra::resources::fields::Mode;
-use infra::resources::probe::{Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry};
+use infra::resources::probe::{Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry, WayIn};
 use infra::resources::{Attributes, Command, Facts, FileKind, Output, Probe, Query, Stat, Unit};
 
 use super::world::{Answer, FullNode, Node, SqlAnswer, World};
@@ -27,6 +27,7 @@ pub(crate) struct Fake {
     sql: Vec<SqlAnswer>,
     missing: BTreeSet<String>,
     writable_by_others: Vec<String>,
+    login: Option<String>,
     ports: BTreeSet<SocketAddr>,
     pub(super) changed: BTreeSet<ResourceId>,
     /// Patches that happen by themselves while somebody waits, with the milliseconds until then.
@@ -96,6 +97,7 @@ impl Fake {
             sql: Vec::new(),
             missing: BTreeSet::new(),
             writable_by_others: Vec::new(),
+            login: None,
             ports: BTreeSet::new(),
             changed: BTreeSet::new(),
             to_come: Vec::new(),
@@ -130,6 +132,7 @@ impl Fake {
         merge(&mut self.units, &world.units, |_, unit| unit.unit());
         self.answers.splice(0..0, world.answers.iter().cloned());
         self.sql.splice(0..0, world.sql.iter().cloned());
+        self.login = world.login.clone().or(self.login.take());
         self.writable_by_others.extend(world.writable_by_others.iter().cloned());
         if let Some(missing) = &world.missing {
             self.missing = missing.iter().cloned().collect();
@@ -311,9 +314,12 @@ impl Probe for Fake {
         Ok(Some(names.map(str::to_owned).collect()))
     }
 
+    fn way_in(&self) -> Option<WayIn> {
+        self.login.clone().map(|account| WayIn { account })
+    }
+
     fn can_others_change(&self, path: &str) -> Result<bool> {
-        let mut folders = self.writable_by_others.iter();
-        Ok(folders.any(|folder| path.starts_with(&format!("{folder}/"))))
+        Ok(self.writable_by_others.iter().any(|folder| path.starts_with(&format!("{folder}/"))))
     }
 
     fn user(&self, name: &str) -> Result<Option<UserEntry>> {

@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) missing: Option<Vec<String>>,
     /// Folders where others than root can put things.
     pub(crate) writable_by_others: Vec<String>,
+    /// The account that is logged in.
+    pub(crate) login: Option<String>,
     /// Addresses with ports that accept connections.
     pub(crate) ports: Option<Vec<SocketAddr>>,
     /// Resources that have changed earlier in the same run.
