@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::fields::check_may_go;
 use crate::resources::names::is_in;
 use crate::resources::{Names, Probe, Spec};
 
@@ -57,7 +58,10 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
         // A user that cannot be looked up is an error of its own check.
         let folder = resource.spec.takes_folder(names.probe()).ok().flatten();
         let Some(folder) = folder else { continue };
-        if let Some(inside) = inside(&folder, manifest, names) {
+        if let Err(because) = check_may_go(&names.place(&folder)) {
+            let error = Error::failed(format!("`{}` would take `{folder}` away", resource.id));
+            refused.insert(resource.id.clone(), error.because(because));
+        } else if let Some(inside) = inside(&folder, manifest, names) {
             let error = Error::failed(format!("`{}` would take `{inside}` away", resource.id))
                 .because(format!("`{inside}` is declared, and it is in `{folder}`"))
                 .hint("take one of the two declarations away");

@@ -18,7 +18,7 @@ use crate::manifest::ResourceId;
 /// A folder with its owner, group and mode. Its parent has to be there.
 ///
 /// With `state: absent` an empty folder is removed; one that holds anything is an error unless
-/// `recursive` says that its content may go as well.
+/// `recursive` says that its content may go as well. The folders of the system (`/etc`, `/var/lib`…) stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

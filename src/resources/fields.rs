@@ -148,6 +148,47 @@ impl<'de> Deserialize<'de> for AbsolutePath {
     }
 }
 
+/// The folders of a Debian system, and the links in their places, without which no server works.
+const OF_THE_SYSTEM: &[&str] = &[
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/lib/dpkg",
+    "/var/lib/infra",
+    "/var/log",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
+];
+
+/// Says that the thing at `path` may not go, where no server works without it.
+pub fn check_may_go(path: &str) -> Result<(), String> {
+    if OF_THE_SYSTEM.contains(&path) {
+        return Err(format!("`{path}` belongs to the system, which does not work without it"));
+    }
+    Ok(())
+}
+
 /// One text, or a list of texts: `components: main` or `components: [main, contrib]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OneOrMany(pub Vec<String>);

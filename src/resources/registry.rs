@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::bonds;
+use super::fields;
 use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
@@ -112,7 +113,11 @@ macro_rules! registry {
             /// # Errors
             /// A lowercase phrase.
             pub fn validate(&self) -> Result<(), String> {
-                match self { $(Self::$type(spec) => spec.validate(),)* }
+                match self { $(Self::$type(spec) => spec.validate(),)* }?;
+                if self.desired().is_some() {
+                    return Ok(());
+                }
+                self.switches().iter().try_for_each(|path| fields::check_may_go(path))
             }
 
             /// See [`Resource::desired`].
