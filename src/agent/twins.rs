@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::fields::check_may_go;
 use crate::resources::names::is_in;
-use crate::resources::{Names, Probe, Spec};
+use crate::resources::{Names, Probe, Spec, clashes};
 
 /// The names of a server as a manifest will leave it: declared symlinks count as if they were there.
 pub(super) fn names<'a>(manifest: &Manifest, probe: &'a dyn Probe) -> Names<'a> {
@@ -32,7 +32,6 @@ pub(super) fn thing(resource: &Resource, names: &Names<'_>) -> ResourceId {
 pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceId, Error> {
     let mut refused = BTreeMap::new();
     let mut things: BTreeMap<ResourceId, &Resource> = BTreeMap::new();
-    let mut contents: BTreeMap<String, &Resource> = BTreeMap::new();
     for resource in &manifest.resources {
         let thing = thing(resource, names);
         if let Some(first) = things.get(&thing) {
@@ -40,13 +39,13 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
             continue;
         }
         things.insert(thing, resource);
-        for path in resource.spec.replaces() {
-            let place = names.place(&path);
-            if let Some(first) = contents.get(&place).filter(|first| first.id != resource.id) {
-                refused.insert(resource.id.clone(), one_content(resource, first, &path));
-            }
-            contents.insert(place, resource);
-        }
+    }
+    let one_each = manifest.resources.iter().filter(|one| !refused.contains_key(&one.id));
+    let clashes = clashes(one_each, Some(names));
+    for clash in &clashes {
+        let first = format!("`{}` is declared at {}", clash.first.id, clash.first.place);
+        let error = Error::failed(clash.message()).because(first).hint(clash.hint());
+        refused.insert(clash.second.id.clone(), error);
     }
     for resource in &manifest.resources {
         if let Some(error) = still_named(&resource.spec, manifest, names) {
@@ -178,10 +177,4 @@ fn one_thing(second: &Resource, first: &Resource) -> Error {
     Error::failed(format!("`{}` is `{}` under another name", second.id, first.id))
         .because(format!("`{}` is declared at {}", first.id, first.place))
         .hint("declare it once, under one name")
-}
-
-fn one_content(second: &Resource, first: &Resource, path: &str) -> Error {
-    Error::failed(format!("`{}` and `{}` both write `{path}`", second.id, first.id))
-        .because(format!("`{}` is declared at {}", first.id, first.place))
-        .hint("leave the file to one of them")
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::Result;
 use crate::events::Mark;
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Names, Spec, read_together};
+use crate::resources::{Names, Share, Spec, read_together};
 use crate::wire::RunOptions;
 
 use super::state::State;
@@ -159,9 +159,9 @@ impl<'a> World<'a> {
     /// The declared resources that write a part of the file at `path`, with their places.
     pub(super) fn writers(&self, path: &str) -> Vec<(usize, &'a Resource)> {
         let place = self.names.place(path);
-        let holds = |paths: Vec<String>| paths.iter().any(|path| self.names.place(path) == place);
         let writes = |resource: &Resource| {
-            holds(resource.spec.switches()) && !holds(resource.spec.replaces())
+            let mut shares = resource.spec.shares(Some(self.names.probe())).into_iter();
+            shares.any(|(path, share)| share == Share::Part && self.names.place(&path) == place)
         };
         let resources = self.manifest.resources.iter().enumerate();
         resources.filter(|(_, resource)| writes(resource)).collect()

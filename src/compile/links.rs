@@ -7,6 +7,7 @@ use super::engine::Failure;
 use super::scope::Scope;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::manifest::{Resource, ResourceId};
+use crate::resources::clashes;
 use crate::yaml::Node;
 
 /// A resource whose links to others are still names.
@@ -73,7 +74,20 @@ fn unique(
     (kept, places)
 }
 
-/// Turns the names in links into resources, and refuses two resources of the same id.
+/// Refuses two resources that decide otherwise about one file.
+fn alone(resources: &[Resource], places: &BTreeMap<ResourceId, Span>, mistakes: &mut Diagnostics) {
+    for clash in clashes(resources, None) {
+        let place = |resource: &Resource| places.get(&resource.id);
+        let (Some(first), Some(second)) = (place(clash.first), place(clash.second)) else {
+            continue;
+        };
+        let mistake = Diagnostic::at(second, clash.message()).label("declared here");
+        mistakes.push(mistake.and(first, "and here").hint(clash.hint()));
+    }
+}
+
+/// Turns the names in links into resources, and refuses two resources of the same id, or that undo each
+/// other.
 pub(super) fn resolve(linked: Vec<Linked>, mistakes: &mut Diagnostics) -> Vec<Resource> {
     let (linked, places) = unique(linked, mistakes);
     let services: Vec<ResourceId> = linked
@@ -120,6 +134,7 @@ pub(super) fn resolve(linked: Vec<Linked>, mistakes: &mut Diagnostics) -> Vec<Re
         }
         resources.push(resource);
     }
+    alone(&resources, &places, mistakes);
     resources
 }
 

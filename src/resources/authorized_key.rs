@@ -11,6 +11,7 @@ use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, Stat, UserEntry};
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
 use super::{Resource, Spec};
@@ -33,7 +34,7 @@ pub struct AuthorizedKey {
     /// Options in front of each key, such as `from="192.0.2.1",no-pty`.
     #[serde(default)]
     pub options: Option<String>,
-    /// Whether all other keys of the user go.
+    /// Whether all other keys of the user go. No other key of the user may be declared then.
     #[serde(default)]
     pub exclusive: bool,
     /// Whether the keys should be there.
@@ -83,8 +84,17 @@ impl AuthorizedKey {
         self.holds(line) || self.exclusive && !is_no_key(line)
     }
 
+    /// The lines of a file that this spec decides about.
+    fn decided<'a>(&self, content: &'a str) -> Vec<&'a str> {
+        content.lines().map(str::trim).filter(|line| self.decides(line)).collect()
+    }
+
     /// The file as it should be, made from the one that is there.
     fn content(&self, current: &[u8]) -> Vec<u8> {
+        let found = Value::set(self.decided(&lines::readable(current)));
+        if !self.state.is_absent() && found == Value::set(self.lines()) {
+            return current.to_vec();
+        }
         let mut lines = Lines::of(current);
         lines.set(None, |line| self.decides(&lines::readable(line)));
         if !self.state.is_absent() {
@@ -187,8 +197,7 @@ impl Resource for AuthorizedKey {
         let path = file_of(&user);
         let Some((content, file)) = self.file(&path, probe)? else { return Ok(Current::Absent) };
         let content = lines::readable(&content);
-        let counts = |line: &&str| self.decides(line);
-        let lines: Vec<&str> = content.lines().map(str::trim).filter(counts).collect();
+        let lines = self.decided(&content);
         if lines.is_empty() {
             return Ok(Current::Absent);
         }
@@ -251,6 +260,18 @@ impl Resource for AuthorizedKey {
             name => format!("/home/{name}"),
         };
         vec![format!("{home}/.ssh/authorized_keys")]
+    }
+
+    fn shares(&self, probe: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        // Without a server nobody knows where the home is, and all keys of a user are in one file.
+        let unknown = || vec![format!("~{}/.ssh/authorized_keys", self.user)];
+        let paths = probe.map(|probe| self.switched_paths(probe).unwrap_or_else(|_| unknown()));
+        let paths = paths.unwrap_or_else(unknown);
+        paths.into_iter().map(|path| (path, Share::Part)).collect()
+    }
+
+    fn edits(&self, _: &str, content: &[u8], _: Option<&dyn Probe>) -> Result<Option<Vec<u8>>> {
+        Ok(Some(self.content(content)))
     }
 
     fn switched_paths(&self, probe: &dyn Probe) -> Result<Vec<String>> {

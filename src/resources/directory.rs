@@ -10,6 +10,7 @@ use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
 use crate::error::{Error, Result};
@@ -152,5 +153,10 @@ impl Resource for Directory {
 
     fn switches(&self) -> Vec<String> {
         vec![self.path.to_string()]
+    }
+
+    fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        let is_held = !self.state.is_absent();
+        is_held.then(|| (self.path.to_string(), Share::Folder)).into_iter().collect()
     }
 }

@@ -78,6 +78,11 @@ impl File {
         })
     }
 
+    /// The content, as far as it is known.
+    pub(super) fn content(&self) -> Option<&[u8]> {
+        self.content.as_ref().map(Content::as_bytes)
+    }
+
     /// Looks whether the content counts beside other files that its reader reads; `found` is what
     /// is there.
     fn check_effect(&self, found: Option<&[u8]>, probe: &dyn Probe) -> Result<()> {

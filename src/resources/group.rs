@@ -10,6 +10,7 @@ use super::prediction::Prediction;
 use super::probe::{GroupEntry, Probe};
 use super::query::Command;
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{System, run_checked};
 use crate::error::Result;
@@ -102,6 +103,10 @@ impl Resource for Group {
 
     fn touches(&self, _: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
         Ok(bonds::by_program(&bonds::GROUPS))
+    }
+
+    fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        bonds::GROUPS.iter().map(|path| ((*path).to_owned(), Share::Part)).collect()
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

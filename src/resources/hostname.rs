@@ -129,6 +129,15 @@ impl Resource for Hostname {
     fn switches(&self) -> Vec<String> {
         vec![FILE.to_owned(), HOSTS.to_owned()]
     }
+
+    fn edits(&self, path: &str, content: &[u8], _: Option<&dyn Probe>) -> Result<Option<Vec<u8>>> {
+        if path == FILE {
+            return Ok(Some(lines::of_one(&self.name, content)));
+        }
+        let hosts = || Hosts::of(content, &self.own_names(), &self.name);
+        let is_right = hosts().found() == Some(self.own_names().join(" "));
+        Ok(Some(if is_right { content.to_vec() } else { hosts().edited() }))
+    }
 }
 
 /// RFC 1123: letters, digits and hyphens, 63 at most.

@@ -213,6 +213,10 @@ impl Resource for Line {
     fn switches(&self) -> Vec<String> {
         vec![self.path.to_string()]
     }
+
+    fn edits(&self, _: &str, content: &[u8], _: Option<&dyn Probe>) -> Result<Option<Vec<u8>>> {
+        self.edited(content).map(Some)
+    }
 }
 
 #[cfg(test)]

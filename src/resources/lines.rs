@@ -127,6 +127,14 @@ pub(super) fn read(path: &str, probe: &dyn Probe) -> Result<Option<(Vec<u8>, Sta
     Ok(Some((content, stat)))
 }
 
+/// A file whose one line is `text`: as it is, if it says so already.
+pub(super) fn of_one(text: &str, content: &[u8]) -> Vec<u8> {
+    if content.trim_ascii() == text.as_bytes() {
+        return content.to_vec();
+    }
+    format!("{text}\n").into_bytes()
+}
+
 /// A line as it is compared with patterns and names: what is no UTF-8 in it is like no character
 /// that anybody declares.
 pub(super) fn readable(line: &[u8]) -> Cow<'_, str> {

@@ -11,6 +11,7 @@ use super::prediction::Prediction;
 use super::probe::Probe;
 use super::query::{Command, Query};
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Kind, Result};
@@ -149,6 +150,30 @@ impl Resource for Locale {
 
     fn switches(&self) -> Vec<String> {
         vec![LIST.to_owned(), DEFAULT.to_owned()]
+    }
+
+    fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        let default = self.default.then(|| (DEFAULT.to_owned(), Share::Part));
+        [(LIST.to_owned(), Share::Part)].into_iter().chain(default).collect()
+    }
+
+    fn edits(
+        &self,
+        path: &str,
+        content: &[u8],
+        probe: Option<&dyn Probe>,
+    ) -> Result<Option<Vec<u8>>> {
+        if path == LIST {
+            let line = probe.map(|probe| self.line(probe)).transpose()?;
+            return Ok(line.map(|line| with_line(content, &line, !self.state.is_absent())));
+        }
+        if language(&String::from_utf8_lossy(content)).as_ref() == Some(&self.name) {
+            return Ok(Some(content.to_vec()));
+        }
+        let mut lines = Lines::of(content);
+        lines
+            .set(Some(format!("LANG={}", self.name).as_bytes()), |line| line.starts_with(b"LANG="));
+        Ok(Some(lines.bytes()))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod prediction;
 pub mod probe;
 pub mod query;
 pub mod removal;
+pub mod shares;
 pub mod state;
 pub mod system;
 
@@ -73,6 +74,7 @@ pub use query::{Command, Query};
 pub use registry::schema;
 pub use registry::{KINDS, Spec, example, primary_field};
 pub use removal::Dropped;
+pub use shares::{Share, clashes};
 pub use state::{Change, Current, DIFFERS, FieldChange, LINKED_OTHERWISE, OUTDATED, State, Value};
 pub use system::{Attributes, Progress, System, run_checked};
 pub use systemd::Watch;
@@ -186,6 +188,29 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     /// back when it is no longer declared. A part of [`Resource::switches`].
     fn replaces(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The files that it decides about, each whole or in part, also where they are as they should be:
+    /// no other resource may decide otherwise. Without a server, as far as the spec alone says.
+    fn shares(&self, probe: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        let whole = self.replaces();
+        let paths = probe.and_then(|probe| self.switched_paths(probe).ok());
+        let share = |path| {
+            let share = if whole.contains(&path) { Share::Whole } else { Share::Part };
+            (path, share)
+        };
+        paths.unwrap_or_else(|| self.switches()).into_iter().map(share).collect()
+    }
+
+    /// The file at `path`, of which it writes a part, as it makes it out of `content`: the very same bytes
+    /// where its part is as it should be. `None` where nobody can tell, or not without a server.
+    fn edits(
+        &self,
+        _path: &str,
+        _content: &[u8],
+        _probe: Option<&dyn Probe>,
+    ) -> Result<Option<Vec<u8>>> {
+        Ok(None)
     }
 
     /// What becomes of it when it is no longer declared; `None` if it leaves nothing that infra

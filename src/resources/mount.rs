@@ -11,6 +11,7 @@ use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use super::{Resource, Spec};
@@ -82,8 +83,25 @@ impl Mount {
 
     /// The entries of fstab for this place; at boot the first one counts (systemd-fstab-generator(8)).
     fn listed(&self, probe: &dyn Probe) -> Result<Vec<Entry>> {
-        let (table, places, own) = (fstab::read(probe)?, Places::of(probe)?, self.entry());
-        Ok(fstab::entries(&table).filter(|entry| places.are_one(entry, &own)).collect())
+        self.listed_in(&fstab::read(probe)?, probe)
+    }
+
+    fn listed_in(&self, table: &[u8], probe: &dyn Probe) -> Result<Vec<Entry>> {
+        let (places, own) = (Places::of(probe)?, self.entry());
+        Ok(fstab::entries(table).filter(|entry| places.are_one(entry, &own)).collect())
+    }
+
+    /// The entry as it should be where this one is listed: the user's own way to name the folder and the
+    /// device, and to order the checks, is kept.
+    fn entry_beside(&self, listed: Option<Entry>, probe: &dyn Probe) -> Entry {
+        let mut entry = self.entry();
+        if let Some(listed) = listed {
+            entry.target = normal(&listed.target);
+            if self.device_as(&listed.source, probe) == self.device {
+                (entry.source, entry.passes) = (listed.source, listed.passes);
+            }
+        }
+        entry
     }
 
     /// What is mounted at this place, on top of whatever is below.
@@ -120,14 +138,7 @@ impl Mount {
         if system.stat(path)?.is_none() {
             system.make_directory(path, &Attributes::new("root", "root", 0o755))?;
         }
-        let mut entry = self.entry();
-        if let Some(listed) = self.listed(system)?.into_iter().next() {
-            // The user's own way to name the folder and the device, and to order the checks, is kept.
-            entry.target = normal(&listed.target);
-            if self.device_as(&listed.source, system) == self.device {
-                (entry.source, entry.passes) = (listed.source, listed.passes);
-            }
-        }
+        let entry = self.entry_beside(self.listed(system)?.into_iter().next(), system);
         // Mounted before it is listed: an entry that cannot be mounted would stop the next boot.
         if self.live(system)?.is_none() {
             let how = ["mount", "-t", &self.fstype, "-o", &self.options, "--"];
@@ -279,6 +290,25 @@ impl Resource for Mount {
             return Ok(Vec::new());
         }
         fstab::touches(&self.entry(), !change.is_remove(), probe)
+    }
+
+    fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        vec![(fstab::FSTAB.to_owned(), Share::Part)]
+    }
+
+    fn edits(&self, _: &str, content: &[u8], probe: Option<&dyn Probe>) -> Result<Option<Vec<u8>>> {
+        let Some(probe) = probe else { return Ok(None) };
+        let mut listed = self.listed_in(content, probe)?.into_iter();
+        let (first, others, is_kept) =
+            (listed.next(), listed.count(), self.state == Mounted::Mounted);
+        let entry = self.entry_beside(first.clone(), probe);
+        let is_right = first.is_some_and(|first| {
+            Entry { target: entry.target.clone(), ..first } == entry && others == 0
+        });
+        if is_kept && is_right {
+            return Ok(Some(content.to_vec()));
+        }
+        Ok(Some(Places::of(probe)?.with_entry(content, &entry, is_kept)))
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

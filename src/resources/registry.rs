@@ -6,6 +6,7 @@ use super::bonds;
 use super::fields;
 use super::query::Command;
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State, Value};
 use super::system::System;
 use super::{Names, Prediction, Probe, Resource, Service};
@@ -182,6 +183,21 @@ macro_rules! registry {
             /// See [`Resource::replaces`].
             pub fn replaces(&self) -> Vec<String> {
                 match self { $(Self::$type(spec) => spec.replaces(),)* }
+            }
+
+            /// See [`Resource::shares`].
+            pub fn shares(&self, probe: Option<&dyn Probe>) -> Vec<(String, Share)> {
+                match self { $(Self::$type(spec) => spec.shares(probe),)* }
+            }
+
+            /// See [`Resource::edits`].
+            pub fn edits(
+                &self,
+                path: &str,
+                content: &[u8],
+                probe: Option<&dyn Probe>,
+            ) -> Result<Option<Vec<u8>>> {
+                match self { $(Self::$type(spec) => spec.edits(path, content, probe),)* }
             }
 
             /// See [`Resource::dropped`]. A thing that should not be there leaves nothing of its own, but

@@ -262,6 +262,18 @@ impl Resource for SshdConfig {
         vec![self.path(), MAIN.to_owned()]
     }
 
+    fn edits(&self, _: &str, content: &[u8], probe: Option<&dyn Probe>) -> Result<Option<Vec<u8>>> {
+        let Some(probe) = probe else { return Ok(None) };
+        if self.state.is_absent() {
+            return Ok(Some(self.edited(content, false)));
+        }
+        let mut world = Prediction::new(probe);
+        world.file(MAIN, content, "root", "root", 0o644);
+        world.file(&self.path(), self.content().as_bytes(), "root", "root", 0o600);
+        let is_right = self.verdict(&world)? == Verdict::Counts;
+        Ok(Some(if is_right { content.to_vec() } else { self.edited(content, true) }))
+    }
+
     fn replaces(&self) -> Vec<String> {
         vec![self.path()]
     }

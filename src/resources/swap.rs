@@ -12,6 +12,7 @@ use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::{Command, Query};
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Result};
@@ -235,6 +236,20 @@ impl Resource for Swap {
             return Ok(Vec::new());
         }
         fstab::touches(&self.entry(), !change.is_remove(), probe)
+    }
+
+    fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        vec![(self.path.to_string(), Share::Whole), (fstab::FSTAB.to_owned(), Share::Part)]
+    }
+
+    fn edits(&self, _: &str, content: &[u8], probe: Option<&dyn Probe>) -> Result<Option<Vec<u8>>> {
+        let Some(probe) = probe else { return Ok(None) };
+        let (entry, places, is_kept) = (self.entry(), Places::of(probe)?, !self.state.is_absent());
+        let is_listed = fstab::entries(content).any(|other| places.are_one(&other, &entry));
+        if is_kept && is_listed {
+            return Ok(Some(content.to_vec()));
+        }
+        Ok(Some(places.with_entry(content, &entry, is_kept)))
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::bonds::Touch;
+use super::lines;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
 use crate::error::{Error, Kind, Result};
@@ -109,6 +111,14 @@ impl Resource for Timezone {
 
     fn switches(&self) -> Vec<String> {
         vec![LINK.to_owned(), FILE.to_owned()]
+    }
+
+    fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        vec![(LINK.to_owned(), Share::Whole), (FILE.to_owned(), Share::Part)]
+    }
+
+    fn edits(&self, _: &str, content: &[u8], _: Option<&dyn Probe>) -> Result<Option<Vec<u8>>> {
+        Ok(Some(lines::of_one(&self.name, content)))
     }
 }
 

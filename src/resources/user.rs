@@ -12,6 +12,7 @@ use super::prediction::Prediction;
 use super::probe::{GroupEntry, Probe, UserEntry};
 use super::query::Command;
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State, Value};
 use super::system::{System, run_checked};
 use crate::date::{date_of, days_of};
@@ -396,6 +397,10 @@ impl Resource for User {
 
     fn touches(&self, _: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
         Ok(bonds::by_program(&bonds::USERS))
+    }
+
+    fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        bonds::USERS.iter().map(|path| ((*path).to_owned(), Share::Part)).collect()
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

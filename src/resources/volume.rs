@@ -10,6 +10,7 @@ use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::{Command, Query};
 use super::removal::Dropped;
+use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{System, run_checked};
 use super::{Resource, Spec};
@@ -224,6 +225,19 @@ impl Resource for Volume {
 
     fn touches(&self, change: &Change, probe: &dyn Probe) -> Result<Vec<(String, Touch)>> {
         self.mount().touches(change, probe)
+    }
+
+    fn shares(&self, probe: Option<&dyn Probe>) -> Vec<(String, Share)> {
+        self.mount().shares(probe)
+    }
+
+    fn edits(
+        &self,
+        path: &str,
+        content: &[u8],
+        probe: Option<&dyn Probe>,
+    ) -> Result<Option<Vec<u8>>> {
+        self.mount().edits(path, content, probe)
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {
