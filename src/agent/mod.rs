@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
-use crate::events::{Event, RunEnd, RunRecord};
+use crate::events::{Event, Outcome, RunEnd, RunRecord};
 use crate::manifest::Manifest;
 use crate::resources::{Attributes, Probe, System};
 use crate::secret::Scrubber;
@@ -121,6 +121,7 @@ fn answer(
         emitter.emit(Event::Checked { id: id.clone(), outcome: outcome.clone(), mark });
     });
     warn_of_rest(&manifest, &removal, host, emitter);
+    warn_of_losses(&manifest, &shown, &state, host, emitter);
     for (id, action) in &shown.due {
         emitter.emit(Event::ServiceDue { id: id.clone(), action: *action });
     }
@@ -164,6 +165,24 @@ fn warn_of_rest(manifest: &Manifest, removal: &Removal, probe: &dyn Probe, emitt
         // What cannot be asked any more is gone already.
         for rest in resource.spec.leaves(probe).unwrap_or_default() {
             let message = format!("`{}` goes and leaves {rest}", resource.id);
+            emitter.emit(Event::Warning { message });
+        }
+    }
+}
+
+/// Names what cannot come back once the plan is applied.
+fn warn_of_losses(
+    manifest: &Manifest,
+    plan: &Plan,
+    state: &State,
+    probe: &dyn Probe,
+    emitter: &Emitter,
+) {
+    for (resource, outcome) in manifest.resources.iter().zip(&plan.outcomes) {
+        if let Outcome::Changed(_) = outcome
+            && let Some(reason) = state.lost_with(resource, probe)
+        {
+            let message = format!("what `{}` finds is not kept: {reason}", resource.id);
             emitter.emit(Event::Warning { message });
         }
     }

@@ -57,6 +57,11 @@ pub struct File {
     /// held.
     #[serde(default)]
     pub create_only: bool,
+    /// A file on the server with this content, whose access list and extended attributes it is to have
+    /// as well. Only what was there before infra comes back so.
+    #[serde(skip)]
+    #[cfg_attr(feature = "cli", schemars(skip))]
+    pub copy_of: Option<String>,
     /// Whether it should be there.
     #[serde(default)]
     pub state: Presence,
@@ -223,8 +228,10 @@ impl Resource for File {
             || !self.create_only && (change.sets("owner") || system.can_others_change(path)?);
         if is_made_anew {
             self.check_content(system)?;
-            let write =
-                |system: &mut dyn System| system.write_file(path, self.bytes()?, &attributes);
+            let write = |system: &mut dyn System| match &self.copy_of {
+                Some(kept) => system.copy_whole(kept, path, &attributes).map(drop),
+                None => system.write_file(path, self.bytes()?, &attributes),
+            };
             return effect::keep_if_accepted(path, system, write);
         }
         system.set_attributes(path, &attributes)
@@ -255,6 +262,7 @@ impl Resource for File {
             template: None,
             validate: None,
             create_only: false,
+            copy_of: None,
             state: Presence::Absent,
             ..self.clone()
         };

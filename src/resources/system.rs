@@ -1,6 +1,6 @@
 //! Changing a server. Only `apply` receives a [`System`].
 
-use super::probe::{Cluster, Output, Probe, SqlRow};
+use super::probe::{Cluster, Output, Probe, SqlRow, Stat};
 use super::query::Command;
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
@@ -15,6 +15,10 @@ pub trait System: Probe {
 
     /// Puts a copy of the regular file at `from` in place atomically, whatever its size.
     fn copy_file(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<()>;
+
+    /// The same, with the access list and the extended attributes of the file at `from`. Returns what
+    /// that file is.
+    fn copy_whole(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<Stat>;
 
     /// Makes one folder, whose parent is there.
     fn make_directory(&mut self, path: &str, attributes: &Attributes) -> Result<()>;

@@ -26,6 +26,8 @@ use crate::resources::{
     Attributes, Command, Facts, Output, Probe, Progress, Query, Stat, System, Unit,
 };
 
+pub(super) use files::{LARGEST_FOREIGN_BYTES, LARGEST_READ_BYTES};
+
 use accounts::Accounts;
 use answers::Answers;
 use packages::Packages;
@@ -201,6 +203,12 @@ impl System for Host {
         let ids = self.accounts.ids(attributes)?;
         self.forget_what_depends_on(to);
         files::copy(from, to, ids, attributes.mode, &self.accounts)
+    }
+
+    fn copy_whole(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<Stat> {
+        let ids = self.accounts.ids(attributes)?;
+        self.forget_what_depends_on(to);
+        files::copy_whole(from, to, ids, attributes.mode, &self.accounts)
     }
 
     fn make_directory(&mut self, path: &str, attributes: &Attributes) -> Result<()> {

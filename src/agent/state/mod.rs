@@ -8,6 +8,7 @@
 //!   the next run sees and pays.
 //! - The runs.
 
+mod before;
 pub mod managed;
 mod original;
 mod takeover;
@@ -68,6 +69,10 @@ pub struct State {
     /// before infra.
     #[serde(default)]
     released: BTreeSet<ResourceId>,
+    /// Hashes of what infra let go at paths of which it had the whole content, by their places: what
+    /// differs is of others.
+    #[serde(default)]
+    left: BTreeMap<String, String>,
     /// What this run has made right and not put back: whether it holds secrets now.
     #[serde(skip)]
     settled: BTreeMap<ResourceId, bool>,
@@ -318,15 +323,11 @@ impl State {
         if known == Some(&managed) {
             return Ok(());
         }
-        let ours: BTreeSet<&String> =
-            self.resources.values().flat_map(|known| &known.paths).collect();
-        let foreign = managed.paths.iter().filter(|path| !is_ours && !ours.contains(path));
-        for path in foreign.cloned().collect::<Vec<_>>() {
-            if let Some(original) = Original::keep(&path, system)? {
-                self.originals.insert(path, original);
-            }
+        let moved = known.map(|known| managed.moved_since(known)).unwrap_or_default();
+        for path in &managed.paths {
+            self.keep_foreign(path, system)?;
         }
-        for (path, old, new) in known.map(|known| managed.moved_since(known)).unwrap_or_default() {
+        for (path, old, new) in moved {
             // A link on the way leads elsewhere now: the file there is somebody else's.
             if let Some(original) = self.originals.remove(&path) {
                 self.originals.insert(old, original.kept_as(&path));
@@ -357,11 +358,13 @@ impl State {
 
     /// Forgets a resource that stays as it is.
     pub fn release(&mut self, system: &mut dyn System, id: &ResourceId) -> Result<()> {
-        if self.resources.get(id).is_some_and(|known| !known.existed) {
-            self.released.insert(id.clone());
-        }
         // Files of before infra are kept: the thing may be declared again.
-        self.resources.remove(id);
+        if let Some(known) = self.resources.remove(id) {
+            if !known.existed {
+                self.released.insert(id.clone());
+            }
+            self.leave(&known.paths, system);
+        }
         self.owed_services.remove(id);
         self.owed_changes.remove(id);
         self.save(system)

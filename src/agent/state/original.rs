@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::managed::hex;
+use crate::agent::host::{LARGEST_FOREIGN_BYTES, LARGEST_READ_BYTES};
 use crate::error::{Error, Result};
 use crate::resources::content::Content;
 use crate::resources::fields::{AbsolutePath, Mode, Presence};
@@ -14,7 +15,8 @@ use crate::resources::{Attributes, FileKind, Probe, Spec, System};
 /// The folder of the contents; readable by root only.
 const FOLDER: &str = "/var/lib/infra/originals";
 
-/// What was at a path. The content of a file lies in a file of its own, named by the path's hash.
+/// What was at a path. The content of a file lies in a file of its own, named by the path's hash, with
+/// the access list and the extended attributes of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Original {
@@ -38,6 +40,24 @@ pub enum Original {
 }
 
 impl Original {
+    /// Why what is at `path` cannot be kept, if something is there that would be lost.
+    pub fn is_lost(path: &str, probe: &dyn Probe) -> Option<String> {
+        // What cannot be looked at is an error of its own check.
+        let stat = probe.stat(path).ok()??;
+        match stat.kind {
+            FileKind::File => {
+                // More could not be compared once it is back.
+                let is_roots = stat.owner == "root" || !probe.can_others_change(path).ok()?;
+                let largest = if is_roots { LARGEST_READ_BYTES } else { LARGEST_FOREIGN_BYTES };
+                let size = Some(stat.size).filter(|size| *size > largest)?;
+                let limit = format!("infra keeps files of at most {largest} bytes there");
+                Some(format!("`{path}` has {size} bytes, and {limit}"))
+            }
+            FileKind::Symlink => probe.read_link(path).err().map(|error| error.message),
+            _ => None,
+        }
+    }
+
     /// Keeps what is at `path`; `None` if nothing is there that could come back.
     pub fn keep(path: &str, system: &mut dyn System) -> Result<Option<Self>> {
         Self::keep_as(path, path, system)
@@ -46,16 +66,18 @@ impl Original {
     /// The same, with the content kept under `name`.
     pub fn keep_as(path: &str, name: &str, system: &mut dyn System) -> Result<Option<Self>> {
         let Some(stat) = system.stat(path)? else { return Ok(None) };
+        if Self::is_lost(path, system).is_some() {
+            return Ok(None);
+        }
         match stat.kind {
             FileKind::Symlink => {
                 let target = system.read_link(path)?.unwrap_or_default();
                 Ok(Some(Self::Symlink { target }))
             }
             FileKind::File => {
-                let Some((content, stat)) = system.read_with_stat(path)? else { return Ok(None) };
                 system.make_directory(FOLDER, &Attributes::new("root", "root", 0o700))?;
                 let attributes = Attributes::new("root", "root", 0o600);
-                system.write_file(&place(name), &content, &attributes)?;
+                let stat = system.copy_whole(path, &place(name), &attributes)?;
                 Ok(Some(Self::File {
                     owner: stat.owner,
                     group: stat.group,
@@ -100,6 +122,7 @@ impl Original {
                     mode: Mode(*mode),
                     validate: None,
                     create_only: false,
+                    copy_of: Some(place),
                     state: Presence::Present,
                 })
             }

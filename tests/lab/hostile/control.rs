@@ -356,6 +356,9 @@ impl System for ByPath {
     fn copy_file(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<()> {
         self.0.copy_file(from, to, attributes)
     }
+    fn copy_whole(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<Stat> {
+        self.0.copy_whole(from, to, attributes)
+    }
     fn rename(&mut self, from: &str, to: &str) -> Result<()> {
         self.0.rename(from, to)
     }

@@ -13,6 +13,7 @@ use crate::hostile::host;
 
 crate::tests! {
     a_file_keeps_what_root_or_its_owner_gave_it,
+    a_copy_keeps_what_its_original_has,
     a_file_of_others_takes_nothing_over_that_they_gave,
     further_names_are_counted,
     a_link_to_a_name_of_other_bytes_is_an_error,
@@ -60,6 +61,26 @@ fn a_file_keeps_what_root_or_its_owner_gave_it() {
         let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
         assert_eq!(Some(mode), attributes.mode);
     }
+}
+
+fn a_copy_keeps_what_its_original_has() {
+    let (_folder, path) = folder();
+    let [file, kept] = ["a", "kept"].map(|name| format!("{path}/{name}"));
+    host().write_file(&file, b"one", &daemon()).unwrap();
+    give_note(&file);
+    let stat = host().copy_whole(&file, &kept, &root(0o600)).unwrap();
+    assert_eq!((stat.owner.as_str(), stat.mode), ("daemon", 0o640));
+    assert_eq!(note(&kept).as_deref(), Some("theirs"));
+    host().remove_file(&file).unwrap();
+    host().copy_whole(&kept, &file, &daemon()).unwrap();
+    assert_eq!(note(&file).as_deref(), Some("theirs"));
+    // Copies of older builds have none: then those of the file in its place stay.
+    host().remove_file(&kept).unwrap();
+    host().write_file(&kept, b"one", &root(0o600)).unwrap();
+    host().copy_whole(&kept, &file, &daemon()).unwrap();
+    assert_eq!(note(&file).as_deref(), Some("theirs"));
+    host().copy_file(&file, &format!("{path}/b"), &root(0o600)).unwrap();
+    assert_eq!(note(&format!("{path}/b")), None);
 }
 
 fn a_file_of_others_takes_nothing_over_that_they_gave() {

@@ -42,6 +42,8 @@ const EDITS: &str = "resources:
   - file: { path: /usr/local/bin/tool, content: \"new\\n\", mode: \"0755\" }
   - file: { path: /srv/way/conf, content: \"new\\n\" }
   - file: { path: /srv/web.conf, content: \"new\\n\", group: web }
+  - file: { path: /etc/gone.conf, state: absent }
+  - file: { path: /etc/huge.conf, state: absent }
 ";
 
 /// A folder that gives a list to what is made in it, and a file without one; a program that may bind
@@ -51,7 +53,9 @@ mkdir /etc/shared && echo old >/etc/shared/plain && setfacl -d -m u:reader:r /et
 echo old >/usr/local/bin/tool && chmod 0755 /usr/local/bin/tool && \
 setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 /usr/local/bin/tool && \
 folder=$(printf 'donn\351es') && mkdir /srv/$folder && ln -s $folder /srv/way && \
-printf 'web:x:4000:\nadmins:x:4000:j\351\n' >>/etc/group";
+printf 'web:x:4000:\nadmins:x:4000:j\351\n' >>/etc/group && \
+echo old >/etc/gone.conf && setfacl -m u:reader:r /etc/gone.conf && \
+setfattr -n user.note -v theirs /etc/gone.conf && truncate -s 300M /etc/huge.conf";
 
 /// The files of the server before, as printf(1) writes them, and after.
 const FILES: [(&str, &str, &[u8]); 6] = [
@@ -94,6 +98,8 @@ fn what_others_wrote_stays_to_the_byte(os: &str) {
     let attributes = "getfacl -cp /etc/app.conf /etc/fstab /etc/hosts /etc/whole.conf /etc/shared/plain; \
                       getfattr -d -m '^user|^security.cap' /etc/app.ini /etc/hosts /etc/whole.conf \
                       /usr/local/bin/tool 2>&1";
+    let gone = "getfacl -cp /etc/gone.conf; getfattr -d /etc/gone.conf 2>&1; cat /etc/gone.conf";
+    let before_it_goes = server.run(gone);
     let before = server.run(attributes);
     for kept in ["user:reader:r--", "theirs", "security.capability"] {
         assert!(before.contains(kept), "{kept}: {before}");
@@ -104,6 +110,7 @@ fn what_others_wrote_stays_to_the_byte(os: &str) {
         "owner: root → deploy",
         "line: port=1 → port=8081",
         "hosts: old.example.org old → web-1.example.org web-1",
+        "what `file:/etc/huge.conf` finds is not kept: `/etc/huge.conf` has 314572800 bytes",
     ] {
         assert!(plan.contains(told), "{told}: {plan}");
     }
@@ -125,7 +132,8 @@ fn what_others_wrote_stays_to_the_byte(os: &str) {
     declare(&project, "resources:\n  - hostname: { name: web-1, fqdn: web-1.example.org }\n");
     server.converge(&[]);
     server.has_nothing_to_do(&[]);
-    assert_eq!(server.run("cat /etc/whole.conf"), "old");
+    assert_eq!(server.run("cat /etc/whole.conf; ls /etc/*.conf | grep -c huge || true"), "old\n0");
+    assert_eq!(server.run(gone), before_it_goes);
     let left = server.run("od -An -v -tx1 /etc/fstab | tr -d ' \\n'");
     assert_eq!(left, hex(b"# donn\xe9es\n/dev/x /mnt/caf\xe9 ext4 noauto 0 0\n"));
     assert_eq!(server.run(attributes), before);

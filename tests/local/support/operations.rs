@@ -30,6 +30,13 @@ impl System for Fake {
         self.write_file(to, &content, attributes)
     }
 
+    fn copy_whole(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<Stat> {
+        let stat =
+            self.stat(from)?.ok_or_else(|| Error::failed(format!("`{from}` is not a file")))?;
+        self.copy_file(from, to, attributes)?;
+        Ok(stat)
+    }
+
     fn make_directory(&mut self, path: &str, attributes: &Attributes) -> Result<()> {
         let stat = self.stat_with(path, FileKind::Directory, attributes, 0o755)?;
         let doing = format!("cannot make the directory `{path}`");

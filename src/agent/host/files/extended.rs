@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{OFlags, Stat as RawStat, XattrFlags};
 use rustix::io::Errno;
 
+use super::Opened;
 use super::walk::{Ground, Place};
 use crate::agent::host::accounts::Accounts;
 use crate::error::{Context, Error, Result};
@@ -48,14 +49,31 @@ impl Extended {
         let (opened, _) = place.reopen(before, OFlags::empty(), accounts)?.context(doing)?;
         let mut all = Self::of(&opened).context(doing)?;
         if place.ground != Ground::Root {
-            // Only root may give the others, and did not give them to whatever is here by now.
-            all.0.retain(|(name, _)| name == ACCESS_LIST.as_bytes() || name.starts_with(b"user."));
+            all.keep_those_of_users();
         }
         Ok(Some(all))
     }
 
+    /// The attributes that a copy of this file is to have.
+    pub(super) fn copied(source: &Opened) -> rustix::io::Result<Self> {
+        let mut all = Self::of(&source.file)?;
+        if source.ground != Ground::Root {
+            all.keep_those_of_users();
+        }
+        Ok(all)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Only root may give the others, and did not give them to whatever is here by now.
+    fn keep_those_of_users(&mut self) {
+        self.0.retain(|(name, _)| name == ACCESS_LIST.as_bytes() || name.starts_with(b"user."));
+    }
+
     /// The attributes of an open file.
-    fn of(file: &OwnedFd) -> rustix::io::Result<Self> {
+    fn of(file: impl AsFd + Copy) -> rustix::io::Result<Self> {
         let mut names = vec![0; MOST_BYTES];
         let length = match rustix::fs::flistxattr(file, names.as_mut_slice()) {
             // The file system has none.

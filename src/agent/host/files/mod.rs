@@ -31,13 +31,13 @@ pub(super) use bonds::bonds;
 use identity::as_user;
 pub(super) use remove::{remove_directory, remove_file, remove_tree};
 use walk::{Ground, Last, Missing, Place, Purpose, walk, walk_as};
-pub(super) use write::{copy, make_symlink, rename, write};
+pub(super) use write::{copy, copy_whole, make_symlink, rename, write};
 
 /// Larger files are not managed as content: they would travel in whole for each comparison.
-const LARGEST_READ_BYTES: u64 = 256 * 1024 * 1024;
+pub(in crate::agent) const LARGEST_READ_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The same for what others can make of any size at no cost, as a file with holes.
-const LARGEST_FOREIGN_BYTES: u64 = 32 * 1024 * 1024;
+pub(in crate::agent) const LARGEST_FOREIGN_BYTES: u64 = 32 * 1024 * 1024;
 
 /// More names of a folder are not read: its user may have made any number of files.
 const MOST_NAMES: usize = 100_000;
@@ -55,6 +55,8 @@ pub(super) struct Ids {
 pub(super) struct Opened {
     pub(super) file: File,
     raw: RawStat,
+    /// The folder that it is in.
+    ground: Ground,
     /// Whether root made it, or somebody else in a folder where root alone lets them.
     is_roots: bool,
 }
@@ -69,7 +71,7 @@ pub(super) fn stat(path: &str, accounts: &Accounts) -> Result<Option<Stat>> {
 /// The content of a regular file, and the attributes of the very file it was read from.
 pub(super) fn read(path: &str, accounts: &Accounts) -> Result<Option<(Vec<u8>, Stat)>> {
     let doing = || format!("cannot read `{path}`");
-    let Some(Opened { file, raw, is_roots }) = open(path, accounts)? else { return Ok(None) };
+    let Some(Opened { file, raw, is_roots, .. }) = open(path, accounts)? else { return Ok(None) };
     let largest = if is_roots { LARGEST_READ_BYTES } else { LARGEST_FOREIGN_BYTES };
     if u64::try_from(raw.st_size).unwrap_or_default() > largest {
         return Err(Error::failed(format!("`{path}` has {} bytes", raw.st_size))
@@ -89,7 +91,8 @@ pub(super) fn open(path: &str, accounts: &Accounts) -> Result<Option<Opened>> {
     match place.reopen(&raw, OFlags::empty(), accounts).map_err(|error| error.context(doing()))? {
         Ok((descriptor, raw)) => {
             let is_roots = raw.st_uid == 0 || place.ground == Ground::Root;
-            Ok(Some(Opened { file: File::from(descriptor), raw, is_roots }))
+            let ground = place.ground;
+            Ok(Some(Opened { file: File::from(descriptor), raw, ground, is_roots }))
         }
         Err(Errno::NOENT | Errno::SRCH) => Ok(None),
         Err(Errno::AGAIN) => Err(Error::failed(doing()).because(

@@ -11,10 +11,10 @@ use rustix::io::Errno;
 use super::extended::{ACCESS_LIST, Extended};
 use super::identity::{Identity, as_user};
 use super::walk::{Ground, Last, Missing, Place, Purpose, existing, walk};
-use super::{Ids, kind, open};
+use super::{Ids, LARGEST_READ_BYTES, Opened, described, kind, open};
 use crate::agent::host::accounts::Accounts;
 use crate::error::{Context, Error, Result};
-use crate::resources::FileKind;
+use crate::resources::{FileKind, Stat};
 
 /// Larger files are not copied: somebody else may have made a file of any size there.
 const LARGEST_COPY_BYTES: u64 = 64 * 1024 * 1024 * 1024;
@@ -34,7 +34,7 @@ pub(in crate::agent::host) fn write(
     mode: Option<u32>,
     accounts: &Accounts,
 ) -> Result<()> {
-    put(path, ids, mode, accounts, &mut |file| file.write_all(content))
+    put(path, ids, mode, None, accounts, &mut |file| file.write_all(content))
 }
 
 /// Puts a copy of a regular file in place atomically.
@@ -45,11 +45,41 @@ pub(in crate::agent::host) fn copy(
     mode: Option<u32>,
     accounts: &Accounts,
 ) -> Result<()> {
-    let missing = || Error::failed(format!("`{from}` is not a file"));
-    let mut source = open(from, accounts)?.ok_or_else(missing)?;
+    put_copy(source(from, accounts)?, from, to, ids, mode, None, accounts)
+}
+
+/// Puts a copy of a regular file in place atomically, with its access list and its extended attributes.
+pub(in crate::agent::host) fn copy_whole(
+    from: &str,
+    to: &str,
+    ids: Ids,
+    mode: Option<u32>,
+    accounts: &Accounts,
+) -> Result<Stat> {
+    let source = source(from, accounts)?;
+    let extended =
+        Extended::copied(&source).context(|| format!("cannot read the attributes of `{from}`"))?;
+    let stat = described(&source.raw, accounts)?;
+    put_copy(source, from, to, ids, mode, Some(extended), accounts)?;
+    Ok(stat)
+}
+
+fn source(path: &str, accounts: &Accounts) -> Result<Opened> {
+    open(path, accounts)?.ok_or_else(|| Error::failed(format!("`{path}` is not a file")))
+}
+
+fn put_copy(
+    mut source: Opened,
+    from: &str,
+    to: &str,
+    ids: Ids,
+    mode: Option<u32>,
+    extended: Option<Extended>,
+    accounts: &Accounts,
+) -> Result<()> {
     let size = u64::try_from(source.raw.st_size).unwrap_or_default();
     let stored = u64::try_from(source.raw.st_blocks).unwrap_or_default() * 512;
-    if source.raw.st_uid != 0 && stored < size / 8 {
+    if source.raw.st_uid != 0 && size > LARGEST_READ_BYTES && stored < size / 8 {
         return Err(Error::failed(format!("`{from}` has {size} bytes and stores {stored}"))
             .because("a copy of it would fill the disk with zeros"));
     }
@@ -57,7 +87,7 @@ pub(in crate::agent::host) fn copy(
         return Err(Error::failed(format!("`{from}` has {size} bytes"))
             .because(format!("infra copies files of at most {LARGEST_COPY_BYTES} bytes")));
     }
-    put(to, ids, mode, accounts, &mut |file| {
+    put(to, ids, mode, extended, accounts, &mut |file| {
         // A file that grows meanwhile does not fill the disk.
         std::io::copy(&mut (&mut source.file).take(size), file).map(drop)
     })
@@ -67,6 +97,7 @@ fn put(
     path: &str,
     ids: Ids,
     mode: Option<u32>,
+    extended: Option<Extended>,
     accounts: &Accounts,
     content: &mut dyn FnMut(&mut File) -> std::io::Result<()>,
 ) -> Result<()> {
@@ -86,6 +117,7 @@ fn put(
         None => Ok(None),
     };
     let kept = kept.map_err(|error| error.context(doing()))?;
+    let kept = extended.filter(|given| !given.is_empty()).or(kept);
     let new = New { user, group, mode, kept, is_of_others: place.ground != Ground::Root };
     let temporary = place.temporary();
     let identity = place.writer(user, accounts)?;
