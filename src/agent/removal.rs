@@ -109,7 +109,7 @@ impl Removal {
                 let holds_secrets = managed.holds_secrets;
                 let step = Step { of: id.clone(), mark, holds_secrets };
                 removal.steps.insert(resource.id.clone(), step);
-                if let Some(error) = twins::still_named(&resource.spec, manifest, &names) {
+                if let Some(error) = twins::must_stay(&resource.spec, manifest, &names) {
                     removal.refused.insert(resource.id.clone(), error);
                 }
                 going.push((world.position(managed, &resource.spec), resource));

@@ -48,7 +48,7 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
         refused.insert(clash.second.id.clone(), error);
     }
     for resource in &manifest.resources {
-        if let Some(error) = still_named(&resource.spec, manifest, names) {
+        if let Some(error) = must_stay(&resource.spec, manifest, names) {
             refused.insert(resource.id.clone(), error);
         }
     }
@@ -74,9 +74,25 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
     refused
 }
 
+/// The reason why a thing may not go or be stopped as it is declared.
+pub(super) fn must_stay(spec: &Spec, manifest: &Manifest, names: &Names<'_>) -> Option<Error> {
+    closes_way_in(spec, names.probe()).or_else(|| still_named(spec, manifest, names))
+}
+
+/// The reason why a service may not be stopped: infra came in by it.
+fn closes_way_in(spec: &Spec, probe: &dyn Probe) -> Option<Error> {
+    let Spec::Service(service) = spec else { return None };
+    let way = service.stops().then(|| probe.way_in()).flatten()?;
+    let unit = spec.holds_unit(probe, false).ok().flatten();
+    (way.unit.is_some() && unit == way.unit).then(|| {
+        Error::failed(format!("infra logs in by `{}`, which is to be stopped", spec.id()))
+            .hint("give the server another way in first, and use that")
+    })
+}
+
 /// The reason why an account may not go, if a declared resource names it or another account that goes
 /// with it.
-pub(super) fn still_named(spec: &Spec, manifest: &Manifest, names: &Names<'_>) -> Option<Error> {
+fn still_named(spec: &Spec, manifest: &Manifest, names: &Names<'_>) -> Option<Error> {
     // A server that cannot be asked is told by the checks of the resources.
     let accounts = spec.takes_accounts(names.probe()).unwrap_or_default();
     let id = spec.id();

@@ -153,6 +153,8 @@ pub type SqlRow = Vec<Option<String>>;
 pub struct WayIn {
     /// The account of the login.
     pub account: String,
+    /// The unit of the daemon that let it in.
+    pub unit: Option<String>,
 }
 
 impl WayIn {

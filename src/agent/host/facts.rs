@@ -43,20 +43,36 @@ const MOST_PROCESSES: usize = 32;
 
 /// The login that the agent was started by, if OpenSSH's server has let it in.
 pub(super) fn way_in() -> Option<WayIn> {
-    let mut process = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    let mut process = rustix::process::getppid().map(rustix::process::Pid::as_raw_pid);
+    // A login is a child of the daemon, or of a child that the daemon has for it.
+    let mut daemon = None;
     for _ in 0..MOST_PROCESSES {
-        let number = process?.get();
-        let program = std::fs::read_link(format!("/proc/{number}/exe")).ok()?;
+        let Some(number) = process else { break };
+        let Ok(program) = std::fs::read_link(format!("/proc/{number}/exe")) else { break };
         let program = program.to_string_lossy().into_owned();
         // An upgrade has replaced the program since.
-        if DAEMONS.contains(&program.trim_end_matches(" (deleted)")) {
-            let account = std::env::var("SUDO_USER").unwrap_or_else(|_| "root".to_owned());
-            return Some(WayIn { account });
+        let is_daemon = DAEMONS.contains(&program.trim_end_matches(" (deleted)"));
+        if daemon.is_some() && !is_daemon {
+            break;
         }
-        let status = std::fs::read(format!("/proc/{number}/stat")).ok()?;
-        process = parent(&String::from_utf8_lossy(&status)).and_then(|it| it.try_into().ok());
+        daemon = is_daemon.then_some(number);
+        let status = std::fs::read(format!("/proc/{number}/stat")).unwrap_or_default();
+        process = parent(&String::from_utf8_lossy(&status));
     }
-    None
+    let cgroup = std::fs::read(format!("/proc/{}/cgroup", daemon?)).unwrap_or_default();
+    let account = std::env::var("SUDO_USER").unwrap_or_else(|_| "root".to_owned());
+    Some(WayIn { account, unit: unit_of(&String::from_utf8_lossy(&cgroup)) })
+}
+
+/// The service that a process belongs to, as `/proc/PID/cgroup` says: systemd's own hierarchy has no number
+/// or this name.
+fn unit_of(cgroup: &str) -> Option<String> {
+    let path = |line: &'_ str| {
+        let path =
+            line.strip_prefix("0::").or_else(|| line.split_once("name=systemd:").map(|it| it.1));
+        path.and_then(|path| path.rsplit('/').next()).map(str::to_owned)
+    };
+    cgroup.lines().filter_map(path).find(|name| name.ends_with(".service"))
 }
 
 /// The parent that `/proc/PID/stat` names: the second field behind the name, which may hold anything.
@@ -103,6 +119,15 @@ mod tests {
     fn the_parent_is_found_behind_any_name() {
         assert_eq!(parent("7 (a) b) S 5 7 7 0 -1"), Some(5));
         assert_eq!(parent("7 (a"), None);
+    }
+
+    #[test]
+    fn the_unit_of_a_process_is_systemd_s() {
+        let ssh = Some("ssh.service".to_owned());
+        assert_eq!(unit_of("0::/system.slice/ssh.service\n"), ssh);
+        let old = "2:cpu:/x.service\n1:name=systemd:/system.slice/ssh.service\n0::/\n";
+        assert_eq!(unit_of(old), ssh);
+        assert_eq!(unit_of("0::/user.slice/session-1.scope\n"), None);
     }
 
     #[test]

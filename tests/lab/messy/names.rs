@@ -175,4 +175,6 @@ fn a_service_runs_on(ground: &Ground) {
     assert!(plan.contains("service:ssh  no longer managed: it was there before infra"), "{plan}");
     assert!(plan.contains("~ service:ssh  reload"), "{plan}");
     assert!(!greeting().contains("of-infra"), "{}", greeting());
+    let said = ground.refused("  - service: { name: sshd, running: false }\n");
+    assert!(said.contains("infra logs in by `service:sshd`, which is to be stopped"), "{said}");
 }

@@ -315,7 +315,7 @@ impl Probe for Fake {
     }
 
     fn way_in(&self) -> Option<WayIn> {
-        self.login.clone().map(|account| WayIn { account })
+        self.login.clone().map(|account| WayIn { account, unit: Some("ssh.service".into()) })
     }
 
     fn can_others_change(&self, path: &str) -> Result<bool> {
