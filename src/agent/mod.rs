@@ -170,7 +170,7 @@ fn warn_of_rest(manifest: &Manifest, removal: &Removal, probe: &dyn Probe, emitt
     }
 }
 
-/// Names what cannot come back once the plan is applied.
+/// Names what goes beside the things of the plan, or cannot come back once it is applied.
 fn warn_of_losses(
     manifest: &Manifest,
     plan: &Plan,
@@ -179,10 +179,14 @@ fn warn_of_losses(
     emitter: &Emitter,
 ) {
     for (resource, outcome) in manifest.resources.iter().zip(&plan.outcomes) {
-        if let Outcome::Changed(_) = outcome
-            && let Some(reason) = state.lost_with(resource, probe)
-        {
+        let Outcome::Changed(_) = outcome else { continue };
+        if let Some(reason) = state.lost_with(resource, probe) {
             let message = format!("what `{}` finds is not kept: {reason}", resource.id);
+            emitter.emit(Event::Warning { message });
+        }
+        let folder = resource.spec.takes_folder(probe).ok().flatten();
+        if let Some(folder) = folder.filter(|folder| folder != resource.id.identity()) {
+            let message = format!("`{}` goes with `{folder}` and all that is in it", resource.id);
             emitter.emit(Event::Warning { message });
         }
     }

@@ -115,6 +115,14 @@ impl Removal {
                 going.push((world.position(managed, &resource.spec), resource));
             }
         }
+        for (position, line, file) in world.emptied(&going) {
+            let Some(Step { of, mark, holds_secrets }) = removal.steps.get(&line) else { continue };
+            let step = Step { of: of.clone(), mark: *mark, holds_secrets: *holds_secrets };
+            if !removal.steps.contains_key(&file.id) {
+                removal.steps.insert(file.id.clone(), step);
+                going.push((position, file));
+            }
+        }
         told::tell(&mut going, &mut removal, state, &world)?;
         world.make_way(&mut going)?;
         Ok((Cow::Owned(with(manifest, going)), removal))

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::Result;
 use crate::events::Mark;
 use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::file::File;
+use crate::resources::line::Line;
 use crate::resources::{Names, Share, Spec, read_together};
 use crate::wire::RunOptions;
 
@@ -86,13 +88,60 @@ impl<'a> World<'a> {
             }
         }
         let dropped = &managed.dropped;
-        let with_data = dropped.with_data.as_ref().filter(|_| self.options.allow_data_loss);
+        let mut with_data = dropped.with_data.as_ref().filter(|_| self.options.allow_data_loss);
+        if let Some(spec) = with_data
+            && !self.takes_only_made(spec)?
+        {
+            with_data = None;
+        }
         let away = with_data.or(dropped.gently.as_ref());
         // A thing that infra only found, and a file that comes back, are not taken away first.
         let is_one_file = matches!(away, Some(Spec::File(_) | Spec::Symlink(_)));
         let existed = managed.existed && managed.paths.is_empty();
         let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
         Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
+    }
+
+    /// Whether nothing that was there before infra goes with what `spec` takes away.
+    fn takes_only_made(&self, spec: &Spec) -> Result<bool> {
+        let folder = spec.takes_folder(self.names.probe())?;
+        let folder = folder.filter(|folder| folder != spec.id().identity());
+        Ok(folder.is_none_or(|folder| self.state.has_made(&self.names.place(&folder))))
+    }
+
+    /// What takes away the files that infra made for lines, and in which nothing is left once the lines of
+    /// this run are gone; each with the last of these lines, and its place in the run.
+    pub(super) fn emptied(
+        &self,
+        going: &[(usize, Resource)],
+    ) -> Vec<(usize, ResourceId, Resource)> {
+        let probe = self.names.probe();
+        let mut files: BTreeMap<String, (usize, &Resource, Vec<u8>)> = BTreeMap::new();
+        let mut steps: Vec<(usize, &Resource)> =
+            going.iter().map(|(position, resource)| (*position, resource)).collect();
+        steps.sort_by_key(|(position, _)| *position);
+        for (position, resource) in steps {
+            let Spec::Line(line) = &resource.spec else { continue };
+            let path = line.path.as_str();
+            let place = self.names.place(path);
+            let is_free = !self.is_taken(path) && self.writers(path).is_empty();
+            if !is_free || !self.state.has_made(&place) {
+                continue;
+            }
+            let before = files.remove(&place).map(|(_, _, content)| content);
+            let before = before.or_else(|| probe.read(path).ok().flatten());
+            let edits = |before: Vec<u8>| resource.spec.edits(path, &before, Some(probe));
+            if let Some(Ok(Some(after))) = before.map(edits) {
+                files.insert(place, (position, resource, after));
+            }
+        }
+        let empty = files.into_values().filter(|(.., content)| content.is_empty());
+        let gone = empty.filter_map(|(position, line, _)| {
+            let Spec::Line(Line { path, .. }) = &line.spec else { return None };
+            let spec = Spec::File(File::absent(path.clone()));
+            Some((position, line.id.clone(), Resource { id: spec.id(), spec, ..line.clone() }))
+        });
+        gone.collect()
     }
 
     /// The declared resource that would be taken away with what goes, and how, if there is one.

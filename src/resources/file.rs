@@ -83,6 +83,23 @@ impl File {
         })
     }
 
+    /// A file that should not be there.
+    pub fn absent(path: AbsolutePath) -> Self {
+        Self {
+            path,
+            content: None,
+            source: None,
+            template: None,
+            owner: root(),
+            group: root(),
+            mode: default_mode(),
+            validate: None,
+            create_only: false,
+            copy_of: None,
+            state: Presence::Absent,
+        }
+    }
+
     /// The content, as far as it is known.
     pub(super) fn content(&self) -> Option<&[u8]> {
         self.content.as_ref().map(Content::as_bytes)

@@ -214,6 +214,11 @@ impl Resource for Line {
         vec![self.path.to_string()]
     }
 
+    fn makes(&self, change: &Change) -> Vec<String> {
+        let may_make = self.create && !change.is_remove();
+        may_make.then(|| self.path.to_string()).into_iter().collect()
+    }
+
     fn edits(&self, _: &str, content: &[u8], _: Option<&dyn Probe>) -> Result<Option<Vec<u8>>> {
         self.edited(content).map(Some)
     }

@@ -39,7 +39,7 @@ mod group;
 mod hostname;
 mod hosts;
 mod http_check;
-mod line;
+pub mod line;
 mod lines;
 mod locale;
 mod mount;
@@ -187,6 +187,12 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     /// The paths whose whole content is its own: what was there before infra is kept, and comes
     /// back when it is no longer declared. A part of [`Resource::switches`].
     fn replaces(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The paths that applying `change` makes where nothing is there, beside those that are its own: what
+    /// infra has not made does not go with it.
+    fn makes(&self, _: &Change) -> Vec<String> {
         Vec::new()
     }
 

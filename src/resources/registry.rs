@@ -185,6 +185,11 @@ macro_rules! registry {
                 match self { $(Self::$type(spec) => spec.replaces(),)* }
             }
 
+            /// See [`Resource::makes`].
+            pub fn makes(&self, change: &Change) -> Vec<String> {
+                match self { $(Self::$type(spec) => spec.makes(change),)* }
+            }
+
             /// See [`Resource::shares`].
             pub fn shares(&self, probe: Option<&dyn Probe>) -> Vec<(String, Share)> {
                 match self { $(Self::$type(spec) => spec.shares(probe),)* }

@@ -9,7 +9,7 @@ use super::account::{self, Password, check_account_name};
 use super::bonds::{self, Touch};
 use super::fields::{AbsolutePath, OneOrMany, Presence, is_one_line, yes};
 use super::prediction::Prediction;
-use super::probe::{GroupEntry, Probe, UserEntry};
+use super::probe::{FileKind, GroupEntry, Probe, UserEntry};
 use super::query::Command;
 use super::removal::Dropped;
 use super::shares::Share;
@@ -397,6 +397,20 @@ impl Resource for User {
 
     fn touches(&self, _: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
         Ok(bonds::by_program(&bonds::USERS))
+    }
+
+    fn makes(&self, change: &Change) -> Vec<String> {
+        let is_made = change.is_create() && self.creates_home();
+        is_made.then(|| self.home_or_default()).into_iter().collect()
+    }
+
+    fn leaves(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+        let home = probe.user(&self.name)?.map(|user| user.home).filter(|_| !self.remove_home);
+        let is_folder = |path: &String| {
+            let stat = probe.stat(path).ok().flatten();
+            stat.is_some_and(|stat| stat.kind == FileKind::Directory)
+        };
+        Ok(home.filter(is_folder).map(|home| format!("its home `{home}`")).into_iter().collect())
     }
 
     fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {

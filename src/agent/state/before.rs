@@ -3,7 +3,7 @@
 use super::{Original, State};
 use crate::error::Result;
 use crate::manifest::Resource;
-use crate::resources::{FileKind, Names, Probe, System, Value};
+use crate::resources::{Change, FileKind, Names, Probe, System, Value};
 
 impl State {
     /// Keeps what others put at `path`, should they have put anything there.
@@ -48,6 +48,24 @@ impl State {
             FileKind::Directory | FileKind::Other => return None,
         };
         Some(self.key.hash(&value))
+    }
+
+    /// Notes what applying `change` makes beside what is the resource's own.
+    pub(super) fn note_made(&mut self, resource: &Resource, change: &Change, probe: &dyn Probe) {
+        for path in resource.spec.makes(change) {
+            let place = Names::of(probe).place(&path);
+            self.is_unsaved |= match probe.stat(&path) {
+                Ok(None) => self.made.insert(place),
+                // A folder of before, even if infra made one there once.
+                Ok(Some(stat)) if stat.kind == FileKind::Directory => self.made.remove(&place),
+                _ => false,
+            };
+        }
+    }
+
+    /// Whether infra made what is at `place`.
+    pub fn has_made(&self, place: &str) -> bool {
+        self.made.contains(place)
     }
 
     /// Why what is at the paths of `resource` cannot come back once it is applied, if that is so.

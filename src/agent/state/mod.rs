@@ -76,6 +76,10 @@ pub struct State {
     /// What this run has made right and not put back: whether it holds secrets now.
     #[serde(skip)]
     settled: BTreeMap<ResourceId, bool>,
+    /// The places that infra made something at for a resource which has more there than its own: a
+    /// home, a file of lines. What was there before infra is not among them.
+    #[serde(default)]
+    made: BTreeSet<String>,
     /// Whether something here is newer than the file.
     #[serde(skip)]
     is_unsaved: bool,
@@ -255,6 +259,7 @@ impl State {
         }
         self.is_unsaved |= owes_change && self.owed_changes.insert(resource.id.clone());
         if let Some(managed) = managed {
+            self.note_made(resource, change, system);
             self.manage(system, &resource.id, managed)?;
         }
         if self.is_unsaved { self.save(system) } else { Ok(()) }
@@ -347,6 +352,7 @@ impl State {
         let Some(gone) = self.resources.remove(id) else { return Ok(()) };
         self.owed_services.remove(id);
         self.owed_changes.remove(id);
+        self.made.retain(|place| system.exists(place).unwrap_or(true));
         let ours: BTreeSet<&String> =
             self.resources.values().flat_map(|known| &known.paths).collect();
         let back = gone.paths.iter().filter(|path| !ours.contains(path));

@@ -157,6 +157,8 @@ fn nothing_of_others_goes(os: &str) {
     ground.hold(&line(4));
     assert_eq!(server.shell("sshd -T | grep -i maxauthtries"), "maxauthtries 4");
     a_service_runs_on(&ground);
+    what_infra_made_goes_alone(&ground);
+    writers_of_one_file_are_refused(&ground);
 }
 
 /// A role goes whose service was there before: sshd does not keep what it has read.
@@ -177,4 +179,42 @@ fn a_service_runs_on(ground: &Ground) {
     assert!(!greeting().contains("of-infra"), "{}", greeting());
     let said = ground.refused("  - service: { name: sshd, running: false }\n");
     assert!(said.contains("infra logs in by `service:sshd`, which is to be stopped"), "{said}");
+}
+
+/// A home and a file of lines that were there before stay; those that infra made go, and the plan names them.
+fn what_infra_made_goes_alone(ground: &Ground) {
+    let server = &ground.server;
+    server.run("mkdir /srv/u; echo theirs > /srv/u/data; chown -R 1500 /srv/u; touch /etc/empty");
+    ground.hold(
+        "  - user: { name: bob, uid: 1500, home: /srv/u }\n\
+         \x20 - user: eve\n\
+         \x20 - line: { path: /etc/made, line: a, create: true }\n\
+         \x20 - line: { path: /etc/empty, line: a, create: true }\n",
+    );
+    ground.declare("");
+    let said = server.converge(&["--allow-data-loss"]);
+    for told in [
+        "`user:bob` goes and leaves its home `/srv/u`",
+        "`user:eve` goes with `/home/eve` and all that is in it",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    server.run("test $(cat /srv/u/data) = theirs && ! test -e /home/eve && ! id bob");
+    server.run("! test -e /etc/made && test -e /etc/empty && ! test -s /etc/empty");
+}
+
+/// Only the server knows that the link leads to the file, and which entry a line of fstab is.
+fn writers_of_one_file_are_refused(ground: &Ground) {
+    let said = ground.refused(
+        "  - file: { path: /srv/t/v2/f, content: \"a\\n\" }\n\
+         \x20 - line: { path: /srv/t/cur/f, line: b }\n\
+         \x20 - mount: { path: /mnt/ram, device: tmpfs, fstype: tmpfs }\n\
+         \x20 - line: { path: /etc/fstab, line: tmpfs /mnt/ram/ tmpfs size=5m 0 0, match: /mnt/ram }\n",
+    );
+    for told in [
+        "`line:/srv/t/cur/f b` and `file:/srv/t/v2/f` both write `/srv/t/cur/f`",
+        "`line:/etc/fstab /mnt/ram` and `mount:/mnt/ram` undo each other in `/etc/fstab`",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
 }
