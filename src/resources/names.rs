@@ -1,5 +1,6 @@
 //! The things that the names in specs stand for on one server: two names of one thing are one.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -95,6 +96,31 @@ impl<'a> Names<'a> {
     }
 }
 
+/// The text that `bytes` are in UTF-8, with `\xe9` for each byte that is no part of a character: no two
+/// names of a machine become one, and none becomes a name that somebody declares.
+pub fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// The bytes of a name that [`escaped`] told; owned where they are not those of the text.
+pub fn bytes(name: &str) -> Cow<'_, [u8]> {
+    let mut parts = name.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let Some(byte) = byte else { return Cow::Borrowed(name.as_bytes()) };
+        bytes.push(byte);
+        bytes.extend(part.bytes().skip(2));
+    }
+    let is_escaped = bytes != name.as_bytes() && escaped(&bytes) == name;
+    if is_escaped { Cow::Owned(bytes) } else { Cow::Borrowed(name.as_bytes()) }
+}
+
 /// Whether `place` is the folder itself or in it.
 pub fn is_in(place: &str, folder: &str) -> bool {
     let rest = place.strip_prefix(folder.trim_end_matches('/'));
@@ -116,6 +142,18 @@ pub fn normal(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_bytes_keep_apart() {
+        for raw in [&b"Jos\xe9 M\xfcller\xff"[..], b"\xe9", b"plain", "n\u{e9}".as_bytes()] {
+            assert_eq!(bytes(&escaped(raw)).as_ref(), raw);
+        }
+        assert_eq!(escaped(b"Jos\xe9 M\xfcller\xff"), "Jos\\xe9 M\\xfcller\\xff");
+        // Names of units, and others that no bytes are told by.
+        for name in ["dev-disk-by\\x2dlabel.swap", "a\\xc3\\xa9", "a\\xE9", "a\\x", "a\\xe"] {
+            assert_eq!(bytes(name), Cow::Borrowed(name.as_bytes()), "{name}");
+        }
+    }
 
     #[test]
     fn a_path_has_one_normal_form() {

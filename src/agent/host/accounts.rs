@@ -7,13 +7,13 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use crate::error::{Context, Error, Result};
+use crate::resources::names::escaped;
 use crate::resources::probe::{GroupEntry, UserEntry};
 use crate::resources::{Attributes, Query};
 
 use super::files::Ids;
 use super::files::identity::Identity;
 use super::processes::{self, Setting};
-use super::text::escaped;
 
 /// The group that owns nothing (`nogroup`): for users whose group nobody knows.
 pub(super) const NOBODY: u32 = 65534;

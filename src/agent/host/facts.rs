@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-use super::text::escaped;
 use crate::error::{Error, Result};
 use crate::resources::Facts;
+use crate::resources::names::escaped;
 use crate::resources::probe::WayIn;
 
 /// Where the release is told; the second is a system's own, which an administrator's stands before.

@@ -8,7 +8,6 @@ mod files;
 mod packages;
 mod postgres;
 pub(super) mod processes;
-mod text;
 mod units;
 
 use std::cell::RefCell;

@@ -4,8 +4,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::text::escaped;
 use crate::error::{Context, Result};
+use crate::resources::names::escaped;
 use crate::resources::probe::PackageEntry;
 
 const STATUS: &str = "/var/lib/dpkg/status";

@@ -47,7 +47,9 @@ fn refusal(probe: &dyn Probe) -> Result<Option<String>> {
 pub(super) fn is_source(path: &str) -> bool {
     let folder = format!("{PARTS}/");
     let is_named = |end| super::is_named(path, &folder, end);
-    path == LIST || is_named(".list") || is_named(".sources")
+    let is_taken = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
+    let has_name = path.strip_prefix(&folder).is_some_and(|name| name.chars().all(is_taken));
+    path == LIST || has_name && (is_named(".list") || is_named(".sources"))
 }
 
 /// Looks whether apt reads the file at `path` beside the other sources: asks apt where the file is
@@ -117,7 +119,7 @@ fn conflict(path: &str, text: &str, probe: &dyn Probe) -> Result<Option<Entry>> 
     let own = entries(path, text);
     let is_strict = STRICT.contains(&probe.facts().os.as_str());
     let files = std::iter::once(LIST.to_owned()).chain(folder_with_files(PARTS, probe)?);
-    for other in files.filter(|other| other != path) {
+    for other in files.filter(|other| other != path && is_source(other)) {
         let other = other.as_str();
         let Some(bytes) = probe.read(other)? else { continue };
         // Those of `PARTS` sort as their names do.

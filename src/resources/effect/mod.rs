@@ -11,6 +11,7 @@ pub(super) mod sysctl;
 
 use std::fmt;
 
+use super::names::bytes;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::system::System;
@@ -157,14 +158,14 @@ fn expand(pattern: &str, own: &str, probe: &dyn Probe) -> Result<Expanded> {
     if is_same_length && pattern.iter().zip(&path).all(|(part, name)| matches(part, name)) {
         there.push(own.to_owned());
     }
-    there.sort();
+    there.sort_by(|path, other| bytes(path).cmp(&bytes(other)));
     Ok(Expanded { paths: there, folders })
 }
 
 /// Whether a name matches a pattern of glob(3): `*`, `?`, `[a-z]`, `[!a-z]`.
 fn matches(pattern: &str, name: &str) -> bool {
     let is_hidden = name.starts_with('.') && !pattern.starts_with('.');
-    !is_hidden && matches_rest(pattern.as_bytes(), name.as_bytes())
+    !is_hidden && matches_rest(pattern.as_bytes(), &bytes(name))
 }
 
 fn matches_rest(pattern: &[u8], name: &[u8]) -> bool {
@@ -223,6 +224,7 @@ mod tests {
             ("[a", "[a", true),
             ("\\*", "*", true),
             ("a**b", "ab", true),
+            ("caf?.conf", "caf\\xe9.conf", true),
         ] {
             assert_eq!(matches(pattern, name), is_match, "{pattern} {name}");
         }

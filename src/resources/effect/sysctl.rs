@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::Origin;
 use crate::error::{Error, Result};
+use crate::resources::names::bytes;
 use crate::resources::probe::Probe;
 
 /// The folders, the one that counts most first.
@@ -49,16 +50,17 @@ pub(in crate::resources) fn at_boot(
 ) -> Result<Option<AtBoot>> {
     let wanted = one_name(path_of(key));
     let own_end = format!("-{}.conf", key.replace('/', "."));
-    let is_of_another = |name: &str| {
+    let is_of_another = |path: &str| {
+        let name = path.rsplit('/').next().unwrap_or_default();
         OWN.iter().any(|beginning| name.starts_with(beginning)) && !name.ends_with(&own_end)
     };
     let mut found = None;
     let files = files(probe)?;
-    let files = files.range(from.to_owned()..).filter(|(name, _)| !is_of_another(name));
-    for path in files.map(|(_, path)| path) {
+    let files = files.range(bytes(from).into_owned()..).map(|(_, path)| path);
+    for path in files.filter(|path| !is_of_another(path)) {
         // A file that is no regular one, such as `/dev/null`, sets nothing.
-        let bytes = probe.read(path)?.unwrap_or_default();
-        for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let content = probe.read(path)?.unwrap_or_default();
+        for (index, line) in content.split(|byte| *byte == b'\n').enumerate() {
             let line = String::from_utf8_lossy(line);
             let Some((key, value)) = setting(&line) else { continue };
             if one_name(path_of(key)) == wanted {
@@ -144,8 +146,8 @@ fn setting(line: &str) -> Option<(&str, Option<String>)> {
     }
 }
 
-/// The paths of the files that are read, by their names.
-fn files(probe: &dyn Probe) -> Result<BTreeMap<String, String>> {
+/// The paths of the files that are read, by the bytes of their names.
+fn files(probe: &dyn Probe) -> Result<BTreeMap<Vec<u8>, String>> {
     let mut files = BTreeMap::new();
     for folder in FOLDERS {
         let names = probe.list(folder)?.unwrap_or_default();
@@ -157,7 +159,7 @@ fn files(probe: &dyn Probe) -> Result<BTreeMap<String, String>> {
             let is_old =
                 target.is_some_and(|to| ["../sysctl.conf", OLD_FILE].contains(&to.as_str()));
             let path = if is_old { OLD_FILE.to_owned() } else { path };
-            files.entry(name).or_insert(path);
+            files.entry(bytes(&name).into_owned()).or_insert(path);
         }
     }
     Ok(files)

@@ -110,15 +110,16 @@ fn sshd_refuses_passwords(server: &LabServer) {
     assert_eq!(with_line, format!("Include /etc/ssh/sshd_config.d/10-infra.conf\n{before}"));
 }
 
-/// Others set the same keys in files that sort behind, one of them by the link of Debian 12.
+/// Others set the same keys in files that sort behind, one of them by the link of Debian 12, and one
+/// with a name in Latin-1.
 fn the_kernel_keeps_its_values(server: &LabServer, os: &str) {
     let only = ["--only", "kernel"];
     server.run(
-        "echo net/ipv4/conf/all/forwarding=0 >/etc/sysctl.d/99-provider.conf && \
+        "echo net/ipv4/conf/all/forwarding=0 >\"$(printf '/etc/sysctl.d/99-provid\\351.conf')\" && \
          echo net.ipv4.ip_local_port_range=10000 65000 >>/etc/sysctl.conf",
     );
     let plan = server.plan(&only);
-    assert!(plan.contains("at_boot: 0, by `/etc/sysctl.d/99-provider.conf:1` → 1\n"), "{plan}");
+    assert!(plan.contains("at_boot: 0, by `/etc/sysctl.d/99-provid\\xe9.conf:1` → 1\n"), "{plan}");
     assert_eq!(plan.contains("by `/etc/sysctl.conf:"), os == "debian-12", "{plan}");
     server.converge(&only);
     server.run("systemctl restart systemd-sysctl");

@@ -13,17 +13,20 @@ mod remove;
 mod walk;
 mod write;
 
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat as RawStat};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use super::accounts::Accounts;
-use super::text::escaped;
 use crate::error::{Context, Error, Result};
+use crate::resources::names::{bytes, escaped};
 use crate::resources::{FileKind, Stat};
 
 pub(super) use attributes::{make_directory, set_attributes};
@@ -170,7 +173,7 @@ pub(super) fn read_link(path: &str, accounts: &Accounts) -> Result<Option<String
     }
 }
 
-/// The names in a folder, sorted.
+/// The names in a folder, sorted. One that is no UTF-8 is told escaped, and found by [`find`].
 pub(super) fn list(path: &str, accounts: &Accounts) -> Result<Option<Vec<String>>> {
     let doing = || format!("cannot list `{path}`");
     let found = find(path, accounts, Last::Followed).map_err(|error| error.context(doing()))?;
@@ -233,6 +236,15 @@ pub(super) fn can_others_change(path: &str, accounts: &Accounts) -> Result<bool>
 
 /// The place of a path and what is there.
 fn find(path: &str, accounts: &Accounts, last: Last) -> Result<Option<(Place, RawStat)>> {
+    let found = found(path.as_ref(), accounts, last)?;
+    match bytes(path) {
+        // A name that [`list`] told.
+        Cow::Owned(raw) if found.is_none() => self::found(OsStr::from_bytes(&raw), accounts, last),
+        _ => Ok(found),
+    }
+}
+
+fn found(path: &OsStr, accounts: &Accounts, last: Last) -> Result<Option<(Place, RawStat)>> {
     match walk(path, accounts, Purpose::Read, last) {
         Ok((place, raw)) => Ok(raw.map(|raw| (place, raw))),
         Err(Missing::Nothing) => Ok(None),

@@ -123,7 +123,7 @@ struct Walk<'a> {
 
 /// Walks to the place of `path`; tells as well what was seen there.
 pub(super) fn walk(
-    path: &str,
+    path: impl AsRef<OsStr>,
     accounts: &Accounts,
     purpose: Purpose,
     last: Last,
