@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::bonds::{self, Touch};
-use super::effect::apt;
+use super::effect::{self, apt};
 use super::fields::{AbsolutePath, OneOrMany, Presence};
 use super::package::owe_update;
 use super::prediction::Prediction;
@@ -197,7 +197,7 @@ impl Resource for AptRepository {
             system.remove_file(&self.sources_path())?;
             return system.remove_file(&self.key_path());
         }
-        apt::keep_if_read(&self.switches(), system, |system| self.write(change, system))
+        effect::keep_if_accepted(&self.switches(), system, |system| self.write(change, system))
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {

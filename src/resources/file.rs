@@ -249,7 +249,7 @@ impl Resource for File {
                 Some(kept) => system.copy_whole(kept, path, &attributes).map(drop),
                 None => system.write_file(path, self.bytes()?, &attributes),
             };
-            return effect::keep_if_accepted(path, system, write);
+            return effect::keep_if_accepted(&self.switches(), system, write);
         }
         system.set_attributes(path, &attributes)
     }

@@ -171,7 +171,10 @@ impl Resource for Line {
             None if self.create => (Vec::new(), Attributes::new("root", "root", 0o644)),
             None => return Err(Error::failed(format!("`{}` is not there", self.path))),
         };
-        system.write_file(self.path.as_str(), &self.edited(&content)?, &attributes)
+        let edited = self.edited(&content)?;
+        effect::keep_if_accepted(&self.switches(), system, |system| {
+            system.write_file(self.path.as_str(), &edited, &attributes)
+        })
     }
 
     fn predict(&self, _: &Change, world: &mut Prediction<'_>) {

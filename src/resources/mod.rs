@@ -24,6 +24,7 @@ mod account;
 mod apt_repository;
 mod archive;
 mod authorized_key;
+mod before;
 mod command;
 mod cron;
 mod directory;
@@ -64,6 +65,7 @@ mod user;
 mod volume;
 mod workers;
 
+pub use before::Before;
 use bonds::Touch;
 pub use effect::read_together;
 pub use names::Names;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
-use super::effect::sshd::{MAIN, Reading, Verdict};
+use super::effect;
+use super::effect::sshd::{self, MAIN, Reading, Verdict};
 use super::fields::{OneOrMany, Presence, is_one_line};
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, Stat};
@@ -95,7 +96,11 @@ impl SshdConfig {
 
     /// Whether the settings count, and what stands against them.
     fn counts(&self, is_in_place: bool, probe: &dyn Probe) -> Result<String> {
-        match self.verdict(probe)? {
+        let verdict = self.verdict(probe)?;
+        if !is_in_place {
+            sshd::check_text(&self.path(), &self.content(), probe)?;
+        }
+        match verdict {
             Verdict::Counts => {}
             Verdict::Unread => return Ok(format!("no, `{MAIN}` does not include it")),
             Verdict::Behind(line) => return Ok(format!("no, {line} before")),
@@ -228,14 +233,16 @@ impl Resource for SshdConfig {
         if !system.exists(FOLDER)? {
             system.make_directory(FOLDER, &Attributes::new("root", "root", 0o755))?;
         }
-        if ["content", "owner", "mode"].iter().any(|field| change.sets(field)) {
-            let own = Attributes::new("root", "root", 0o600);
-            system.write_file(&self.path(), self.content().as_bytes(), &own)?;
-        }
-        if self.verdict(system)? != Verdict::Counts {
-            system.write_file(MAIN, &self.edited(&main, true), &attributes)?;
-        }
-        Ok(())
+        effect::keep_if_accepted(&self.switches(), system, |system| {
+            if ["content", "owner", "mode"].iter().any(|field| change.sets(field)) {
+                let own = Attributes::new("root", "root", 0o600);
+                system.write_file(&self.path(), self.content().as_bytes(), &own)?;
+            }
+            if self.verdict(system)? != Verdict::Counts {
+                system.write_file(MAIN, &self.edited(&main, true), &attributes)?;
+            }
+            Ok(())
+        })
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
+use super::effect;
 use super::fields::{AbsolutePath, Presence};
 use super::names::Names;
 use super::prediction::Prediction;
@@ -97,7 +98,10 @@ impl Resource for Symlink {
         if matches!(system.stat(path)?.map(|stat| stat.kind), Some(FileKind::Directory)) {
             system.remove_directory(path)?;
         }
-        system.make_symlink(path, self.target.as_deref().unwrap_or_default())
+        let target = self.target.as_deref().unwrap_or_default();
+        effect::keep_if_accepted(&self.switches(), system, |system| {
+            system.make_symlink(path, target)
+        })
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {

@@ -4,7 +4,6 @@ use super::{Origin, folder_with_files};
 use crate::error::{Error, Result};
 use crate::resources::probe::Probe;
 use crate::resources::query::Query;
-use crate::resources::system::{Attributes, System};
 
 /// The file that is read before those of [`PARTS`], which are read by their names.
 const LIST: &str = "/etc/apt/sources.list";
@@ -24,7 +23,7 @@ const STRICT: [&str; 2] = ["debian-11", "debian-12"];
 ///
 /// # Errors
 /// If apt cannot be asked.
-fn refusal(probe: &dyn Probe) -> Result<Option<String>> {
+pub(super) fn refusal(probe: &dyn Probe) -> Result<Option<String>> {
     let mut files = vec![PROGRAM.to_owned(), CONFIGURATION.to_owned(), LIST.to_owned()];
     for folder in [CONFIGURATION_PARTS, PARTS] {
         files.extend(folder_with_files(folder, probe)?);
@@ -70,36 +69,6 @@ pub(in crate::resources) fn check_file(
     let error = Error::failed("apt reads none of its sources").because(words);
     let Some(entry) = conflict(path, text, probe)? else { return Err(error) };
     Err(error.because(format!("{} names the same archive as `{path}`", entry.origin)))
-}
-
-/// Lets `write` put files at `paths` in place, the first of them a source, and puts back what was
-/// there where apt then refuses its sources.
-///
-/// # Errors
-/// The words of apt, and what cannot be written.
-pub(in crate::resources) fn keep_if_read(
-    paths: &[String],
-    system: &mut dyn System,
-    write: impl FnOnce(&mut dyn System) -> Result<()>,
-) -> Result<()> {
-    let before = paths.iter().map(|path| system.read_with_stat(path));
-    let before = before.collect::<Result<Vec<_>>>()?;
-    write(system)?;
-    let Some(words) = refusal(system)? else { return Ok(()) };
-    for (path, file) in paths.iter().zip(before) {
-        match file {
-            Some((content, stat)) => {
-                let attributes = Attributes::new(&stat.owner, &stat.group, stat.mode);
-                system.write_file(path, &content, &attributes)?;
-            }
-            None => system.remove_file(path)?,
-        }
-    }
-    let path = paths.first().map_or("", String::as_str);
-    let error = Error::failed(format!("apt refuses its sources with `{path}`"));
-    let error = error.because(words).because("the file was put back as it was");
-    let still = refusal(system)?.is_some();
-    Err(if still { error.hint("apt refuses its sources without it as well") } else { error })
 }
 
 /// An archive as one entry names it: an address and a suite, with the key that signs it.

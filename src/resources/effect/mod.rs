@@ -11,11 +11,12 @@ pub(super) mod sysctl;
 
 use std::fmt;
 
+use super::before::Before;
 use super::names::bytes;
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::system::System;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Says what is wrong with a file in a folder of cron, with this owner and mode; `content` where it
 /// is known.
@@ -36,7 +37,7 @@ pub(super) fn check_file(
     if is_named(path, "/etc/sysctl.d/", ".conf") {
         return sysctl::check_file(path, &text, probe);
     }
-    if is_named(path, "/etc/ssh/sshd_config.d/", ".conf") {
+    if sshd::is_of_sshd(path) {
         return sshd::check_file(path, &text, is_in_place, probe);
     }
     if apt::is_source(path) {
@@ -51,7 +52,7 @@ pub(super) fn check_file(
 /// # Errors
 /// The line of a file that wins, where there is one.
 pub(super) fn check_line(path: &str, line: &str, edited: &str, probe: &dyn Probe) -> Result<()> {
-    let is_of_sshd = path == sshd::MAIN || is_named(path, "/etc/ssh/sshd_config.d/", ".conf");
+    let is_of_sshd = sshd::is_of_sshd(path);
     if !is_of_sshd && path != sysctl::OLD_FILE && !is_named(path, "/etc/sysctl.d/", ".conf") {
         return Ok(());
     }
@@ -61,12 +62,13 @@ pub(super) fn check_line(path: &str, line: &str, edited: &str, probe: &dyn Probe
     }
     let mut world = Prediction::new(probe);
     world.file(path, edited.as_bytes(), "root", "root", 0o644);
-    check(path, line, &world)
+    check(path, line, &world)?;
+    if is_of_sshd { sshd::check_text(path, edited, probe) } else { Ok(()) }
 }
 
 /// The program that reads the file at `path` together with others, of which one decides.
 pub fn read_together(path: &str) -> Option<&'static str> {
-    if path == sshd::MAIN || is_named(path, "/etc/ssh/sshd_config.d/", ".conf") {
+    if sshd::is_of_sshd(path) {
         return Some("sshd");
     }
     if path == sysctl::OLD_FILE || is_named(path, "/etc/sysctl.d/", ".conf") {
@@ -75,20 +77,68 @@ pub fn read_together(path: &str) -> Option<&'static str> {
     apt::is_source(path).then_some("apt")
 }
 
-/// Lets `write` put the file at `path` in place, and puts back what was there where a reader that
-/// reads all of its files or none refuses them then.
+/// A program that reads all of its files, or none where it refuses one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strict {
+    Apt,
+    Sshd,
+}
+
+impl Strict {
+    /// The one that reads one of these files.
+    fn of(paths: &[String], probe: &dyn Probe) -> Result<Option<Self>> {
+        for path in paths {
+            if apt::is_source(path) {
+                return Ok(Some(Self::Apt));
+            }
+            if sshd::reads(path, probe)? {
+                return Ok(Some(Self::Sshd));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Why it reads none of its files, in its own words.
+    fn refusal(self, probe: &dyn Probe) -> Result<Option<String>> {
+        match self {
+            Self::Apt => apt::refusal(probe),
+            Self::Sshd => sshd::refusal(probe),
+        }
+    }
+
+    /// The beginning of a message.
+    fn refuses(self) -> &'static str {
+        match self {
+            Self::Apt => "apt refuses its sources",
+            Self::Sshd => "sshd refuses its configuration",
+        }
+    }
+}
+
+/// Lets `write` switch what is at `paths`, and puts back what was there where a program that reads
+/// all of its files or none refuses them then.
 ///
 /// # Errors
-/// The words of the reader.
+/// The words of this program, and what cannot be written.
 pub(super) fn keep_if_accepted(
-    path: &str,
+    paths: &[String],
     system: &mut dyn System,
     write: impl FnOnce(&mut dyn System) -> Result<()>,
 ) -> Result<()> {
-    if apt::is_source(path) {
-        return apt::keep_if_read(&[path.to_owned()], system, write);
+    let Some(reader) = Strict::of(paths, system)? else { return write(system) };
+    let before = paths.iter().map(|path| Before::of(path, system)).collect::<Result<Vec<_>>>()?;
+    write(system)?;
+    let Some(words) = reader.refusal(system)? else { return Ok(()) };
+    for (path, before) in paths.iter().zip(before).rev() {
+        before.restore(path, system)?;
     }
-    write(system)
+    let path = paths.first().map_or("", String::as_str);
+    let error = Error::failed(format!("{} with `{path}`", reader.refuses()))
+        .because(words)
+        .because("it was put back as it was");
+    let is_still_refused = reader.refusal(system)?.is_some();
+    let hint = || format!("{} without it as well", reader.refuses());
+    Err(if is_still_refused { error.hint(hint()) } else { error })
 }
 
 /// Whether `path` is a name of `folder` that ends so.

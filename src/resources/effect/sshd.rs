@@ -3,15 +3,26 @@
 //! Of two lines with one keyword the first one counts, and a line of a `Match` block counts for the
 //! connections of this block, whatever stands outside. A few keywords add up.
 
-use super::{Origin, expand};
-use crate::error::{Error, Result};
+use super::{Origin, expand, is_named};
+use crate::error::{Error, Kind, Result};
+use crate::resources::names::Names;
 use crate::resources::probe::{Output, Probe};
 use crate::resources::query::Query;
 
 /// The file that is read first.
 pub(in crate::resources) const MAIN: &str = "/etc/ssh/sshd_config";
 
+/// Whose files the packaged one includes.
+const PARTS: &str = "/etc/ssh/sshd_config.d/";
+
 const PROGRAM: &str = "/usr/sbin/sshd";
+
+/// How sshd calls a configuration that it reads from its input.
+const INPUT: &str = "/dev/stdin";
+
+/// Beginnings of the words of an sshd that cannot look at its configuration yet.
+const UNREADY: [&str; 2] =
+    ["Missing privilege separation directory", "sshd: no hostkeys available"];
 
 /// Where relative paths of `Include` begin.
 const FOLDER: &str = "/etc/ssh";
@@ -184,19 +195,27 @@ impl<'a> Reading<'a> {
             .find(|one| own().any(|own| own.keyword == one.keyword && own.value != one.value))
     }
 
+    /// The program and the files of which its answers depend.
+    fn files(&self) -> Vec<String> {
+        [&[PROGRAM.to_owned()], self.looked_at.as_slice()].concat()
+    }
+
+    /// What `sshd -T` says; `None` where an earlier resource of a preview changes what sshd reads.
+    fn answer(&self) -> Result<Option<Output>> {
+        self.probe.answer(&Query::sshd_settings(None), &self.files())
+    }
+
     /// A line of `sshd -T` that is missing although the file asks for it; `None` too where an
     /// earlier resource of a preview changes what sshd reads.
     ///
     /// # Errors
     /// If sshd refuses its configuration, with its words.
     pub(in crate::resources) fn missing(&self) -> Result<Option<String>> {
-        let files = [&[PROGRAM.to_owned()], self.looked_at.as_slice()].concat();
-        let Some(all) = self.probe.answer(&Query::sshd_settings(None), &files)? else {
-            return Ok(None);
-        };
+        let Some(all) = self.answer()? else { return Ok(None) };
         if !all.success() {
-            return Err(Error::failed("`sshd -T` refuses the configuration").because(all.tail(20)));
+            return words_of_refusal(&all).map_or(Ok(None), |words| Err(refused(words)));
         }
+        let files = self.files();
         // By itself the file says in sshd's own words what it asks for.
         let own = self.probe.answer(&Query::sshd_settings(Some(self.own.1)), &files)?;
         // Without the host keys that another file names, sshd does not answer.
@@ -211,7 +230,59 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Refuses the file at `path` with this `text` where its settings do not count.
+/// Whether the file at `path` is sshd's own one, or of the folder that this includes.
+pub(super) fn is_of_sshd(path: &str) -> bool {
+    path == MAIN || is_named(path, PARTS, ".conf")
+}
+
+/// Whether sshd reads the file at `path`, under this or another name.
+///
+/// # Errors
+/// If one of its files cannot be read.
+pub(super) fn reads(path: &str, probe: &dyn Probe) -> Result<bool> {
+    let reading = Reading::of(path, "", probe)?;
+    let names = Names::of(probe);
+    let target = names.target(path);
+    Ok(reading.is_read || reading.looked_at.iter().any(|one| names.target(one) == target))
+}
+
+/// Why sshd would not start with its configuration, in its own words.
+///
+/// # Errors
+/// If sshd cannot be asked.
+pub(super) fn refusal(probe: &dyn Probe) -> Result<Option<String>> {
+    match Reading::of("", "", probe)?.answer() {
+        Ok(answer) => Ok(answer.as_ref().and_then(words_of_refusal)),
+        Err(error) if error.kind == Kind::ToolMissing => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn refused(words: String) -> Error {
+    Error::failed("`sshd -T` refuses the configuration").because(words)
+}
+
+fn words_of_refusal(answer: &Output) -> Option<String> {
+    let words = answer.tail(20);
+    let is_refused = !answer.success() && !UNREADY.iter().any(|start| words.starts_with(start));
+    is_refused.then_some(words)
+}
+
+/// Refuses a file at `path` that will hold `text` where sshd finds a mistake in this text itself.
+pub(in crate::resources) fn check_text(path: &str, text: &str, probe: &dyn Probe) -> Result<()> {
+    let answer = match probe.query(&Query::sshd_settings(Some(text))) {
+        Err(error) if error.kind == Kind::ToolMissing => return Ok(()),
+        answer => answer?,
+    };
+    match words_of_refusal(&answer).filter(|words| words.contains(INPUT)) {
+        Some(words) => Err(Error::failed(format!("sshd refuses the content of `{path}`"))
+            .because(words.replace(INPUT, path))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses the file at `path` with this `text` where its settings do not count, or sshd refuses
+/// them.
 pub(super) fn check_file(
     path: &str,
     text: &str,
@@ -221,6 +292,13 @@ pub(super) fn check_file(
     if !probe.exists(MAIN)? {
         // The package brings both, and its own file includes the folder.
         return Ok(());
+    }
+    if path == MAIN && is_in_place {
+        // It says itself which others come before its own lines.
+        return refusal(probe)?.map_or(Ok(()), |words| Err(refused(words)));
+    }
+    if path == MAIN {
+        return check_text(path, text, probe);
     }
     let reading = Reading::of(path, text, probe)?;
     if let Some(other) = reading.exception() {
@@ -235,7 +313,7 @@ pub(super) fn check_file(
             Some(line) => format!("`sshd -T` does not say `{line}`, as `{path}` does"),
             None => return Ok(()),
         },
-        Verdict::Counts => return Ok(()),
+        Verdict::Counts => return check_text(path, text, probe),
     };
     Err(Error::failed(against)
         .because("sshd keeps the first value that it reads")

@@ -7,15 +7,20 @@ use tempfile::TempDir;
 use crate::support::LabServer;
 
 crate::tests! {
-    ; on each release: settings_count_as_their_readers_say = 25
+    ; on each release: settings_count_as_their_readers_say = 30
 }
 
-const ROLES: [(&str, &str); 4] = [
+const ROLES: [(&str, &str); 5] = [
     (
         "sshd",
         "- sshd_config: { name: 10-infra, settings: { PasswordAuthentication: false, Port: [22, 2222] } }
   reload: ssh
 - service: { name: ssh, validate: /usr/sbin/sshd -t }",
+    ),
+    (
+        "refused",
+        "- file: { path: /srv/own.conf, content: \"AuthenticationMethods nonsense\\n\" }
+- symlink: { path: /etc/ssh/sshd_config.d/50-own.conf, target: /srv/own.conf }",
     ),
     (
         "kernel",
@@ -61,10 +66,29 @@ fn server(os: &str) -> (LabServer, TempDir) {
 
 fn settings_count_as_their_readers_say(os: &str) {
     let (server, _project) = server(os);
+    sshd_keeps_what_it_can_read(&server);
     sshd_refuses_passwords(&server);
     the_kernel_keeps_its_values(&server, os);
     cron_reads_what_was_written(&server);
     apt_works_on(&server);
+}
+
+/// Nobody sees what a link leads to before it is there, and no service is named to be reloaded.
+fn sshd_keeps_what_it_can_read(server: &LabServer) {
+    const LINK: &str = "/etc/ssh/sshd_config.d/50-own.conf";
+    let only = ["--only", "refused"];
+    let (code, said) = server.apply(&only);
+    assert_eq!(code, 3, "{said}");
+    let failure = format!("sshd refuses its configuration with `{LINK}`");
+    assert!(said.contains(&failure) && said.contains("invalid AuthenticationMethods"), "{said}");
+    server.run(&format!("test ! -e {LINK} && /usr/sbin/sshd -t"));
+
+    // The link was there, and leads to a file that sshd can read.
+    server.run(&format!("echo X11Forwarding no >/srv/own.conf && ln -s /srv/own.conf {LINK}"));
+    let (code, said) = server.apply(&only);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("sshd refuses its configuration with `/srv/own.conf`"), "{said}");
+    server.run(&format!("/usr/sbin/sshd -t && grep X11 {LINK} && rm {LINK}"));
 }
 
 /// The main file of sshd was kept through upgrades, and includes nothing.
