@@ -24,7 +24,8 @@ use crate::manifest::ResourceId;
 /// the file; a folder there is an error.
 ///
 /// A file of `/etc/ssh/sshd_config.d`, `/etc/sysctl.d` or of the sources of apt is an error while another
-/// file wins or its reader refuses it; see docs/state.md. cron has to read a file of `/etc/cron.d`.
+/// file wins or its reader refuses it; see docs/state.md. cron has to take each line of a file of
+/// `/etc/cron.d` and of `/etc/crontab`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -171,7 +172,7 @@ impl Resource for File {
         }
         if !self.state.is_absent() {
             let content = self.content.as_ref().map(Content::as_bytes);
-            effect::check_job(self.path.as_str(), &self.owner, self.mode.0, content)?;
+            effect::check_spec(self.path.as_str(), &self.owner, self.mode.0, content)?;
         }
         match &self.validate {
             Some(Argv(argv)) if !argv.iter().any(|arg| arg.contains(PLACEHOLDER)) => {

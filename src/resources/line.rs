@@ -131,6 +131,10 @@ impl Resource for Line {
             (Some(line), _) if line.contains('\n') => Err("`line` has several lines".to_owned()),
             (None, None) => Err("`line` is missing".to_owned()),
             (None, _) if !self.state.is_absent() => Err("`line` is missing".to_owned()),
+            (Some(line), _) if !self.state.is_absent() => {
+                effect::check_line_spec(self.path.as_str(), line)?;
+                self.regex().map(drop)
+            }
             _ => self.regex().map(drop),
         }
     }

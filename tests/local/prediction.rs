@@ -277,3 +277,16 @@ fn a_plan_says_what_a_name_stands_for() {
     let told = State::new().with("version", "1:2.39.5").with("stands for", "git");
     assert_eq!(change, Change::Create(told));
 }
+
+#[test]
+fn cron_knows_an_account_to_come() {
+    let fake = fake("{}");
+    let mut world = Prediction::new(&fake);
+    let job = spec("file", "{ path: /etc/cron.d/dump, content: \"@daily dump /bin/dump\\n\" }");
+    let error = job.current(&world).unwrap_err().to_string();
+    assert!(error.starts_with("cron ignores all of `/etc/cron.d/dump` for its line 1"), "{error}");
+    let user = spec("user", "{ name: dump }");
+    let change = Change::between(user.desired().as_ref(), &user.current(&world).unwrap());
+    user.predict(&change.unwrap(), &mut world);
+    assert_eq!(job.current(&world), Ok(Current::Absent));
+}

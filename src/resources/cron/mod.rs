@@ -1,6 +1,6 @@
 //! `cron`: a command at set times, in a file of its own in `/etc/cron.d`.
 
-mod schedule;
+pub(super) mod schedule;
 mod variable;
 
 use std::collections::BTreeMap;

@@ -74,7 +74,7 @@ const FIELDS: [Bounds; 5] = [
 ];
 
 /// Says what cron would not accept.
-pub(super) fn check(times: &str) -> Result<(), String> {
+pub(in crate::resources) fn check(times: &str) -> Result<(), String> {
     if times.starts_with('@') {
         return if WORDS.contains(&times) {
             Ok(())

@@ -18,9 +18,27 @@ use super::probe::Probe;
 use super::system::System;
 use crate::error::{Error, Result};
 
-/// Says what is wrong with a file in a folder of cron, with this owner and mode; `content` where it
-/// is known.
-pub(super) use cron::check as check_job;
+/// Says what is wrong with a file at `path` with this owner and mode, whatever the server is, where
+/// cron would pass it over; `content` where it is known.
+///
+/// # Errors
+/// A lowercase phrase.
+pub(super) fn check_spec(
+    path: &str,
+    owner: &str,
+    mode: u32,
+    content: Option<&[u8]>,
+) -> Result<(), String> {
+    cron::check(path, owner, mode, content)
+}
+
+/// Says what is wrong with a line for the file at `path`, whatever the server is.
+///
+/// # Errors
+/// A lowercase phrase.
+pub(super) fn check_line_spec(path: &str, line: &str) -> Result<(), String> {
+    if cron::reads(path) { cron::check_line(line) } else { Ok(()) }
+}
 
 /// Refuses a file whose `content` would not count, or makes its reader refuse all files. It may be
 /// in place already.
@@ -43,7 +61,12 @@ pub(super) fn check_file(
     if apt::is_source(path) {
         return apt::check_file(path, &text, is_in_place, probe);
     }
-    Ok(())
+    check_alone(path, &text, probe)
+}
+
+/// Refuses a file that its reader would pass over, whatever other files there are.
+fn check_alone(path: &str, text: &str, probe: &dyn Probe) -> Result<()> {
+    if cron::reads(path) { cron::check_file(path, text, probe) } else { Ok(()) }
 }
 
 /// Refuses a `line` of the file at `path` that does not count there, where the file will hold
@@ -54,7 +77,7 @@ pub(super) fn check_file(
 pub(super) fn check_line(path: &str, line: &str, edited: &str, probe: &dyn Probe) -> Result<()> {
     let is_of_sshd = sshd::is_of_sshd(path);
     if !is_of_sshd && path != sysctl::OLD_FILE && !is_named(path, "/etc/sysctl.d/", ".conf") {
-        return Ok(());
+        return check_alone(path, edited, probe);
     }
     let check = if is_of_sshd { sshd::check_line } else { sysctl::check_line };
     if probe.read(path)?.is_some_and(|content| content == edited.as_bytes()) {
