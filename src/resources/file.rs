@@ -25,7 +25,7 @@ use crate::manifest::ResourceId;
 ///
 /// A file of `/etc/ssh/sshd_config.d`, `/etc/sysctl.d` or of the sources of apt is an error while another
 /// file wins or its reader refuses it; see docs/state.md. cron has to take each line of a file of
-/// `/etc/cron.d` and of `/etc/crontab`.
+/// `/etc/cron.d` and of `/etc/crontab`, and `visudo -c` a file of `/etc/sudoers.d`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

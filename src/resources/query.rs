@@ -174,6 +174,12 @@ impl Query {
         }
     }
 
+    /// Whether sudo can read these rules.
+    pub(super) fn sudo_rules(content: &str) -> Self {
+        let query = Self::reading(["/usr/sbin/visudo", "-c", "-f", "-"]);
+        Self { command: query.command.stdin(content) }
+    }
+
     /// What apt would do to remove packages; takes no lock either.
     pub fn apt_removal_simulation(names: &[String]) -> Self {
         let arguments = APT_SIMULATION.iter().chain(&["remove", "--"]);

@@ -20,7 +20,7 @@ const FILE: &str = "/var/lib/infra/answers";
 const FORMAT: &[u8] = b"infra answers 1\n";
 
 /// More answers than this are of questions that nobody asks any more.
-const MOST_ANSWERS: usize = 16;
+const MOST_ANSWERS: usize = 64;
 
 /// A question, or the files that its answer depends on, as a hash.
 type Hash = [u8; 32];

@@ -7,6 +7,7 @@
 pub(super) mod apt;
 mod cron;
 pub(super) mod sshd;
+mod sudoers;
 pub(super) mod sysctl;
 
 use std::fmt;
@@ -19,7 +20,7 @@ use super::system::System;
 use crate::error::{Error, Result};
 
 /// Says what is wrong with a file at `path` with this owner and mode, whatever the server is, where
-/// cron would pass it over; `content` where it is known.
+/// cron or sudo would pass it over; `content` where it is known.
 ///
 /// # Errors
 /// A lowercase phrase.
@@ -29,7 +30,8 @@ pub(super) fn check_spec(
     mode: u32,
     content: Option<&[u8]>,
 ) -> Result<(), String> {
-    cron::check(path, owner, mode, content)
+    cron::check(path, owner, mode, content)?;
+    sudoers::check(path, owner, mode)
 }
 
 /// Says what is wrong with a line for the file at `path`, whatever the server is.
@@ -66,7 +68,13 @@ pub(super) fn check_file(
 
 /// Refuses a file that its reader would pass over, whatever other files there are.
 fn check_alone(path: &str, text: &str, probe: &dyn Probe) -> Result<()> {
-    if cron::reads(path) { cron::check_file(path, text, probe) } else { Ok(()) }
+    if cron::reads(path) {
+        return cron::check_file(path, text, probe);
+    }
+    if sudoers::reads(path) {
+        return sudoers::check_file(path, text, probe);
+    }
+    Ok(())
 }
 
 /// Refuses a `line` of the file at `path` that does not count there, where the file will hold

@@ -77,6 +77,14 @@ pub(in crate::resources) fn at_boot(
 pub(super) fn check_file(path: &str, text: &str, probe: &dyn Probe) -> Result<()> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let behind = format!("{name}\0");
+    let says_nothing = |line: &str| {
+        let line = line.trim();
+        !line.is_empty() && !line.starts_with(['#', ';']) && setting(line).is_none()
+    };
+    if let Some(index) = text.lines().position(says_nothing) {
+        let message = format!("systemd-sysctl passes over line {} of `{path}`", index + 1);
+        return Err(Error::failed(message).hint("write `key = value`"));
+    }
     for (key, value) in text.lines().filter_map(setting) {
         let Some(line) = at_boot(key, &behind, probe)? else { continue };
         if line.value != value {
