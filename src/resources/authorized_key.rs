@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::account;
 use super::bonds::Touch;
+use super::effect::keys;
 use super::fields::{OneOrMany, Presence, is_one_line};
 use super::lines::{self, Lines};
 use super::names::Names;
@@ -22,7 +23,8 @@ use crate::manifest::ResourceId;
 ///
 /// Other lines of the file stay, unless `exclusive` says that these keys are all there are.
 /// `~/.ssh` gets mode 0700 and the file 0600, both owned by the user. A symlink in place of
-/// either is an error, because the user could point it anywhere.
+/// either is an error, because the user could point it anywhere. So is a line of sshd's files by
+/// which these keys would not count for the user, and a home that others can write to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -191,6 +193,9 @@ impl Resource for AuthorizedKey {
             Err(error) if absent && error.kind == Kind::ToolMissing => return Ok(Current::Absent),
             other => other?,
         };
+        if !absent {
+            keys::check(&self.user, &user, &file_of(&user), probe)?;
+        }
         let Some(folder) = expect(probe, &folder_of(&user), FileKind::Directory)? else {
             return Ok(Current::Absent);
         };

@@ -174,6 +174,13 @@ impl Query {
         }
     }
 
+    /// The settings of sshd for connections of `user` from nowhere in particular.
+    pub(super) fn sshd_settings_for(user: &str) -> Self {
+        let connection =
+            format!("user={user},host=infra.invalid,addr=192.0.2.1,laddr=192.0.2.2,lport=22");
+        Self::reading(["/usr/sbin/sshd", "-T", "-C", &connection])
+    }
+
     /// Whether sudo can read these rules.
     pub(super) fn sudo_rules(content: &str) -> Self {
         let query = Self::reading(["/usr/sbin/visudo", "-c", "-f", "-"]);

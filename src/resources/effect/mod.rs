@@ -6,6 +6,7 @@
 
 pub(super) mod apt;
 mod cron;
+pub(super) mod keys;
 pub(super) mod sshd;
 mod sudoers;
 pub(super) mod sysctl;

@@ -69,6 +69,13 @@ pub(in crate::resources) struct Setting {
     pub(in crate::resources) origin: Origin,
 }
 
+impl Setting {
+    /// The words of its value as they stand, without quotes.
+    pub(super) fn words(&self) -> Vec<String> {
+        split(&self.text).map(|(_, value)| words(&value)).unwrap_or_default()
+    }
+}
+
 /// `PasswordAuthentication yes` by `/etc/x.conf:3`, for messages.
 impl std::fmt::Display for Setting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -203,6 +210,31 @@ impl<'a> Reading<'a> {
     /// What `sshd -T` says; `None` where an earlier resource of a preview changes what sshd reads.
     fn answer(&self) -> Result<Option<Output>> {
         self.probe.answer(&Query::sshd_settings(None), &self.files())
+    }
+
+    /// The line that counts for `user` among those with one keyword; `None` where none says it, or
+    /// where an earlier resource of a preview changes what sshd reads.
+    ///
+    /// # Errors
+    /// If sshd cannot be asked.
+    pub(super) fn for_user(&self, keyword: &str, user: &str) -> Result<Option<&Setting>> {
+        let lines: Vec<&Setting> =
+            self.settings.iter().filter(|one| one.keyword == keyword).collect();
+        if lines.iter().all(|one| one.block.is_none()) {
+            return Ok(lines.first().copied());
+        }
+        // A group of the user may decide.
+        let accounts = ["/etc/passwd", "/etc/group"].map(str::to_owned);
+        let files = [self.files().as_slice(), &accounts].concat();
+        let answer = match self.probe.answer(&Query::sshd_settings_for(user), &files) {
+            Err(error) if error.kind == Kind::ToolMissing => None,
+            answer => answer?,
+        };
+        let text = answer.filter(Output::success).map(|answer| answer.text()).unwrap_or_default();
+        let said = text.lines().find_map(|line| line.strip_prefix(keyword)?.strip_prefix(' '));
+        let said = said.map(str::to_ascii_lowercase);
+        let is_said = |one: &&&Setting| said.as_deref() == Some(&words(&one.value).join(" "));
+        Ok(lines.iter().find(is_said).copied())
     }
 
     /// A line of `sshd -T` that is missing although the file asks for it; `None` too where an

@@ -10,7 +10,7 @@ crate::tests! {
     ; on each release: settings_count_as_their_readers_say = 30
 }
 
-const ROLES: [(&str, &str); 5] = [
+const ROLES: [(&str, &str); 6] = [
     (
         "sshd",
         "- sshd_config: { name: 10-infra, settings: { PasswordAuthentication: false, Port: [22, 2222] } }
@@ -21,6 +21,11 @@ const ROLES: [(&str, &str); 5] = [
         "refused",
         "- file: { path: /srv/own.conf, content: \"AuthenticationMethods nonsense\\n\" }
 - symlink: { path: /etc/ssh/sshd_config.d/50-own.conf, target: /srv/own.conf }",
+    ),
+    (
+        "keys",
+        "- user: { name: deploy }
+- authorized_key: { user: deploy, key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9yMWaCi4sm0hMhjr5sZCuKIZF4LwHpf5A8vAgxqFvv }",
     ),
     (
         "kernel",
@@ -67,6 +72,7 @@ fn server(os: &str) -> (LabServer, TempDir) {
 fn settings_count_as_their_readers_say(os: &str) {
     let (server, _project) = server(os);
     sshd_keeps_what_it_can_read(&server);
+    sshd_finds_the_keys(&server);
     sshd_refuses_passwords(&server);
     the_kernel_keeps_its_values(&server, os);
     cron_reads_what_was_written(&server);
@@ -89,6 +95,30 @@ fn sshd_keeps_what_it_can_read(server: &LabServer) {
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("sshd refuses its configuration with `/srv/own.conf`"), "{said}");
     server.run(&format!("/usr/sbin/sshd -t && grep X11 {LINK} && rm {LINK}"));
+}
+
+/// Others have sshd look for keys elsewhere.
+fn sshd_finds_the_keys(server: &LabServer) {
+    let only = ["--only", "keys"];
+    let refused = |why: &str| {
+        let (code, said) = server.lab.say(&["diff", "old", "--lab", "--only", "keys"]);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains(why), "{said}");
+    };
+    server.converge(&only);
+    server.run("echo 'AuthorizedKeysFile /etc/ssh/keys/%u' >/etc/ssh/sshd_config.d/00-keys.conf");
+    refused("`/etc/ssh/sshd_config.d/00-keys.conf:1` says `AuthorizedKeysFile /etc/ssh/keys/%u`");
+    server.run(
+        "printf 'Match Group deploy\n AuthorizedKeysFile none' >/etc/ssh/sshd_config.d/00-keys.conf",
+    );
+    refused("`/etc/ssh/sshd_config.d/00-keys.conf:2` says `AuthorizedKeysFile none` below");
+    server.run("sed -i 's/deploy/backup/' /etc/ssh/sshd_config.d/00-keys.conf");
+    server.has_nothing_to_do(&only);
+    server.run("rm /etc/ssh/sshd_config.d/00-keys.conf && chmod 777 /home/deploy");
+    refused("sshd takes no keys of `deploy` from `/home/deploy`: its mode is 0777");
+    // The group is the user's own.
+    server.run("chmod 775 /home/deploy");
+    server.has_nothing_to_do(&only);
 }
 
 /// The main file of sshd was kept through upgrades, and includes nothing.
