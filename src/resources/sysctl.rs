@@ -141,6 +141,13 @@ impl Resource for Sysctl {
         if !self.state.is_absent() && self.value.0.trim().is_empty() {
             return Err(format!("`{}` needs a `value`", self.key));
         }
+        if ["true", "false"].contains(&self.value.0.trim()) {
+            let number = u8::from(self.value.0.trim() == "true");
+            return Err(format!(
+                "the kernel knows no `{}`: write `value: {number}`",
+                self.value.0.trim()
+            ));
+        }
         // Line breaks count as blanks there, as in the kernel's own files.
         if self.value.0.contains(|c: char| c.is_control() && !c.is_whitespace()) {
             return Err(format!("the value of `{}` holds a control character", self.key));
