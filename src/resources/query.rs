@@ -194,6 +194,11 @@ impl Query {
         Self::reading(arguments.chain(names.iter().cloned()))
     }
 
+    /// The services that a socket starts.
+    pub(super) fn services_behind(socket: &str) -> Self {
+        Self::reading(["systemctl", "show", "--property=Triggers", "--value", "--", socket])
+    }
+
     /// The rules of one table in the kernel, as JSON; not there is an exit code other than zero.
     pub fn nftables_table(family: &str, table: &str) -> Self {
         Self::reading(["nft", "--json", "list", "table", family, table])

@@ -12,7 +12,7 @@ pub use watch::Watch;
 use std::collections::BTreeMap;
 
 use super::probe::{Probe, Unit};
-use super::query::Command;
+use super::query::{Command, Query};
 use super::state::{Change, FAILING, STARTING};
 use super::system::{System, run_checked};
 use super::workers::Workers;
@@ -147,14 +147,34 @@ pub(super) fn start(system: &mut dyn System, unit: &str) -> Result<()> {
 
 /// Stops and starts a unit and waits until it really runs.
 pub(super) fn restart(system: &mut dyn System, unit: &str) -> Result<()> {
+    if unit.ends_with(".socket") {
+        return restart_socket(system, unit);
+    }
     forget_failures(system, unit)?;
     act(system, "restart", unit)?;
     wait_until_active(system, "restart", unit)
 }
 
+/// Stops and starts a socket, and the services behind it that run: systemd does not open a socket
+/// while one of them does.
+fn restart_socket(system: &mut dyn System, unit: &str) -> Result<()> {
+    let behind = system.query(&Query::services_behind(unit))?.text();
+    let mut services: Vec<&str> = behind.split_whitespace().collect();
+    services.retain(|service| system.unit(service).is_ok_and(|unit| unit.is_active()));
+    act(system, "stop", unit)?;
+    services.iter().try_for_each(|service| act(system, "stop", service))?;
+    let started = start(system, unit);
+    // The services run again, whatever became of the socket.
+    services.iter().try_for_each(|service| start(system, service))?;
+    started
+}
+
 /// Makes a running unit read its configuration anew; one that cannot is restarted. Starts one
 /// that does not run. Whether it lives on is to be watched, unless new workers have shown it.
 pub(super) fn reload(system: &mut dyn System, unit: &str) -> Result<Option<Watch>> {
+    if unit.ends_with(".socket") {
+        return restart_socket(system, unit).map(|()| None);
+    }
     let workers = Workers::of(system, unit)?;
     let watch = Watch::new(system, unit)?;
     forget_failures(system, unit)?;
@@ -164,7 +184,7 @@ pub(super) fn reload(system: &mut dyn System, unit: &str) -> Result<Option<Watch
         let replaced = workers.are_replaced(system, unit);
         return replaced.map(|()| None).map_err(|error| with_journal(system, unit, error));
     }
-    // A timer or a socket has no process that could end.
+    // A timer has no process that could end.
     if !unit.ends_with(".service") {
         return Ok(None);
     }

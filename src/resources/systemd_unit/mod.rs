@@ -26,8 +26,9 @@ use crate::manifest::ResourceId;
 ///
 /// What it holds is given as `content`, or section by section: each key has a text, or a list of
 /// texts that become one line each, in the order written. systemd reads its files anew after each
-/// change. A unit with `running: true` is restarted when its own file changed; others name it in
-/// `reload` or `restart`. Instances of a template (`worker@.service`) are held by `service`.
+/// change. A unit with `running: true` is restarted when its own file changed, and a socket with the
+/// running services behind it; others name it in `reload` or `restart`. Instances of a template
+/// (`worker@.service`) are held by `service`.
 ///
 /// With `state: absent` it is stopped, disabled and removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
