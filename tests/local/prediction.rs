@@ -290,3 +290,16 @@ fn cron_knows_an_account_to_come() {
     user.predict(&change.unwrap(), &mut world);
     assert_eq!(job.current(&world), Ok(Current::Absent));
 }
+
+#[test]
+fn a_home_may_become_that_of_an_account_to_come() {
+    let fake = fake(
+        "{ files: { /etc/ssh/sshd_config: Port 22, /home/ada: { directory: true, owner: '1001' } } }",
+    );
+    let mut world = Prediction::new(&fake);
+    let user = spec("user", "{ name: ada }");
+    let change = Change::between(user.desired().as_ref(), &user.current(&world).unwrap());
+    user.predict(&change.unwrap(), &mut world);
+    let key = spec("authorized_key", "{ user: ada, key: ssh-ed25519 AAAAx }");
+    assert_eq!(key.current(&world), Ok(Current::Absent));
+}
