@@ -84,7 +84,7 @@ pub(in crate::resources) fn check(times: &str) -> Result<(), String> {
     }
     let parts: Vec<&str> = times.split_whitespace().collect();
     if parts.len() != FIELDS.len() {
-        return Err(format!("`{times}` has {} fields, not 5", parts.len()));
+        return Err(format!("`{times}` has {} of 5 fields", parts.len()));
     }
     for (part, bounds) in parts.iter().zip(&FIELDS) {
         if !part.split(',').all(|item| bounds.accepts(item)) {
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (times, message) in [
-            ("* * * *", "`* * * *` has 4 fields, not 5"),
+            ("* * * *", "`* * * *` has 4 of 5 fields"),
             ("60 * * * *", "`60` is not right for the minute of a cron schedule"),
             ("* 24 * * *", "`24` is not right for the hour of a cron schedule"),
             ("* * 0 * *", "`0` is not right for the day of the month of a cron schedule"),
