@@ -52,7 +52,7 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
             refused.insert(resource.id.clone(), error);
         }
     }
-    let leaving = unmounted(manifest, names);
+    let leaving = unmounted(absent(manifest), names);
     for resource in &manifest.resources {
         // A user that cannot be looked up is an error of its own check.
         let folder = resource.spec.takes_folder(names.probe()).ok().flatten();
@@ -60,7 +60,7 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
         if let Err(because) = check_may_go(&names.place(&folder)) {
             let error = Error::failed(format!("`{}` would take `{folder}` away", resource.id));
             refused.insert(resource.id.clone(), error.because(because));
-        } else if let Some(inside) = inside(&folder, manifest, names) {
+        } else if let Some(inside) = inside(&folder, true, manifest, names) {
             let error = Error::failed(format!("`{}` would take `{inside}` away", resource.id))
                 .because(format!("`{inside}` is declared, and it is in `{folder}`"))
                 .hint("take one of the two declarations away");
@@ -120,31 +120,31 @@ fn still_named(spec: &Spec, manifest: &Manifest, names: &Names<'_>) -> Option<Er
     })
 }
 
-/// The places where a manifest lets nothing be mounted any more.
-pub(super) fn unmounted(manifest: &Manifest, names: &Names<'_>) -> Vec<String> {
+/// The resources of a manifest that should not be there.
+pub(super) fn absent(manifest: &Manifest) -> impl Iterator<Item = &ResourceId> {
     let absent = manifest.resources.iter().filter(|one| one.spec.desired().is_none());
-    let mounts = absent.filter(|one| matches!(one.id.kind(), "mount" | "volume"));
-    mounts.map(|one| names.target(one.id.identity())).collect()
+    absent.map(|one| &one.id)
 }
 
-/// The first declared resource that is to be in the folder at `path`, or at its very place.
+/// The places at which nothing is mounted any more once these are gone.
+pub(super) fn unmounted<'a>(
+    gone: impl Iterator<Item = &'a ResourceId>,
+    names: &Names<'_>,
+) -> Vec<String> {
+    let mounts = gone.filter(|id| matches!(id.kind(), "mount" | "volume"));
+    mounts.map(|id| names.target(id.identity())).collect()
+}
+
+/// The first declared resource that is to be in the folder at `path`, or, `with_itself`, at its very
+/// place.
 pub(super) fn inside<'a>(
     path: &str,
+    with_itself: bool,
     manifest: &'a Manifest,
     names: &Names<'_>,
 ) -> Option<&'a ResourceId> {
     let folder = names.place(path);
-    find_present(manifest, names, |place| is_in(place, &folder))
-}
-
-/// The first declared resource that is to be below `path`, and not at its very place.
-pub(super) fn below<'a>(
-    path: &str,
-    manifest: &'a Manifest,
-    names: &Names<'_>,
-) -> Option<&'a ResourceId> {
-    let folder = names.place(path);
-    find_present(manifest, names, |place| place != folder && is_in(place, &folder))
+    find_present(manifest, names, |place| is_in(place, &folder) && (with_itself || place != folder))
 }
 
 /// The first declared resource that is reached over the symlink at `path`, where nothing else is

@@ -155,7 +155,7 @@ impl<'a> World<'a> {
         }
         for (spec, _) in specs {
             if let Some(folder) = spec.takes_folder(self.names.probe())? {
-                if let Some(inside) = twins::inside(&folder, self.manifest, self.names) {
+                if let Some(inside) = twins::inside(&folder, true, self.manifest, self.names) {
                     return Ok(Some(format!("`{inside}` is in `{folder}`")));
                 }
                 if let Some(mounted) = self.names.mounted_in(&folder, &self.unmounted()) {
@@ -165,10 +165,10 @@ impl<'a> World<'a> {
             let place = spec.id().identity().to_owned();
             let below = match spec {
                 Spec::Mount(_) | Spec::Volume(_) | Spec::File(_) => {
-                    twins::below(&place, self.manifest, self.names)
+                    twins::inside(&place, false, self.manifest, self.names)
                 }
                 Spec::Symlink(_) if spec.desired().is_some() => {
-                    twins::below(&place, self.manifest, self.names)
+                    twins::inside(&place, false, self.manifest, self.names)
                 }
                 Spec::Symlink(_) => None,
                 _ => continue,
@@ -185,12 +185,9 @@ impl<'a> World<'a> {
 
     /// The places where nothing is mounted any more after the run.
     pub(super) fn unmounted(&self) -> Vec<String> {
-        let gone = self
-            .gone()
-            .into_iter()
-            .filter(|(id, managed)| matches!(id.kind(), "mount" | "volume") && !managed.existed);
-        let gone = gone.map(|(id, _)| self.names.target(id.identity()));
-        gone.chain(twins::unmounted(self.manifest, self.names)).collect()
+        let gone = self.gone().into_iter().filter(|(_, managed)| !managed.existed);
+        let gone = gone.map(|(id, _)| id).chain(twins::absent(self.manifest));
+        twins::unmounted(gone, self.names)
     }
 
     /// The rest of a removal, without the things that a declared resource holds under another identity.
