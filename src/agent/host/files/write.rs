@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::extended::{ACCESS_LIST, Extended};
 use super::identity::{Identity, as_user};
 use super::walk::{Ground, Last, Missing, Place, Purpose, existing, walk};
-use super::{Ids, LARGEST_READ_BYTES, Opened, described, kind, open};
+use super::{Ids, LARGEST_FOREIGN_BYTES, LARGEST_READ_BYTES, Opened, described, kind, open};
 use crate::agent::host::accounts::Accounts;
 use crate::error::{Context, Error, Result};
 use crate::resources::{FileKind, Stat};
@@ -79,7 +79,8 @@ fn put_copy(
 ) -> Result<()> {
     let size = u64::try_from(source.raw.st_size).unwrap_or_default();
     let stored = u64::try_from(source.raw.st_blocks).unwrap_or_default() * 512;
-    if source.raw.st_uid != 0 && size > LARGEST_READ_BYTES && stored < size / 8 {
+    let largest = if source.is_roots { LARGEST_READ_BYTES } else { LARGEST_FOREIGN_BYTES };
+    if source.raw.st_uid != 0 && size > largest && stored < size / 8 {
         return Err(Error::failed(format!("`{from}` has {size} bytes and stores {stored}"))
             .because("a copy of it would fill the disk with zeros"));
     }
