@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 use crate::events::Mark;
-use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::manifest::{Guard, Manifest, Resource, ResourceId};
 use crate::resources::{Change, Probe, Spec};
 use crate::wire::RunOptions;
 
@@ -98,22 +98,7 @@ impl Removal {
                 removal.released.push((id.clone(), because));
                 continue;
             }
-            let rest = |(spec, mark)| Some((world.beside_all(spec)?, mark));
-            for (spec, mark) in specs.into_iter().filter_map(rest) {
-                let resource = step(spec, managed);
-                if removal.steps.contains_key(&resource.id) {
-                    // Older builds knew one thing under two names: one step takes it away.
-                    removal.forgotten.push(id.clone());
-                    continue;
-                }
-                let holds_secrets = managed.holds_secrets;
-                let step = Step { of: id.clone(), mark, holds_secrets };
-                removal.steps.insert(resource.id.clone(), step);
-                if let Some(error) = twins::must_stay(&resource.spec, manifest, &names) {
-                    removal.refused.insert(resource.id.clone(), error);
-                }
-                going.push((world.position(managed, &resource.spec), resource));
-            }
+            removal.take_away(id, managed, specs, &world, &mut going);
         }
         for (position, line, file) in world.emptied(&going) {
             let Some(Step { of, mark, holds_secrets }) = removal.steps.get(&line) else { continue };
@@ -125,7 +110,38 @@ impl Removal {
         }
         told::tell(&mut going, &mut removal, state, &world)?;
         world.make_way(&mut going)?;
+        world.inner_first(&mut going);
         Ok((Cow::Owned(with(manifest, going)), removal))
+    }
+
+    /// Adds the steps that take a managed resource away, with their places in the run.
+    fn take_away(
+        &mut self,
+        id: &ResourceId,
+        managed: &Managed,
+        specs: Vec<(Spec, Mark)>,
+        world: &World<'_>,
+        going: &mut Vec<(usize, Resource)>,
+    ) {
+        let rest = |(spec, mark)| Some((world.beside_all(spec)?, mark));
+        for (spec, mark) in specs.into_iter().filter_map(rest) {
+            let mut resource = step(spec, managed);
+            if self.steps.contains_key(&resource.id) {
+                // Older builds knew one thing under two names: one step takes it away.
+                self.forgotten.push(id.clone());
+                continue;
+            }
+            if resource.guard.is_none() && world.is_way_in(&resource.spec) {
+                resource.guard = Some(Guard::Access);
+            }
+            let holds_secrets = managed.holds_secrets;
+            let step = Step { of: id.clone(), mark, holds_secrets };
+            self.steps.insert(resource.id.clone(), step);
+            if let Some(error) = twins::must_stay(&resource.spec, world.manifest, world.names) {
+                self.refused.insert(resource.id.clone(), error);
+            }
+            going.push((world.position(managed, &resource.spec), resource));
+        }
     }
 
     /// Notes why nothing of `id` is taken away, where that is so before its removal is looked at.
@@ -139,6 +155,10 @@ impl Removal {
         if let Some(path) = world.moved(managed) {
             let because = format!("a link on the way to `{path}` leads elsewhere now");
             self.released.push((id.clone(), because));
+            return Ok(true);
+        }
+        if let Some((path, kind)) = world.replaced_by(managed)? {
+            self.released.push((id.clone(), format!("`{path}` is a {} by now", kind.noun())));
             return Ok(true);
         }
         let is_taken = |path: &String| world.is_taken(path);

@@ -8,7 +8,8 @@ use crate::events::Mark;
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::file::File;
 use crate::resources::line::Line;
-use crate::resources::{Names, Share, Spec, read_together};
+use crate::resources::names::is_in;
+use crate::resources::{FileKind, Names, Share, Spec, read_together};
 use crate::wire::RunOptions;
 
 use super::state::State;
@@ -63,6 +64,30 @@ impl<'a> World<'a> {
         let places = managed.places.as_ref()?;
         let moved = places.iter().find(|(path, place)| self.names.place(path) != **place);
         moved.map(|(path, _)| path)
+    }
+
+    /// The kind of a thing that somebody has put in the place of a file or folder of infra's.
+    pub(super) fn replaced_by(&self, managed: &Managed) -> Result<Option<(String, FileKind)>> {
+        let (path, kind) = match managed.away() {
+            Some(Spec::File(file)) => (file.path.as_str(), FileKind::File),
+            Some(Spec::Directory(folder)) => (folder.path.as_str(), FileKind::Directory),
+            _ => return Ok(None),
+        };
+        let found = self.names.probe().stat(path)?.map(|stat| stat.kind);
+        let other = found.filter(|found| *found != kind && self.state.original(path).is_none());
+        Ok(other.map(|found| (path.to_owned(), found)))
+    }
+
+    /// Whether the login that infra came in by may depend on a thing.
+    pub(super) fn is_way_in(&self, spec: &Spec) -> bool {
+        let Some(way) = self.names.probe().way_in() else { return false };
+        if let Spec::AuthorizedKey(key) = spec {
+            return key.user == way.account;
+        }
+        spec.switches().iter().any(|path| {
+            read_together(path) == Some("sshd")
+                || way.account != "root" && path.starts_with("/etc/sudoers")
+        })
     }
 
     pub(super) fn is_taken(&self, path: &str) -> bool {
@@ -273,6 +298,51 @@ impl World<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Lets what lies in a thing, or is reached over it, go before the thing, whenever each of them was made.
+    pub(super) fn inner_first(&self, going: &mut Vec<(usize, Resource)>) {
+        going.sort_by_key(|(position, _)| *position);
+        let paths: BTreeMap<ResourceId, [Vec<String>; 2]> = going
+            .iter()
+            .map(|(_, resource)| (resource.id.clone(), self.paths_of_removal(&resource.spec)))
+            .collect();
+        let of = |resource: &Resource| &paths[&resource.id];
+        let lies_in = |inner: &Resource, outer: &Resource| {
+            let ([_, inner], [outer, _]) = (of(inner), of(outer));
+            let is_inside = |path: &String| outer.iter().any(|it| it != path && is_in(path, it));
+            inner.iter().any(is_inside)
+        };
+        for index in (0..going.len()).rev() {
+            let behind = (index + 1..going.len()).rev();
+            let mut inner = behind.filter(|other| lies_in(&going[*other].1, &going[index].1));
+            if let Some(last) = inner.next() {
+                let (mut position, mut outer) = going.remove(index);
+                let after = going[last - 1].0;
+                if after != position {
+                    self.move_to(after, &mut position, &mut outer);
+                }
+                going.insert(last, (position, outer));
+            }
+        }
+    }
+
+    /// The paths that a removal takes with all that is in them, and all paths that it is about, as they
+    /// are written and as the server has them.
+    fn paths_of_removal(&self, spec: &Spec) -> [Vec<String>; 2] {
+        if spec.desired().is_some() {
+            return [Vec::new(), Vec::new()];
+        }
+        let id = spec.id();
+        let own = Some(id.identity()).filter(|path| path.starts_with('/') && id.kind() != "line");
+        let folder = spec.takes_folder(self.names.probe()).ok().flatten();
+        let own = own.map(str::to_owned).into_iter().chain(folder).collect::<Vec<_>>();
+        let all = own.iter().cloned().chain(spec.switches()).collect::<Vec<_>>();
+        let places = |paths: Vec<String>| {
+            let places = paths.iter().map(|path| self.names.place(path)).collect::<Vec<_>>();
+            paths.into_iter().chain(places).collect()
+        };
+        [places(own), places(all)]
     }
 
     /// Moves a removal to another place in the manifest, where the run of a role is not to end with it.

@@ -183,7 +183,9 @@ impl Resource for File {
     }
 
     fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
-        Ok(account::named([self.owner.as_str()], [self.group.as_str()]))
+        let text = String::from_utf8_lossy(self.content().unwrap_or_default());
+        let users = effect::users(self.path.as_str(), &text).into_iter();
+        Ok(account::named(users.chain([self.owner.as_str()]), [self.group.as_str()]))
     }
 
     fn desired(&self) -> Option<State> {

@@ -3,6 +3,7 @@
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
+use super::account;
 use super::bonds::Touch;
 use super::effect;
 use super::fields::{AbsolutePath, Presence};
@@ -15,6 +16,7 @@ use super::state::{Change, Current, State};
 use super::system::{Attributes, System};
 use super::{Resource, Spec};
 use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
 
 /// One line in a text file that somebody else owns the rest of. A whole file is better held by
 /// `file`.
@@ -120,6 +122,11 @@ impl Resource for Line {
     /// A file may hold several of them.
     fn identity(&self) -> String {
         format!("{} {}", self.path, self.words())
+    }
+
+    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+        let text = self.text.as_deref().unwrap_or_default();
+        Ok(account::named(effect::users(self.path.as_str(), text), []))
     }
 
     fn known_as(&self, names: &Names<'_>) -> Result<String> {

@@ -75,6 +75,14 @@ pub(super) fn check_line(line: &str) -> Result<(), String> {
     entry(line).map_or(Ok(()), |entry| entry.map(drop))
 }
 
+/// The users whose jobs are in a text.
+pub(super) fn users(text: &str) -> impl Iterator<Item = &str> {
+    entries(text).filter_map(|(_, entry)| match entry {
+        Ok(Entry::Job { user }) => Some(user),
+        _ => None,
+    })
+}
+
 /// Refuses a file at `path` with this `text` that the cron of this server would ignore.
 ///
 /// # Errors

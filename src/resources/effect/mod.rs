@@ -43,6 +43,11 @@ pub(super) fn check_line_spec(path: &str, line: &str) -> Result<(), String> {
     if cron::reads(path) { cron::check_line(line) } else { Ok(()) }
 }
 
+/// The users that a text in the file at `path` names.
+pub(super) fn users<'a>(path: &str, text: &'a str) -> Vec<&'a str> {
+    if cron::reads(path) { cron::users(text).collect() } else { Vec::new() }
+}
+
 /// Refuses a file whose `content` would not count, or makes its reader refuse all files. It may be
 /// in place already.
 ///

@@ -158,6 +158,7 @@ fn nothing_of_others_goes(os: &str) {
     assert_eq!(server.shell("sshd -T | grep -i maxauthtries"), "maxauthtries 4");
     a_service_runs_on(&ground);
     what_infra_made_goes_alone(&ground);
+    what_lies_in_a_thing_goes_first(&ground);
     writers_of_one_file_are_refused(&ground);
 }
 
@@ -179,6 +180,37 @@ fn a_service_runs_on(ground: &Ground) {
     assert!(!greeting().contains("of-infra"), "{}", greeting());
     let said = ground.refused("  - service: { name: sshd, running: false }\n");
     assert!(said.contains("infra logs in by `service:sshd`, which is to be stopped"), "{said}");
+}
+
+/// Things within one another go in the right order, also where the inner ones were declared again since.
+fn what_lies_in_a_thing_goes_first(ground: &Ground) {
+    let server = &ground.server;
+    let inner = "  - mount: { path: /mnt/b/c, device: tmpfs, fstype: tmpfs }\n\
+                 \x20 - file: { path: /srv/now/inside, content: x }\n\
+                 \x20 - directory: /srv/outer/inner\n";
+    let outer = "  - mount: { path: /mnt/b, device: tmpfs, fstype: tmpfs, options: mode=755 }\n\
+                 \x20 - directory: /srv/then\n\
+                 \x20 - symlink: { path: /srv/now, target: /srv/then }\n\
+                 \x20 - directory: /srv/outer\n";
+    ground.hold(&format!("{outer}{inner}"));
+    // The run that would let the outer ones go fails behind the inner ones.
+    ground.declare(&format!("{inner}  - command: {{ run: [\"false\"], creates: /none }}\n"));
+    assert_eq!(server.lab.say(&["apply", "ground", "--lab", "--yes"]).0, 3);
+    ground.hold("");
+    server.run("! test -e /srv/then && ! test -e /srv/outer && ! findmnt /mnt/b");
+    // Somebody else's things by now, and a job of an account that is to go.
+    ground.hold(
+        "  - directory: /srv/mine\n  - file: { path: /etc/mine, content: x }\n  - user: ivan\n",
+    );
+    server.run("mv /srv/mine /srv/moved; ln -s moved /srv/mine; rm /etc/mine; mkdir /etc/mine");
+    let job = "  - file: { path: /etc/cron.d/job, content: \"* * * * * ivan true\\n\" }\n";
+    let said = ground.refused(job);
+    assert!(said.contains("`file:/etc/cron.d/job` names `user:ivan`, which is to go"), "{said}");
+    let plan = ground.hold("");
+    for told in ["`/srv/mine` is a symlink by now", "`/etc/mine` is a directory by now"] {
+        assert!(plan.contains(told), "{told}: {plan}");
+    }
+    server.run("test -d /srv/moved && test -d /etc/mine && ! id ivan");
 }
 
 /// A home and a file of lines that were there before stay; those that infra made go, and the plan names them.
