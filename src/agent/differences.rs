@@ -127,18 +127,7 @@ mod tests {
     fn manifest() -> Manifest {
         let name = serde_json::json!({"name": "jobs", "running": true, "enabled": true});
         let spec = Spec::deserialize_kind("service", name).unwrap().unwrap();
-        let resource = Resource {
-            id: spec.id(),
-            role: "app".to_owned(),
-            place: String::new(),
-            spec,
-            requires: Vec::new(),
-            reload: Vec::new(),
-            restart: Vec::new(),
-            guard: None,
-            secrets: Vec::new(),
-            is_untraceable: false,
-        };
+        let resource = Resource::alone(spec, "app".to_owned());
         Manifest {
             server: "rufus".to_owned(),
             expect: Expect::default(),

@@ -25,7 +25,7 @@ pub struct Plan {
     pub foreseen: Foreseen,
     /// The packages that cannot become what they should, and why.
     pub refused: BTreeMap<ResourceId, Error>,
-    /// What apt would take away together with what goes and comes.
+    /// The packages that apt would take away together with those that go and come.
     pub together: Together,
     /// What is let go: no longer declared, and left as it is.
     pub released: Vec<(ResourceId, String)>,
@@ -106,12 +106,10 @@ impl Plan {
     /// # Errors
     /// The first resource that cannot hold beside others.
     pub fn is_consistent(&self, manifest: &Manifest, removal: &Removal) -> Result<()> {
+        removal.is_consistent(manifest)?;
         let mut ids = manifest.resources.iter().map(|resource| &resource.id);
-        let refusal = |id: &ResourceId| removal.refuses(id).or_else(|| self.together.refusal(id));
-        match ids.find_map(refusal) {
-            Some(error) => Err(removal::contradiction(error)),
-            None => Ok(()),
-        }
+        let refusal = ids.find_map(|id| self.together.refusal(id));
+        refusal.map_or(Ok(()), |error| Err(removal::contradiction(error)))
     }
 
     /// Whether a unit is just being started.

@@ -134,7 +134,7 @@ impl<'a> World<'a> {
         Ok(folder.is_none_or(|folder| self.state.has_made(&self.names.place(&folder))))
     }
 
-    /// What takes away the files that infra made for lines, and in which nothing is left once the lines of
+    /// The steps that take away files which infra made for lines, and in which nothing is left once the lines of
     /// this run are gone; each with the last of these lines, and its place in the run.
     pub(super) fn emptied(
         &self,

@@ -117,7 +117,7 @@ pub(super) fn end_of_expression(source: &str) -> usize {
     source.len()
 }
 
-/// What a template asks minijinja for by name.
+/// A thing that a template asks minijinja for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// A filter, behind `|` or in a statement.

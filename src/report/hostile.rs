@@ -109,18 +109,8 @@ fn id(text: &str) -> ResourceId {
 /// A resource as a saved plan may hold one.
 fn resource(text: &str) -> Resource {
     let command = r#"{ "name": "a", "run": ["a"], "unless": ["b"] }"#;
-    Resource {
-        id: id(text),
-        role: text.to_owned(),
-        place: text.to_owned(),
-        spec: Spec::Command(serde_json::from_str(command).unwrap()),
-        requires: Vec::new(),
-        reload: Vec::new(),
-        restart: Vec::new(),
-        guard: None,
-        secrets: Vec::new(),
-        is_untraceable: false,
-    }
+    let spec = Spec::Command(serde_json::from_str(command).unwrap());
+    Resource { id: id(text), place: text.to_owned(), ..Resource::alone(spec, text.to_owned()) }
 }
 
 fn outcomes(text: &str) -> Vec<Outcome> {

@@ -1,4 +1,4 @@
-//! What was at a path before it was switched, to be put back.
+//! A path as it was before it was switched, to be put back.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,14 +6,14 @@ use super::probe::{FileKind, Probe, Stat};
 use super::system::{Attributes, System};
 use crate::error::{Error, Result};
 
-/// What was at a path.
+/// A path as it was.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Before {
     /// Nothing.
     Nothing,
     /// A regular file.
     File {
-        /// What it held.
+        /// Its content.
         content: Vec<u8>,
         /// Its own attributes.
         stat: Stat,

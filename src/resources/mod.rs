@@ -120,8 +120,8 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Ok(Vec::new())
     }
 
-    /// What one thing of a server alone can have, such as `uid 2000`: what it wants, or what the thing on
-    /// the server has where absence is applied.
+    /// Numbers and addresses that a single thing of a server can have, such as `uid 2000`: those that the spec
+    /// wants, or those that the thing on the server has where absence is applied.
     fn claims(&self, _: &dyn Probe) -> Result<Vec<String>> {
         Ok(Vec::new())
     }

@@ -55,18 +55,8 @@ mod tests {
         let resource = |(kind, spec): &(&str, &str)| {
             let spec: serde_yaml::Value = serde_yaml::from_str(spec).unwrap();
             let spec = Spec::deserialize_kind(kind, spec).unwrap().unwrap();
-            Resource {
-                id: spec.id(),
-                role: "demo".to_owned(),
-                place: "roles/demo/role.yaml:1".to_owned(),
-                spec,
-                requires: Vec::new(),
-                reload: Vec::new(),
-                restart: Vec::new(),
-                guard: None,
-                secrets: Vec::new(),
-                is_untraceable: false,
-            }
+            let place = "roles/demo/role.yaml:1".to_owned();
+            Resource { place, ..Resource::alone(spec, "demo".to_owned()) }
         };
         Manifest {
             server: "rufus".to_owned(),

@@ -29,6 +29,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// may hold the pipe open for ever.
 const DRAIN: Duration = Duration::from_millis(500);
 
+/// The longest line of a status that is passed on.
+const LONGEST_LINE_BYTES: usize = 64 * 1024;
+
 /// How often a program that runs is looked at, whether it has to be stopped.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
@@ -228,7 +231,7 @@ fn has_line(process: Option<&OwnedFd>, lines: Option<&StatusLines<'_>>) -> bool 
     found && stream.is_some() && !waited[0].revents().is_empty()
 }
 
-/// What a program writes to its file descriptor 3.
+/// The lines that a program writes to its file descriptor 3.
 struct StatusLines<'a> {
     stream: ChildStdout,
     /// The begin of a line.
@@ -249,8 +252,10 @@ impl StatusLines<'_> {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
             (self.on_line)(String::from_utf8_lossy(&line).trim_end());
         }
-        // A line without an end is none of a status.
-        self.rest.truncate(OUTPUT_LIMIT_BYTES);
+        // A line without an end is none of a status, and would be looked through again and again.
+        if self.rest.len() > LONGEST_LINE_BYTES {
+            self.rest.clear();
+        }
         (length > 0).then_some(self)
     }
 }

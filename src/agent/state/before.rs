@@ -1,4 +1,4 @@
-//! What was there before infra, also where infra was there once and let go.
+//! Things that were there before infra, also where infra was there once and let go.
 
 use super::{Original, State};
 use crate::error::Result;

@@ -15,7 +15,7 @@ use crate::resources::{Attributes, FileKind, Probe, Spec, System};
 /// The folder of the contents; readable by root only.
 const FOLDER: &str = "/var/lib/infra/originals";
 
-/// What was at a path. The content of a file lies in a file of its own, named by the path's hash, with
+/// A thing that was at a path. The content of a file lies in a file of its own, named by the path's hash, with
 /// the access list and the extended attributes of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,7 +42,7 @@ pub enum Original {
 impl Original {
     /// Why what is at `path` cannot be kept, if something is there that would be lost.
     pub fn is_lost(path: &str, probe: &dyn Probe) -> Option<String> {
-        // What cannot be looked at is an error of its own check.
+        // A thing that cannot be looked at is an error of its own check.
         let stat = probe.stat(path).ok()??;
         match stat.kind {
             FileKind::File => {

@@ -21,7 +21,7 @@ enum Entry<'a> {
         has_value: bool,
     },
     Job {
-        /// Who runs the command.
+        /// The user who runs the command.
         user: &'a str,
     },
 }
@@ -118,7 +118,7 @@ fn entries(text: &str) -> impl Iterator<Item = (usize, Result<Entry<'_>, String>
     lines.filter_map(|(index, line)| Some((index + 1, entry(line)?)))
 }
 
-/// What cron reads in a line; `None` where it passes the line over.
+/// The entry that cron reads in a line; `None` where it passes the line over.
 fn entry(line: &str) -> Option<Result<Entry<'_>, String>> {
     let line = line.trim_start_matches([' ', '\t']);
     if line.is_empty() || line.starts_with('#') {

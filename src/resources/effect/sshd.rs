@@ -207,7 +207,7 @@ impl<'a> Reading<'a> {
         [&[PROGRAM.to_owned()], self.looked_at.as_slice()].concat()
     }
 
-    /// What `sshd -T` says; `None` where an earlier resource of a preview changes what sshd reads.
+    /// The output of `sshd -T`; `None` where an earlier resource of a preview changes what sshd reads.
     fn answer(&self) -> Result<Option<Output>> {
         self.probe.answer(&Query::sshd_settings(None), &self.files())
     }

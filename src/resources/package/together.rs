@@ -23,7 +23,7 @@ const ANOTHER_WAY: &str = "give the server another way in first, and use that";
 /// The packages that are not to go, by their own names: the name to tell, and why they stay.
 type Kept = BTreeMap<String, (String, &'static str)>;
 
-/// What apt would take away beside what a manifest says.
+/// The packages that apt would take away beside those of a manifest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Together {
     /// The packages that would go with those that go, because they depend on them; sorted.

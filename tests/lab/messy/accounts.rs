@@ -54,7 +54,7 @@ fn accounts_of_packages_have_their_own_names(os: &str) {
     an_account_goes_when_nobody_names_it(&ground);
 }
 
-/// What goes makes way for a new account with the number of the old one.
+/// An account that goes makes way for a new one with the number of the old one.
 fn an_account_goes_when_nobody_names_it(ground: &Ground) {
     let ann = "  - user: { name: ann, uid: 2000 }\n";
     let unit = "  - systemd_unit: { name: jobs.service, running: true, \

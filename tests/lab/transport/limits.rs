@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use infra::events::{Event, Outcome, RunEnd, RunRecord};
 use infra::fleet::{Fleet, News, Server};
-use infra::manifest::{Expect, Manifest, Resource, ResourceId};
+use infra::manifest::{Expect, Manifest, Resource};
 use infra::resources::{Facts, Spec};
 use infra::transport::{Limits, Login, Person, Transport};
 use infra::wire::{self, Request, RunOptions};
@@ -171,18 +171,8 @@ fn a_long_command_is_waited_for() {
     let sshd = Sshd::start(&Setup::default());
     let command = r#"{ "name": "nap", "run": ["sh", "-c", "sleep 30; touch /var/lib/nap"],
                        "creates": "/var/lib/nap" }"#;
-    let nap = Resource {
-        id: ResourceId::new("command", "nap"),
-        role: "demo".to_owned(),
-        place: "roles/demo/role.yaml:1".to_owned(),
-        spec: Spec::Command(serde_json::from_str(command).unwrap()),
-        requires: Vec::new(),
-        reload: Vec::new(),
-        restart: Vec::new(),
-        guard: None,
-        secrets: Vec::new(),
-        is_untraceable: false,
-    };
+    let spec = Spec::Command(serde_json::from_str(command).unwrap());
+    let nap = Resource::alone(spec, "demo".to_owned());
     let manifest = Arc::new(manifest("rufus", vec![nap]));
     let server = Server { ssh: sshd.settings(), manifest, withheld: Vec::new() };
     let mut said = Vec::new();
