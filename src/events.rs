@@ -151,6 +151,11 @@ pub enum Outcome {
         /// Why it stays, as a lowercase phrase: "it holds data".
         because: String,
     },
+    /// No longer declared, and cannot go now: the next run tries again.
+    Stays {
+        /// The obstacle, as a lowercase phrase.
+        because: String,
+    },
     /// Could not be checked or applied.
     Failed(Error),
 }
@@ -164,6 +169,7 @@ impl Outcome {
             Self::Changed(Change::Update(_)) => "to be changed",
             Self::Changed(Change::Remove) => "to be removed",
             Self::Released { .. } => "to be left alone from now on",
+            Self::Stays { .. } => "to stay for now",
             Self::Unknown { .. } | Self::Untrusted => "to be known later",
             Self::Deferred => "to be verified later",
             Self::Skipped { .. } => "to be skipped",
@@ -177,6 +183,12 @@ impl Outcome {
         let found = found.without(FieldChange::only_waits);
         self.without(FieldChange::only_waits) == found
             || self.without(FieldChange::only_starts) == found
+            // What cannot go now may be able to a moment later, and the other way round.
+            || matches!(
+                (self, &found),
+                (Self::Stays { .. }, Self::Stays { .. } | Self::Changed(Change::Remove))
+                    | (Self::Changed(Change::Remove), Self::Stays { .. })
+            )
             // "Change or ok" was shown, because a service was still starting.
             || matches!(self, Self::Unknown { .. }) && found == Self::Ok
     }

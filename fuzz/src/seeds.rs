@@ -226,6 +226,7 @@ fn events() -> Vec<Event> {
         Outcome::Deferred,
         Outcome::Skipped { because: service.clone() },
         Outcome::Released { because: "it holds data".to_owned() },
+        Outcome::Stays { because: "a process of `bob` runs".to_owned() },
         Outcome::Failed(error()),
     ];
     let memory = Memory {

@@ -117,6 +117,7 @@ mod tests {
             due: BTreeMap::new(),
             foreseen: Foreseen::default(),
             refused: BTreeMap::new(),
+            contradicting: BTreeMap::new(),
             together: Together::default(),
             released: Vec::new(),
             serial: 1,

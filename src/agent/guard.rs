@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Kind, Result};
 use crate::events::{RunEnd, ServiceAction};
 use crate::manifest::{Resource, ResourceId};
-use crate::resources::{Attributes, Command, Probe, System, run_checked};
+use crate::resources::{Attributes, Command, Probe, System, WayBack, run_checked};
 use crate::wire::{self, Request};
 
 use super::lock::Lock;
@@ -44,14 +44,14 @@ const GRACE: Duration = Duration::from_secs(5);
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 
 /// Begins a record: the layout of what follows. Another version of the agent may find it.
-const FORMAT: &[u8] = b"infra guard 1\n";
+const FORMAT: &[u8] = b"infra guard 2\n";
 
 /// How everything was before the guarded resources were switched.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
     snapshots: Vec<Snapshot>,
-    /// Programs with what they read: they put back what the kernel holds.
-    programs: Vec<(Vec<String>, Vec<u8>)>,
+    /// Programs with what they read, and whether what they put back outlives a boot.
+    programs: Vec<(Vec<String>, Vec<u8>, bool)>,
     /// Units that have to read what was put back.
     units: Vec<(String, ServiceAction)>,
     /// Where the laptop is, if sshd told: its attempts to prove may have had it banned.
@@ -121,8 +121,9 @@ impl<'a> Guard<'a> {
             .get_or_insert(Armed { record: Record { client, ..Record::default() }, until });
         let record = &mut armed.record;
         record.snapshots.push(snapshot);
-        let programs = programs.into_iter();
-        record.programs.extend(programs.map(|one| (one.argv, one.stdin.unwrap_or_default())));
+        record.programs.extend(programs.into_iter().map(|WayBack { command, outlives_boot }| {
+            (command.argv, command.stdin.unwrap_or_default(), outlives_boot)
+        }));
         record.units.extend(units);
         let written = write(record, system);
         if !is_first {
@@ -177,12 +178,21 @@ impl<'a> Guard<'a> {
 }
 
 impl Record {
+    /// Runs the programs that put things back; after a boot, those that are still needed.
+    fn run(&self, at_boot: bool, system: &mut dyn System) -> Result<()> {
+        let programs = self.programs.iter().rev();
+        let programs = programs.filter(|(.., outlives_boot)| *outlives_boot || !at_boot);
+        let results: Vec<Result<()>> = programs
+            .map(|(argv, stdin, _)| {
+                run_checked(system, &Command::new(argv).stdin(stdin.as_slice())).map(drop)
+            })
+            .collect();
+        results.into_iter().collect()
+    }
+
     /// Lets the kernel and the services read what was put back.
     fn tell(&self, system: &mut dyn System) -> Result<()> {
-        let programs = self.programs.iter().rev().map(|(argv, stdin)| {
-            run_checked(system, &Command::new(argv).stdin(stdin.as_slice())).map(drop)
-        });
-        let programs: Vec<Result<()>> = programs.collect();
+        let programs = self.run(false, system);
         let units = self.units.iter().map(|(unit, action)| {
             let verb = match action {
                 ServiceAction::Reload => "reload-or-restart",
@@ -196,7 +206,7 @@ impl Record {
             // Where there is no fail2ban nobody was banned by it.
             let _ = system.run(&unban);
         }
-        programs.into_iter().chain(units).collect()
+        std::iter::once(programs).chain(units).collect()
     }
 }
 
@@ -280,7 +290,7 @@ pub(super) fn revert(system: &mut dyn System, at_boot: bool) -> Result<()> {
     let _ = system.rename(RECORD, REVERTING);
     let Some(record) = read(REVERTING, system)? else { return Ok(()) };
     let done = put_back(&record, system);
-    let told = if at_boot { Ok(()) } else { record.tell(system) };
+    let told = if at_boot { record.run(true, system) } else { record.tell(system) };
     let noted = note(&record, system);
     let failed = done.into_iter().find_map(|(_, error)| error);
     failed.map_or(told.and(noted), Err)?;

@@ -12,9 +12,11 @@ pub mod reboot;
 pub mod removal;
 mod requests;
 pub mod state;
+mod steady;
 mod told;
 mod twins;
 mod undo;
+mod way_in;
 mod world;
 
 use std::io::{Read, Write};

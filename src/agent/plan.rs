@@ -12,6 +12,7 @@ use crate::resources::{Change, Current, FieldChange, Prediction, Probe, Spec, Va
 use super::removal::{self, Removal};
 use super::state::State;
 use super::state::managed::{Key, Managed};
+use super::steady::Steady;
 
 /// What an apply would do. Two plans of one manifest are equal if the server did not change in
 /// between, as far as the manifest can see.
@@ -25,6 +26,8 @@ pub struct Plan {
     pub foreseen: Foreseen,
     /// The packages that cannot become what they should, and why.
     pub refused: BTreeMap<ResourceId, Error>,
+    /// The resources that would undo earlier ones, and how.
+    pub contradicting: BTreeMap<ResourceId, Error>,
     /// The packages that apt would take away together with those that go and come.
     pub together: Together,
     /// What is let go: no longer declared, and left as it is.
@@ -53,11 +56,9 @@ impl Plan {
         let mut world = Prediction::new(probe);
         let mut foreseen_here = foreseen.clone();
         let mut outcomes = Vec::with_capacity(manifest.resources.len());
-        let mut refused = BTreeMap::new();
+        let (mut refused, mut steady) = (BTreeMap::new(), Steady::default());
         let mut due = state.owed_services(manifest);
-        let kept = kept_packages(manifest, state, removal);
-        let together =
-            Together::ask(&packages(manifest).collect::<Vec<_>>(), kept, &foreseen, probe);
+        let together = together(manifest, state, removal, &foreseen, probe);
         for (id, because) in &removal.released {
             on_outcome(id, &Outcome::Released { because: because.clone() }, None);
         }
@@ -66,6 +67,9 @@ impl Plan {
             let mut outcome = check(resource, manifest, &world, removal, more_to_come);
             let refusal = foreseen_here.refusal(&resource.id);
             let refusal = refusal.or_else(|| together.refusal(&resource.id));
+            if let Some(because) = together.stays(&resource.id).filter(|_| is_change(&outcome)) {
+                outcome = Outcome::Released { because: because.clone() };
+            }
             if let Some(error) = refusal.filter(|_| is_change(&outcome)) {
                 refused.insert(resource.id.clone(), error.clone());
                 outcome = Outcome::Failed(error.clone());
@@ -79,6 +83,8 @@ impl Plan {
                 }
                 for (service, action) in notifications(resource) {
                     raise(&mut due, service, action);
+                    let told = manifest.resources.iter().filter(|other| other.id == *service);
+                    told.for_each(|other| world.tell(&other.spec));
                 }
                 let known = state.resources().get(&resource.id);
                 mark = removal.mark(&resource.id).or_else(|| {
@@ -93,12 +99,15 @@ impl Plan {
                     _ => {}
                 }
             }
+            if let Some(error) = steady.look(resource, &outcome, &world) {
+                outcome = Outcome::Failed(error);
+            }
             on_outcome(&resource.id, &outcome, mark);
             outcomes.push(outcome);
         }
         let released = removal.released.clone();
-        let serial = state.serial();
-        Self { outcomes, due, foreseen, refused, together, released, serial }
+        let (serial, contradicting) = (state.serial(), steady.refused);
+        Self { outcomes, due, foreseen, refused, contradicting, together, released, serial }
     }
 
     /// Looks whether all resources can hold together, so that a run which could not end begins nothing.
@@ -108,7 +117,8 @@ impl Plan {
     pub fn is_consistent(&self, manifest: &Manifest, removal: &Removal) -> Result<()> {
         removal.is_consistent(manifest)?;
         let mut ids = manifest.resources.iter().map(|resource| &resource.id);
-        let refusal = ids.find_map(|id| self.together.refusal(id));
+        let refusal =
+            ids.find_map(|id| self.together.refusal(id).or_else(|| self.contradicting.get(id)));
         refusal.map_or(Ok(()), |error| Err(removal::contradiction(error)))
     }
 
@@ -204,7 +214,7 @@ pub(super) fn check(
         return Outcome::Failed(error.clone());
     }
     match removal.keeps(resource, probe) {
-        Ok(Some(because)) => return Outcome::Released { because },
+        Ok(Some(outcome)) => return outcome,
         Ok(None) => {}
         Err(error) => return Outcome::Failed(error),
     }
@@ -269,6 +279,7 @@ pub(super) fn change_of(resource: &Resource, probe: &dyn Probe) -> Result<Checke
         return Ok(Checked::Same);
     };
     resource.spec.check_bonds(&change, probe)?;
+    resource.spec.check_obstacles(&change, probe)?;
     Ok(Checked::Differs(change))
 }
 
@@ -289,6 +300,21 @@ fn packages(manifest: &Manifest) -> impl Iterator<Item = &Package> {
         Spec::Package(package) => Some(package),
         _ => None,
     })
+}
+
+/// The packages that apt would take away together with others, or for others.
+fn together(
+    manifest: &Manifest,
+    state: &State,
+    removal: &Removal,
+    foreseen: &Foreseen,
+    probe: &dyn Probe,
+) -> Together {
+    let all: Vec<&Package> = packages(manifest).collect();
+    let kept: Vec<&Package> = kept_packages(manifest, state, removal).collect();
+    let is_dropped =
+        |package: &Package| removal.steps.contains_key(&ResourceId::new("package", &package.name));
+    Together::ask(&all, &kept, is_dropped, foreseen, probe)
 }
 
 /// The packages that are to be there: those that the manifest declares, and those of the rest of the

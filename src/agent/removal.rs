@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
-use crate::events::Mark;
-use crate::manifest::{Guard, Manifest, Resource, ResourceId};
+use crate::events::{Mark, Outcome};
+use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::{Change, Probe, Spec};
 use crate::wire::RunOptions;
 
@@ -125,14 +125,11 @@ impl Removal {
     ) {
         let rest = |(spec, mark)| Some((world.beside_all(spec)?, mark));
         for (spec, mark) in specs.into_iter().filter_map(rest) {
-            let mut resource = step(spec, managed);
+            let resource = step(spec, managed);
             if self.steps.contains_key(&resource.id) {
                 // Older builds knew one thing under two names: one step takes it away.
                 self.forgotten.push(id.clone());
                 continue;
-            }
-            if resource.guard.is_none() && world.is_way_in(&resource.spec) {
-                resource.guard = Some(Guard::Access);
             }
             let holds_secrets = managed.holds_secrets;
             let step = Step { of: id.clone(), mark, holds_secrets };
@@ -214,13 +211,17 @@ impl Removal {
         }
     }
 
-    /// Why a step does not take away what it is about, after all.
-    pub fn keeps(&self, resource: &Resource, probe: &dyn Probe) -> Result<Option<String>> {
-        let is_step = self.steps.contains_key(&resource.id);
-        if is_step && resource.spec.desired().is_none() && resource.spec.loses_data(probe)? {
-            return Ok(Some("it is not empty".to_owned()));
+    /// The outcome of a step that does not take away what it is about, after all.
+    pub fn keeps(&self, resource: &Resource, probe: &dyn Probe) -> Result<Option<Outcome>> {
+        if !self.steps.contains_key(&resource.id) || resource.spec.desired().is_some() {
+            return Ok(None);
         }
-        Ok(None)
+        if resource.spec.loses_data(probe)? {
+            return Ok(Some(Outcome::Released { because: "it is not empty".to_owned() }));
+        }
+        // Nobody declares it, so that nothing else of the run has to wait for it.
+        let obstacle = resource.spec.check_obstacles(&Change::Remove, probe).err();
+        Ok(obstacle.map(|error| Outcome::Stays { because: error.message }))
     }
 
     /// Notes which declared resources go on with what `id` was about, and whether that is all of it.

@@ -9,6 +9,8 @@ use crate::resources::fields::check_may_go;
 use crate::resources::names::is_in;
 use crate::resources::{Names, Probe, Spec, clashes};
 
+use super::way_in;
+
 /// The names of a server as a manifest will leave it: declared symlinks count as if they were there.
 pub(super) fn names<'a>(manifest: &Manifest, probe: &'a dyn Probe) -> Names<'a> {
     let names = Names::of(probe);
@@ -65,6 +67,14 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
                 .because(format!("`{inside}` is declared, and it is in `{folder}`"))
                 .hint("take one of the two declarations away");
             refused.insert(resource.id.clone(), error);
+        } else if let Spec::User(_) = &resource.spec
+            && let Some(user) = home_inside(&folder, &resource.spec, names)
+        {
+            let error =
+                Error::failed(format!("`{}` would take the home of `{user}` away", resource.id))
+                    .because(format!("it is `{folder}`, or in it"))
+                    .hint(format!("leave `remove_home` out, or give `{user}` another home"));
+            refused.insert(resource.id.clone(), error);
         } else if let Some(mounted) = names.mounted_in(&folder, &leaving) {
             let error = Error::failed(format!("a file system is mounted at `{mounted}`"))
                 .hint("unmount it first: `infra` would remove the files in it");
@@ -76,18 +86,7 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
 
 /// The reason why a thing may not go or be stopped as it is declared.
 pub(super) fn must_stay(spec: &Spec, manifest: &Manifest, names: &Names<'_>) -> Option<Error> {
-    closes_way_in(spec, names.probe()).or_else(|| still_named(spec, manifest, names))
-}
-
-/// The reason why a service may not be stopped: infra came in by it.
-fn closes_way_in(spec: &Spec, probe: &dyn Probe) -> Option<Error> {
-    let Spec::Service(service) = spec else { return None };
-    let way = service.stops().then(|| probe.way_in()).flatten()?;
-    let unit = spec.holds_unit(probe, false).ok().flatten();
-    (way.unit.is_some() && unit == way.unit).then(|| {
-        Error::failed(format!("infra logs in by `{}`, which is to be stopped", spec.id()))
-            .hint("give the server another way in first, and use that")
-    })
+    way_in::closed_by(spec, manifest, names.probe()).or_else(|| still_named(spec, manifest, names))
 }
 
 /// The reason why an account may not go, if a declared resource names it or another account that goes
@@ -133,6 +132,18 @@ pub(super) fn unmounted<'a>(
 ) -> Vec<String> {
     let mounts = gone.filter(|id| matches!(id.kind(), "mount" | "volume"));
     mounts.map(|id| names.target(id.identity())).collect()
+}
+
+/// The first user whose home is the folder at `path` or in it, apart from the one that `spec` is about.
+pub(super) fn home_inside(path: &str, spec: &Spec, names: &Names<'_>) -> Option<String> {
+    let (folder, own) = (names.place(path), spec.id());
+    let users = names.probe().users().unwrap_or_default();
+    let home = |user: &String| names.probe().user(user).ok().flatten().map(|entry| entry.home);
+    users.into_iter().find(|user| {
+        let place = home(user).map(|home| names.place(&home));
+        let is_inside = place.is_some_and(|place| place == folder || is_in(&place, &folder));
+        is_inside && own != ResourceId::new("user", user)
+    })
 }
 
 /// The first declared resource that is to be in the folder at `path`, or, `with_itself`, at its very

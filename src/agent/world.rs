@@ -78,18 +78,6 @@ impl<'a> World<'a> {
         Ok(other.map(|found| (path.to_owned(), found)))
     }
 
-    /// Whether the login that infra came in by may depend on a thing.
-    pub(super) fn is_way_in(&self, spec: &Spec) -> bool {
-        let Some(way) = self.names.probe().way_in() else { return false };
-        if let Spec::AuthorizedKey(key) = spec {
-            return key.user == way.account;
-        }
-        spec.switches().iter().any(|path| {
-            read_together(path) == Some("sshd")
-                || way.account != "root" && path.starts_with("/etc/sudoers")
-        })
-    }
-
     pub(super) fn is_taken(&self, path: &str) -> bool {
         self.taken.contains(&self.names.place(path))
     }
@@ -115,7 +103,7 @@ impl<'a> World<'a> {
         let dropped = &managed.dropped;
         let mut with_data = dropped.with_data.as_ref().filter(|_| self.options.allow_data_loss);
         if let Some(spec) = with_data
-            && !self.takes_only_made(spec)?
+            && (!self.takes_only_made(spec)? || self.holds_others(spec)?)
         {
             with_data = None;
         }
@@ -125,6 +113,17 @@ impl<'a> World<'a> {
         let existed = managed.existed && managed.paths.is_empty();
         let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
         Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
+    }
+
+    /// Whether something that stays is in the folder that a thing with a name of its own, such as an
+    /// account, would take with it.
+    fn holds_others(&self, spec: &Spec) -> Result<bool> {
+        let folder = spec.takes_folder(self.names.probe())?;
+        Ok(folder.filter(|folder| folder != spec.id().identity()).is_some_and(|folder| {
+            twins::home_inside(&folder, spec, self.names).is_some()
+                || twins::inside(&folder, true, self.manifest, self.names).is_some()
+                || self.names.mounted_in(&folder, &self.unmounted()).is_some()
+        }))
     }
 
     /// Whether nothing that was there before infra goes with what `spec` takes away.

@@ -141,8 +141,7 @@ fn last_run(run: &RunRecord, write: &Write) -> String {
 
 /// How many resources and services an apply would change.
 fn pending(totals: &Totals) -> usize {
-    let plan = totals.plan;
-    plan.changed() + plan.released + plan.unknown + totals.due.len()
+    totals.plan.pending() + totals.due.len()
 }
 
 /// The worst of what is known, in one word.

@@ -142,6 +142,7 @@ fn outcomes(text: &str) -> Vec<Outcome> {
         Outcome::Deferred,
         Outcome::Skipped { because: id(text) },
         Outcome::Released { because: text.to_owned() },
+        Outcome::Stays { because: text.to_owned() },
         Outcome::Failed(error(text)),
     ]
 }

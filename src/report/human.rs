@@ -135,6 +135,9 @@ impl Style {
                     return String::new();
                 }
                 Outcome::Released { .. } => (Tone::Quiet, format!("{id}  no longer managed")),
+                Outcome::Stays { because } => {
+                    (Tone::Remove, format!("{id}  stays for now: {because}"))
+                }
                 Outcome::Changed(Change::Remove) => (Tone::Remove, format!("{id}  removed")),
                 Outcome::Changed(_) => (Tone::Change, format!("{id}  changed")),
                 Outcome::Skipped { .. } if !self.verbose => return String::new(),
@@ -258,6 +261,7 @@ pub(super) fn planned(id: &ResourceId, outcome: &Outcome, mark: Option<Mark>) ->
         Outcome::Released { because } => {
             (Tone::Remove, ' ', format!("no longer managed: {because}"))
         }
+        Outcome::Stays { because } => (Tone::Remove, ' ', format!("stays for now: {because}")),
         Outcome::Unknown { after } => {
             (Tone::Change, '?', format!("change or ok, known after {after}"))
         }
@@ -316,6 +320,7 @@ pub(super) fn counts(plan: Counts) -> Vec<String> {
         (plan.change, "to change"),
         (plan.remove, "to remove"),
         (plan.released, "no longer managed"),
+        (plan.staying, "staying for now"),
         (plan.unknown, "known later"),
         (plan.deferred, "to verify"),
         (plan.failed, "failed"),

@@ -115,7 +115,7 @@ fn resource_event(
     let (key, value) = match outcome {
         Outcome::Changed(change) => ("fields", json!(masks.of(resource, mark).fields(change))),
         Outcome::Unknown { after } => ("after", json!(after)),
-        Outcome::Released { because } => ("because", json!(because)),
+        Outcome::Released { because } | Outcome::Stays { because } => ("because", json!(because)),
         Outcome::Skipped { because } => ("because", json!(because)),
         Outcome::Failed(error) => ("error", error_object(error)),
         Outcome::Ok | Outcome::Untrusted | Outcome::Deferred => return object,
@@ -132,6 +132,7 @@ fn outcome_word(event: &str, outcome: &Outcome) -> &'static str {
         Outcome::Changed(Change::Update(_)) => "change",
         Outcome::Changed(Change::Remove) => "remove",
         Outcome::Released { .. } => "released",
+        Outcome::Stays { .. } => "stays",
         Outcome::Unknown { .. } => "unknown",
         Outcome::Untrusted => "untrusted",
         Outcome::Deferred => "deferred",
@@ -178,12 +179,12 @@ fn kind(kind: Kind) -> &'static str {
 
 /// The closing object of a check.
 pub(super) fn plan_totals(server: &str, totals: &Totals) -> Value {
-    let Counts { ok, create, change, remove, released, drifted, .. } = totals.plan;
+    let Counts { ok, create, change, remove, released, staying, drifted, .. } = totals.plan;
     let Counts { unknown, deferred, failed, .. } = totals.plan;
     json!({
         "event": "plan_totals", "server": server, "resources": totals.plan.all(), "ok": ok,
         "create": create, "change": change, "remove": remove, "released": released,
-        "drifted": drifted, "unknown": unknown,
+        "staying": staying, "drifted": drifted, "unknown": unknown,
         "deferred": deferred, "failed": failed, "has_changes": totals.has_changes(),
     })
 }

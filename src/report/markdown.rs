@@ -132,6 +132,7 @@ fn row(name: &str, totals: &Totals) -> [String; 7] {
     let mut notes = Vec::new();
     for (count, what) in [
         (plan.released, "no longer managed"),
+        (plan.staying, "staying for now"),
         (plan.unknown, "known later"),
         (plan.deferred, "to verify"),
         (plan.failed, "failed"),

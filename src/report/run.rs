@@ -137,10 +137,7 @@ impl Report {
 
     /// How many resources would be changed, and services reloaded or restarted, on `servers`.
     pub fn changes<'a>(&self, servers: impl IntoIterator<Item = &'a String>) -> usize {
-        let count = |server: &Server| {
-            let plan = server.totals.plan;
-            plan.changed() + plan.released + plan.unknown + server.totals.due.len()
-        };
+        let count = |server: &Server| server.totals.plan.pending() + server.totals.due.len();
         servers.into_iter().filter_map(|name| self.servers.get(name)).map(count).sum()
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Counts {
     pub(super) remove: usize,
     /// No longer declared, and left as they are.
     pub(super) released: usize,
+    /// No longer declared, and not to be taken away now.
+    pub(super) staying: usize,
     /// Those of the others that somebody changed on the server.
     pub(super) drifted: usize,
     /// Known only after another one.
@@ -81,6 +83,7 @@ impl Counts {
             Outcome::Changed(Change::Update(_)) => &mut self.change,
             Outcome::Changed(Change::Remove) => &mut self.remove,
             Outcome::Released { .. } => &mut self.released,
+            Outcome::Stays { .. } => &mut self.staying,
             Outcome::Unknown { .. } | Outcome::Untrusted => &mut self.unknown,
             Outcome::Deferred => &mut self.deferred,
             Outcome::Skipped { .. } => &mut self.skipped,
@@ -91,8 +94,13 @@ impl Counts {
 
     /// All resources.
     pub(super) fn all(&self) -> usize {
-        let known = self.ok + self.changed() + self.released;
+        let known = self.ok + self.changed() + self.released + self.staying;
         known + self.unknown + self.deferred + self.skipped + self.failed
+    }
+
+    /// Those with which an apply has something to do, or may have.
+    pub(super) fn pending(&self) -> usize {
+        self.changed() + self.released + self.staying + self.unknown
     }
 
     /// Those that were or will be changed, in whatever way.
@@ -168,9 +176,7 @@ impl Totals {
     /// Whether an apply would do anything.
     pub(super) fn has_changes(&self) -> bool {
         let plan = self.plan;
-        !self.due.is_empty()
-            || self.is_declared_otherwise
-            || plan.changed() + plan.released + plan.unknown + plan.deferred > 0
+        !self.due.is_empty() || self.is_declared_otherwise || plan.pending() + plan.deferred > 0
     }
 
     /// Whether an apply would note something on the server even where nothing changes.

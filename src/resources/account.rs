@@ -74,6 +74,53 @@ pub(super) fn group_that_goes_with(name: &str, probe: &dyn Probe) -> Result<Opti
     Ok((user.group == name && !is_shared).then_some(group.gid))
 }
 
+/// Refuses the number `uid` for the user `name` where another one has it.
+pub(super) fn check_uid_is_free(uid: u32, name: &str, probe: &dyn Probe) -> Result<()> {
+    let holds = |other: &String| probe.user(other).ok().flatten().is_some_and(|it| it.uid == uid);
+    let users = probe.users()?;
+    is_free("uid", uid, users.iter().find(|other| *other != name && holds(other)))
+}
+
+/// The same of a group.
+pub(super) fn check_gid_is_free(gid: u32, name: &str, probe: &dyn Probe) -> Result<()> {
+    let holds = |other: &String| probe.group(other).ok().flatten().is_some_and(|it| it.gid == gid);
+    let groups = probe.groups()?;
+    is_free("gid", gid, groups.iter().find(|other| *other != name && holds(other)))
+}
+
+fn is_free(field: &str, number: u32, holder: Option<&String>) -> Result<()> {
+    match holder {
+        Some(holder) => Err(Error::failed(format!("`{holder}` has the {field} {number} already"))
+            .hint(format!("choose another `{field}`, or let `{holder}` go or change before"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses to let a group go that is the primary group of a user.
+pub(super) fn check_is_nobodys_group(name: &str, probe: &dyn Probe) -> Result<()> {
+    let users = probe.users()?;
+    let has_it = |user: &String| probe.user(user).ok().flatten().is_some_and(|it| it.group == name);
+    match users.iter().find(|user| has_it(user)) {
+        Some(user) => Err(Error::failed(format!("it is the primary group of `{user}`"))
+            .hint(format!("give `{user}` another `group` before"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses to touch the user `name` while processes run as it.
+pub(super) fn check_is_idle(name: &str, probe: &dyn Probe) -> Result<()> {
+    let Some(user) = probe.user(name)? else { return Ok(()) };
+    let processes = probe.processes_of(user.uid)?;
+    let Some(first) = processes.first() else { return Ok(()) };
+    let first = format!("`{}` (process {})", first.name, first.pid);
+    let message = match processes.len() {
+        1 => format!("{first} runs as `{name}`"),
+        2 => format!("{first} and another process run as `{name}`"),
+        count => format!("{first} and {} other processes run as `{name}`", count - 1),
+    };
+    Err(Error::failed(message).hint(format!("`ps -u {name}` lists them: end them before")))
+}
+
 /// The owner that a spec names, if it is the one that was found under another name of the same
 /// number, such as `0` for `root`; else the one that was found.
 pub(super) fn owner(wanted: &str, found: String, probe: &dyn Probe) -> Result<String> {

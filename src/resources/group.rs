@@ -101,6 +101,14 @@ impl Resource for Group {
         world.group_entry(&self.name, Some(GroupEntry { gid, ..known }));
     }
 
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        match self.gid {
+            _ if change.is_remove() => account::check_is_nobodys_group(&self.name, probe),
+            Some(gid) if change.sets("gid") => account::check_gid_is_free(gid, &self.name, probe),
+            _ => Ok(()),
+        }
+    }
+
     fn touches(&self, _: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
         Ok(bonds::by_program(&bonds::GROUPS))
     }

@@ -67,7 +67,7 @@ mod workers;
 
 pub use before::Before;
 use bonds::Touch;
-pub use effect::read_together;
+pub use effect::{read_together, reader_of};
 pub use names::Names;
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
@@ -170,8 +170,17 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Ok(self.switches().into_iter().map(|path| (path, touch)).collect())
     }
 
-    /// Programs that put back what `apply` switches beside these paths: what the kernel holds.
-    fn way_back(&self, _: &dyn Probe) -> Result<Vec<Command>> {
+    /// Looks for what would keep the programs that apply `change` from doing so, beside the bonds of
+    /// files.
+    ///
+    /// # Errors
+    /// The obstacle, with a way out of it.
+    fn check_obstacles(&self, _: &Change, _: &dyn Probe) -> Result<()> {
+        Ok(())
+    }
+
+    /// Programs that put back what `apply` switches beside these paths.
+    fn way_back(&self, _: &dyn Probe) -> Result<Vec<WayBack>> {
         Ok(Vec::new())
     }
 
@@ -286,6 +295,15 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     fn as_service(&self) -> Option<&dyn Service> {
         None
     }
+}
+
+/// A program that puts back what a resource has switched.
+#[derive(Clone, Debug)]
+pub struct WayBack {
+    /// The program.
+    pub command: Command,
+    /// Whether that is still switched after a boot, unlike what the kernel or a service holds.
+    pub outlives_boot: bool,
 }
 
 /// What others may name in `reload` and `restart`.

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Spec;
 use super::bonds::Bonds;
 use super::names::Names;
 use super::package::canonical;
 use super::probe::{
     Cluster, Facts, FileKind, GroupEntry, Output, PackageEntry, Probe, SqlRow, Stat, Unit,
-    UserEntry, WayIn,
+    UserEntry, UserProcess, WayIn,
 };
 use super::query::Query;
 use crate::error::{Error, Result};
@@ -32,6 +33,8 @@ pub struct Prediction<'a> {
     packages: BTreeMap<String, Option<String>>,
     units: BTreeMap<String, Unit>,
     databases: BTreeSet<(Cluster, String)>,
+    /// Units that read their configuration anew: the processes that they have now may end.
+    told: BTreeSet<String>,
     changed: BTreeSet<ResourceId>,
     /// The first resource that will change something which nobody can predict in full.
     brings_more: RefCell<Option<ResourceId>>,
@@ -57,6 +60,7 @@ impl<'a> Prediction<'a> {
             packages: BTreeMap::new(),
             units: BTreeMap::new(),
             databases: BTreeSet::new(),
+            told: BTreeSet::new(),
             changed: BTreeSet::new(),
             brings_more: RefCell::new(None),
         }
@@ -117,6 +121,11 @@ impl<'a> Prediction<'a> {
     /// A unit will be like this.
     pub fn unit_state(&mut self, name: &str, unit: Unit) {
         self.units.insert(name.to_owned(), unit);
+    }
+
+    /// The units of a service will be reloaded or restarted.
+    pub fn tell(&mut self, service: &Spec) {
+        self.told.extend(service.units());
     }
 
     /// A PostgreSQL database will be there, and empty.
@@ -187,6 +196,14 @@ impl<'a> Prediction<'a> {
         }
         None
     }
+}
+
+/// The names that are there once those that are predicted have come and gone; sorted.
+fn with_predicted<T>(real: &[String], predicted: &BTreeMap<String, Option<T>>) -> Vec<String> {
+    let coming = predicted.iter().filter(|(_, entry)| entry.is_some()).map(|(name, _)| name);
+    let staying = real.iter().filter(|name| !predicted.contains_key(*name));
+    let names: BTreeSet<&String> = coming.chain(staying).collect();
+    names.into_iter().cloned().collect()
 }
 
 /// The resource that starts a unit.
@@ -277,6 +294,24 @@ impl Probe for Prediction<'_> {
 
     fn group(&self, name: &str) -> Result<Option<GroupEntry>> {
         self.groups.get(name).map_or_else(|| self.real.group(name), |entry| Ok(entry.clone()))
+    }
+
+    fn users(&self) -> Result<Vec<String>> {
+        Ok(with_predicted(&self.real.users()?, &self.users))
+    }
+
+    fn groups(&self) -> Result<Vec<String>> {
+        Ok(with_predicted(&self.real.groups()?, &self.groups))
+    }
+
+    fn processes_of(&self, uid: u32) -> Result<Vec<UserProcess>> {
+        let mut processes = self.real.processes_of(uid)?;
+        processes.retain(|process| {
+            let unit = process.unit.as_deref().unwrap_or_default();
+            let stays = self.units.get(unit).is_none_or(Unit::is_active);
+            stays && !self.told.contains(unit)
+        });
+        Ok(processes)
     }
 
     fn package(&self, name: &str) -> Result<Option<String>> {

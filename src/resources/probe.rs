@@ -54,6 +54,15 @@ pub trait Probe {
     /// The group `name`; `None` if there is none.
     fn group(&self, name: &str) -> Result<Option<GroupEntry>>;
 
+    /// The names of the users that the host's own tables list, sorted.
+    fn users(&self) -> Result<Vec<String>>;
+
+    /// The names of the groups that the host's own tables list, sorted.
+    fn groups(&self) -> Result<Vec<String>>;
+
+    /// The processes of the user with this number, apart from those of containers.
+    fn processes_of(&self, uid: u32) -> Result<Vec<UserProcess>>;
+
     /// The version of the installed package of this very name, such as `nginx` or `libc6:i386`;
     /// `None` if it is not (fully) installed.
     fn package(&self, name: &str) -> Result<Option<String>>;
@@ -162,6 +171,17 @@ impl WayIn {
     pub fn packages(&self) -> &'static [&'static str] {
         if self.account == "root" { &["openssh-server"] } else { &["openssh-server", "sudo"] }
     }
+}
+
+/// A process that runs as some user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserProcess {
+    /// Its number.
+    pub pid: u32,
+    /// The name of its program, as the kernel cuts it.
+    pub name: String,
+    /// The service that it belongs to.
+    pub unit: Option<String>,
 }
 
 /// What a host is.

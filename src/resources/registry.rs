@@ -4,12 +4,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::bonds;
 use super::fields;
-use super::query::Command;
 use super::removal::Dropped;
 use super::shares::Share;
 use super::state::{Change, Current, State, Value};
 use super::system::System;
-use super::{Names, Prediction, Probe, Resource, Service};
+use super::{Names, Prediction, Probe, Resource, Service, WayBack};
 use crate::error::Result;
 use crate::manifest::ResourceId;
 
@@ -165,8 +164,13 @@ macro_rules! registry {
                 touches?.iter().try_for_each(|(path, touch)| bonds::check(path, *touch, probe))
             }
 
+            /// See [`Resource::check_obstacles`].
+            pub fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+                match self { $(Self::$type(spec) => spec.check_obstacles(change, probe),)* }
+            }
+
             /// See [`Resource::way_back`].
-            pub fn way_back(&self, probe: &dyn Probe) -> Result<Vec<Command>> {
+            pub fn way_back(&self, probe: &dyn Probe) -> Result<Vec<WayBack>> {
                 match self { $(Self::$type(spec) => spec.way_back(probe),)* }
             }
 

@@ -11,7 +11,7 @@ use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use super::systemd::{self, Links, Watch};
-use super::{Resource, Spec};
+use super::{Resource, Spec, WayBack};
 use crate::error::{Error, Kind, Result};
 
 /// A systemd unit that a package brought: whether it runs, and whether it starts at boot.
@@ -50,6 +50,15 @@ fn some_yes() -> Option<bool> {
     Some(true)
 }
 
+/// The services of Debian that load the rules of a firewall.
+const FIREWALLS: [&str; 5] = [
+    "firewalld.service",
+    "netfilter-persistent.service",
+    "nftables.service",
+    "shorewall.service",
+    "ufw.service",
+];
+
 impl Service {
     /// The full name of its unit, with the suffix.
     pub fn unit(&self) -> String {
@@ -64,6 +73,16 @@ impl Service {
     /// Whether it is to be stopped.
     pub fn stops(&self) -> bool {
         self.wants_running() == Some(false)
+    }
+
+    /// Whether it is to start at boot, where that is said.
+    pub fn starts_at_boot(&self) -> Option<bool> {
+        self.wants_enabled()
+    }
+
+    /// Whether its start or stop decides about connections.
+    pub fn is_firewall(&self) -> bool {
+        FIREWALLS.contains(&self.unit().as_str())
     }
 
     /// Of a service of this name, all that is known where nothing else is.
@@ -175,6 +194,16 @@ impl Resource for Service {
         let unit = predicted(unit, running, enabled, self.masked);
         world.unit_state(&self.unit(), unit.clone());
         world.unit_state(&name, unit);
+    }
+
+    fn way_back(&self, probe: &dyn Probe) -> Result<Vec<WayBack>> {
+        if !self.is_firewall() {
+            return Ok(Vec::new());
+        }
+        let (name, unit) = self.find(probe)?;
+        let verb = if unit.is_active() { "restart" } else { "stop" };
+        let command = Command::new(["systemctl", verb, "--", &name]);
+        Ok(vec![WayBack { command, outlives_boot: false }])
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

@@ -341,6 +341,7 @@ fn outcome_text(outcome: &Outcome) -> String {
         }
         Outcome::Changed(Change::Remove) => "removed".to_owned(),
         Outcome::Released { because } => format!("released: {because}"),
+        Outcome::Stays { because } => format!("stays: {because}"),
         Outcome::Skipped { because } => format!("skipped after {because}"),
         Outcome::Failed(error) => format!("failed: {}", error.message),
         other => format!("{other:?}"),

@@ -27,6 +27,7 @@ const FIXED_PATHS: &[&str] = &[
     "src/agent/host/accounts.rs",
     "src/agent/host/clusters.rs",
     "src/agent/host/facts.rs",
+    "src/agent/host/tasks.rs",
     "src/agent/host/packages.rs",
     "src/agent/host/processes.rs",
     "src/agent/lock.rs",

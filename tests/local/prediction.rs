@@ -53,8 +53,8 @@ fn what_apt_removes_beside_what_goes() {
          }] }",
     );
     let also_removed = |packages: &[&Package]| {
-        let kept = std::iter::once(&stays);
-        Together::ask(packages, kept, &Foreseen::default(), &fake).also_removed
+        let foreseen = Foreseen::default();
+        Together::ask(packages, &[&stays], |_| false, &foreseen, &fake).also_removed
     };
     assert_eq!(also_removed(&[&stays, &never_there, &gone]), ["exim4", "mailutils"]);
     // Nothing goes, so that nothing is asked.
@@ -68,8 +68,9 @@ fn refusals(world: &str, packages: &[&str]) -> Vec<String> {
         packages.iter().map(|fields| serde_yaml::from_str(fields).unwrap()).collect();
     let packages: Vec<&Package> = packages.iter().collect();
     let foreseen = Foreseen::ask(packages.iter().copied(), &fake);
-    let kept = packages.iter().copied().filter(|package| package.is_wanted());
-    let together = Together::ask(&packages, kept, &foreseen, &fake);
+    let kept: Vec<&Package> =
+        packages.iter().copied().filter(|package| package.is_wanted()).collect();
+    let together = Together::ask(&packages, &kept, |_| false, &foreseen, &fake);
     let refusal = |package: &&Package| together.refusal(&ResourceId::new("package", &package.name));
     packages.iter().filter_map(refusal).map(|error| error.message.clone()).collect()
 }

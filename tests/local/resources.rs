@@ -283,6 +283,7 @@ fn check(spec: &Spec, fake: &Fake, preview: bool) -> Result<Found, String> {
         return Ok(Found::Same);
     };
     spec.check_bonds(&change, &world).map_err(|error| error.to_string())?;
+    spec.check_obstacles(&change, &world).map_err(|error| error.to_string())?;
     Ok(Found::Differs(change))
 }
 

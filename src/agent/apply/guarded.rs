@@ -1,17 +1,23 @@
 //! Changes of the way in: watched before they are made, proved or put back after.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, ServiceAction};
-use crate::manifest::Resource;
+use crate::manifest::{Resource, ResourceId};
+use crate::resources::Change;
 
-use super::super::guard::Verdict;
+use super::super::guard::{Guard, Verdict};
 use super::super::plan::{Checked, change_of, notifications};
+use super::super::way_in;
 use super::Run;
 
 impl Run<'_> {
     /// Makes sure that `resource` is put back unless somebody proves that it locks nobody out.
-    pub(super) fn watch(&mut self, resource: &Resource) -> Result<()> {
-        let (Some(_), Some(guard)) = (resource.guard, &mut self.guard) else { return Ok(()) };
+    pub(super) fn watch(&mut self, resource: &Resource, change: &Change) -> Result<()> {
+        let is_guarded = self.guarded.contains(&resource.id)
+            && (resource.guard.is_some() || way_in::may_close(&resource.spec, change));
+        let Some(guard) = self.guard.as_mut().filter(|_| is_guarded) else { return Ok(()) };
         let mut units: Vec<(String, ServiceAction)> = Vec::new();
         for (service, action) in notifications(resource) {
             let told = self.manifest.resources.iter().filter(|other| other.id == *service);
@@ -31,7 +37,7 @@ impl Run<'_> {
         let role = previous.map(|previous| &previous.role);
         let rest = || self.manifest.resources.iter().skip(index);
         let mut of_role = rest().take_while(|resource| Some(&resource.role) == role);
-        let is_last = !of_role.any(|resource| resource.guard.is_some());
+        let is_last = !of_role.any(|resource| self.guarded.contains(&resource.id));
         guard.is_urgent() || is_last || rest().next().is_some_and(|next| self.may_take_long(next))
     }
 
@@ -50,6 +56,16 @@ impl Run<'_> {
         ];
         let differs = || !matches!(change_of(next, self.system), Ok(Checked::Same));
         !QUICK.contains(&next.id.kind()) && differs()
+    }
+
+    /// Deals with the services that read what is to be proved: others wait for the end of their role.
+    pub(super) fn settle_guarded(&mut self, index: usize) -> Result<()> {
+        let unproved = self.guard.as_ref().and_then(Guard::unproved);
+        let ids = unproved.map(|(ids, _)| ids).unwrap_or_default();
+        let resources = self.manifest.resources.iter().filter(|one| ids.contains(&one.id));
+        let told: BTreeSet<&ResourceId> =
+            resources.flat_map(notifications).map(|(service, _)| service).collect();
+        self.settle_those(index, |service| told.contains(service))
     }
 
     /// Asks for the proof, and puts everything back without it.

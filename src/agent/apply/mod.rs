@@ -3,6 +3,7 @@
 
 mod guarded;
 mod memory;
+mod packages;
 mod settle;
 mod watched;
 
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::events::{Event, Outcome, RunEnd, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Current, Spec, System, Watch, package};
+use crate::resources::{Change, Spec, System, Watch, package};
 
 use super::emitter::Emitter;
 use super::guard::Guard;
@@ -19,6 +20,8 @@ use super::plan::{self, Checked, Plan, notifications, own_restart, raise, starts
 use super::removal::Removal;
 use super::state::State;
 use super::undo::Snapshot;
+use super::way_in;
+use packages::{apply_group, missing_packages};
 
 /// One apply of one manifest.
 pub(super) struct Run<'a> {
@@ -56,10 +59,14 @@ pub(super) struct Run<'a> {
     /// Asks for a proof that a change of the way in locks nobody out; `None` where nobody is there
     /// to give one.
     guard: Option<Guard<'a>>,
+    /// The resources whose change has to be proved.
+    guarded: BTreeSet<ResourceId>,
     /// Whether the plan has shown that packages go for others that come.
     may_remove_packages: bool,
     /// The packages that cannot become what they should, as the plan has shown.
     impossible: BTreeMap<ResourceId, Error>,
+    /// Why packages stay that nobody declares any more, as the plan has shown.
+    together: package::Together,
     /// Whether a change of the way in was put back for want of a proof.
     has_reverted: bool,
     /// What was put back because something failed.
@@ -99,8 +106,10 @@ impl<'a> Run<'a> {
             missing,
             counts: [0; 3],
             guard: None,
+            guarded: BTreeSet::new(),
             may_remove_packages: false,
             impossible: BTreeMap::new(),
+            together: package::Together::default(),
             has_reverted: false,
             is_put_back: BTreeSet::new(),
         }
@@ -108,6 +117,9 @@ impl<'a> Run<'a> {
 
     /// The same run, with guarded changes of the way in.
     pub(super) fn guarded(mut self, guard: Option<Guard<'a>>) -> Self {
+        if guard.is_some() {
+            self.guarded = way_in::guarded(self.manifest, self.system);
+        }
         self.guard = guard;
         self
     }
@@ -116,6 +128,7 @@ impl<'a> Run<'a> {
     pub(super) fn planned(mut self, shown: &Plan) -> Self {
         self.may_remove_packages = shown.foreseen.removes();
         self.impossible.clone_from(&shown.refused);
+        self.together.clone_from(&shown.together);
         self
     }
 
@@ -166,7 +179,7 @@ impl<'a> Run<'a> {
                 self.let_go(|_| true);
             }
             if self.must_prove_before(index) {
-                self.settle(index)?;
+                self.settle_guarded(index)?;
                 if self.failed.is_none() {
                     self.prove()?;
                 } else {
@@ -216,8 +229,13 @@ impl<'a> Run<'a> {
     /// Returns how many resources were dealt with.
     fn step(&mut self, index: usize) -> Result<usize> {
         let Some(resource) = self.manifest.resources.get(index) else { return Ok(1) };
-        if let Some(because) = self.removal.keeps(resource, self.system)? {
-            self.finish(resource, Outcome::Released { because })?;
+        let stays = self.together.stays(&resource.id).cloned();
+        let stays = stays.map(|because| Outcome::Released { because });
+        if let Some(outcome) = stays.map_or_else(
+            || self.removal.keeps(resource, self.system),
+            |outcome| Ok(Some(outcome)),
+        )? {
+            self.finish(resource, outcome)?;
             return Ok(1);
         }
         let alone = plan::holds_alone(resource, self.manifest, self.system);
@@ -253,37 +271,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The resource at `index`, and after a package the packages behind it in the same role:
-    /// one transaction of apt installs them all. Then those of them that are right already.
-    fn group(
-        &self,
-        index: usize,
-        change: Change,
-    ) -> (Vec<(&'a Resource, Change)>, Vec<&'a Resource>) {
-        let (mut group, mut right) = (Vec::new(), Vec::new());
-        let manifest = self.manifest;
-        let Some(first) = manifest.resources.get(index) else { return (group, right) };
-        group.push((first, change));
-        if first.id.kind() != "package" {
-            return (group, right);
-        }
-        for next in manifest.resources.iter().skip(index + 1) {
-            let is_impossible = self.impossible.contains_key(&next.id);
-            if next.id.kind() != "package" || next.role != first.role || is_impossible {
-                break;
-            }
-            match plan::change_of(next, self.system) {
-                Ok(Checked::Differs(change)) => group.push((next, change)),
-                Ok(Checked::Same) => right.push(next),
-                _ => break,
-            }
-        }
-        (group, right)
-    }
-
     /// Applies what differs, checks again, and records what it asks for.
     fn change(&mut self, group: &[(&'a Resource, Change)]) -> Result<()> {
-        if let Some(error) = group.iter().find_map(|(resource, _)| self.watch(resource).err()) {
+        let mut watched = group.iter().map(|(resource, change)| self.watch(resource, change));
+        if let Some(error) = watched.find_map(Result::err) {
             for (resource, _) in group {
                 self.finish(resource, Outcome::Failed(error.clone()))?;
             }
@@ -415,32 +406,6 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-}
-
-fn missing_packages<'a>(manifest: &'a Manifest, system: &dyn System) -> BTreeSet<&'a ResourceId> {
-    let packages = manifest.resources.iter().filter(|resource| resource.id.kind() == "package");
-    let missing =
-        packages.filter(|resource| matches!(resource.spec.current(system), Ok(Current::Absent)));
-    missing.map(|resource| &resource.id).collect()
-}
-
-/// Applies one resource, or several packages; other packages go for these if it `may_remove` them.
-fn apply_group(
-    group: &[(&Resource, Change)],
-    may_remove: bool,
-    system: &mut dyn System,
-) -> Result<()> {
-    let packages: Option<Vec<_>> = group
-        .iter()
-        .map(|(resource, change)| match &resource.spec {
-            Spec::Package(package) => Some((package, change)),
-            _ => None,
-        })
-        .collect();
-    if let Some(packages) = packages {
-        return package::apply_all(&packages, may_remove, system);
-    }
-    group.iter().try_for_each(|(resource, change)| resource.spec.apply(change, system))
 }
 
 fn interruption(next: &Resource) -> Error {

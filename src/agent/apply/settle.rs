@@ -27,7 +27,9 @@ impl Run<'_> {
             && resource.requires.iter().any(|id| self.is_due_or_notifies(id));
         // A debt that could not be paid yet does not stop the run here; see `settle_one`.
         let fresh = self.due.keys().any(|service| !self.inherited.contains(service));
-        (role_ends && fresh)
+        // An account goes once no service runs as it any more.
+        let goes = resource.id.kind() == "user" && resource.spec.desired().is_none();
+        ((role_ends || goes) && fresh)
             || resource.spec.verifies() && self.has_payable(index)
             || depends && fresh
     }
@@ -102,11 +104,15 @@ impl Run<'_> {
         if restarts { ServiceAction::Restart } else { ServiceAction::Reload }
     }
 
-    /// Deals with every service that is due, in the order of their names; `index` is the next
-    /// resource.
-    pub(super) fn settle(&mut self, index: usize) -> Result<()> {
+    /// Deals with those of the services that are due that `which` selects, in the order of their names;
+    /// `index` is the next resource.
+    pub(super) fn settle_those(
+        &mut self,
+        index: usize,
+        which: impl Fn(&ResourceId) -> bool,
+    ) -> Result<()> {
         for (service, action) in std::mem::take(&mut self.due) {
-            if self.comes_after(&service, index) {
+            if !which(&service) || self.comes_after(&service, index) {
                 self.due.insert(service, action);
                 continue;
             }
@@ -115,12 +121,18 @@ impl Run<'_> {
         // A failed validation has put files back and made their services due again.
         for (service, action) in std::mem::take(&mut self.due) {
             let waits = self.inherited.contains(&service) && self.is_notified_from(&service, index);
-            if waits || self.comes_after(&service, index) {
+            if !which(&service) || waits || self.comes_after(&service, index) {
                 self.due.insert(service, action);
                 continue;
             }
             self.settle_one(&service, action, index)?;
         }
+        Ok(())
+    }
+
+    /// Deals with every service that is due; `index` is the next resource.
+    pub(super) fn settle(&mut self, index: usize) -> Result<()> {
+        self.settle_those(index, |_| true)?;
         if self.role_ends_at(index) {
             // What waits for the rest of its set can still be put back with it.
             let due: BTreeSet<ResourceId> = self.due.keys().cloned().collect();

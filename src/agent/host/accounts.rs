@@ -68,6 +68,16 @@ impl Accounts {
         Ok(line.and_then(|line| group_line(&line)).map(|(_, group)| group))
     }
 
+    /// The names of all users in `/etc/passwd`, sorted.
+    pub(super) fn users(&self) -> Result<Vec<String>> {
+        Ok(self.tables()?.users.keys().cloned().collect())
+    }
+
+    /// The names of all groups in `/etc/group`, sorted.
+    pub(super) fn groups(&self) -> Result<Vec<String>> {
+        Ok(self.tables()?.groups.keys().cloned().collect())
+    }
+
     /// The name of a user's number, or the number as text.
     pub(super) fn user_name(&self, uid: u32) -> Result<String> {
         Ok(self.tables()?.user_names.get(&uid).cloned().unwrap_or_else(|| uid.to_string()))

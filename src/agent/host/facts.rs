@@ -66,7 +66,7 @@ pub(super) fn way_in() -> Option<WayIn> {
 
 /// The service that a process belongs to, as `/proc/PID/cgroup` says: systemd's own hierarchy has no number
 /// or this name.
-fn unit_of(cgroup: &str) -> Option<String> {
+pub(super) fn unit_of(cgroup: &str) -> Option<String> {
     let path = |line: &'_ str| {
         let path =
             line.strip_prefix("0::").or_else(|| line.split_once("name=systemd:").map(|it| it.1));

@@ -8,6 +8,7 @@ mod files;
 mod packages;
 mod postgres;
 pub(super) mod processes;
+mod tasks;
 mod units;
 
 use std::cell::RefCell;
@@ -20,7 +21,9 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 use crate::resources::bonds::Bonds;
-use crate::resources::probe::{Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry, WayIn};
+use crate::resources::probe::{
+    Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry, UserProcess, WayIn,
+};
 use crate::resources::{
     Attributes, Command, Facts, Output, Probe, Progress, Query, Stat, System, Unit,
 };
@@ -146,6 +149,18 @@ impl Probe for Host {
 
     fn unit(&self, name: &str) -> Result<Unit> {
         self.units.get(name)
+    }
+
+    fn users(&self) -> Result<Vec<String>> {
+        self.accounts.users()
+    }
+
+    fn groups(&self) -> Result<Vec<String>> {
+        self.accounts.groups()
+    }
+
+    fn processes_of(&self, uid: u32) -> Result<Vec<UserProcess>> {
+        tasks::of(uid)
     }
 
     fn query(&self, query: &Query) -> Result<Output> {

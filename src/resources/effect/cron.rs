@@ -47,6 +47,12 @@ pub(super) fn check(
         return Ok(());
     }
     let name = path.strip_prefix(FOLDER).unwrap_or_default();
+    // A file such as `README`, in which nothing is a job, may well be passed over.
+    let says_nothing =
+        content.is_some_and(|content| entries(&String::from_utf8_lossy(content)).next().is_none());
+    if says_nothing {
+        return Ok(());
+    }
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
         return Err(format!("cron ignores `{name}`: only letters, digits, `-` and `_` are read"));
     }
@@ -242,6 +248,10 @@ mod tests {
         assert_eq!(check("/etc/cron.d/backup", "root", 0o644, job), Ok(()));
         assert_eq!(check("/etc/cron.daily/backup.sh", "root", 0o775, job), Ok(()));
         assert_eq!(check("/etc/cron.d/.placeholder", "x", 0o777, Some(b"x")), Ok(()));
+        assert_eq!(
+            check("/etc/cron.d/READ.ME", "root", 0o644, Some(b"# Jobs of people.\n")),
+            Ok(())
+        );
         for (path, owner, mode, content, message) in [
             (
                 "/etc/cron.d/backup.cron",

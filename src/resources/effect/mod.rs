@@ -13,6 +13,7 @@ pub(super) mod sysctl;
 
 use std::fmt;
 
+use super::Spec;
 use super::before::Before;
 use super::names::bytes;
 use super::prediction::Prediction;
@@ -32,7 +33,7 @@ pub(super) fn check_spec(
     content: Option<&[u8]>,
 ) -> Result<(), String> {
     cron::check(path, owner, mode, content)?;
-    sudoers::check(path, owner, mode)
+    sudoers::check(path, owner, mode, content)
 }
 
 /// Says what is wrong with a line for the file at `path`, whatever the server is.
@@ -112,6 +113,18 @@ pub fn read_together(path: &str) -> Option<&'static str> {
         return Some("sysctl");
     }
     apt::is_source(path).then_some("apt")
+}
+
+/// The program that says whether `spec` counts among other settings that it reads.
+pub fn reader_of(spec: &Spec) -> Option<&'static str> {
+    match spec {
+        Spec::SshdConfig(_) | Spec::AuthorizedKey(_) => Some("sshd"),
+        Spec::Sysctl(_) => Some("sysctl"),
+        Spec::File(_) | Spec::Line(_) => {
+            spec.switches().iter().find_map(|path| read_together(path))
+        }
+        _ => None,
+    }
 }
 
 /// A program that reads all of its files, or none where it refuses one.

@@ -23,8 +23,14 @@ pub(super) fn reads(path: &str) -> bool {
 ///
 /// # Errors
 /// A lowercase phrase.
-pub(super) fn check(path: &str, owner: &str, mode: u32) -> Result<(), String> {
-    if !reads(path) {
+pub(super) fn check(
+    path: &str,
+    owner: &str,
+    mode: u32,
+    content: Option<&[u8]>,
+) -> Result<(), String> {
+    // A file such as `README`, in which nothing is a rule, may well be passed over.
+    if !reads(path) || content.is_some_and(says_nothing) {
         return Ok(());
     }
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -40,6 +46,17 @@ pub(super) fn check(path: &str, owner: &str, mode: u32) -> Result<(), String> {
         return Err(format!("sudo ignores `{path}` where everybody can write to it"));
     }
     Ok(())
+}
+
+/// Whether all lines are empty or comments. `#include`, and `#` before the number of a user, are none.
+fn says_nothing(content: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(content);
+    text.lines().map(str::trim_start).all(|line| match line.strip_prefix('#') {
+        Some(rest) => {
+            !rest.starts_with("include") && !rest.starts_with(|c: char| c.is_ascii_digit())
+        }
+        None => line.is_empty(),
+    })
 }
 
 /// Refuses rules for the file at `path` in which visudo finds a mistake.
@@ -68,9 +85,12 @@ mod tests {
 
     #[test]
     fn says_what_sudo_would_ignore() {
-        assert_eq!(check("/etc/sudoers.d/deploy", "root", 0o440), Ok(()));
-        assert_eq!(check("/etc/sudoers", "root", 0o644), Ok(()));
-        assert_eq!(check("/etc/sudo.conf", "deploy", 0o666), Ok(()));
+        let rule: Option<&[u8]> = Some(b"deploy ALL=(ALL) ALL\n");
+        assert_eq!(check("/etc/sudoers.d/deploy", "root", 0o440, rule), Ok(()));
+        assert_eq!(check("/etc/sudoers", "root", 0o644, None), Ok(()));
+        assert_eq!(check("/etc/sudo.conf", "deploy", 0o666, rule), Ok(()));
+        let comments: Option<&[u8]> = Some(b"# Rules of people.\n\n  # See sudoers(5).\n");
+        assert_eq!(check("/etc/sudoers.d/README.md", "root", 0o644, comments), Ok(()));
         for (path, owner, mode, message) in [
             (
                 "/etc/sudoers.d/deploy.conf",
@@ -91,7 +111,10 @@ mod tests {
                 "sudo ignores `/etc/sudoers.d/deploy` where everybody can write to it",
             ),
         ] {
-            assert_eq!(check(path, owner, mode), Err(message.to_owned()));
+            assert_eq!(check(path, owner, mode, rule), Err(message.to_owned()));
+        }
+        for rule in ["#include /etc/x\n", "#1000 ALL=(ALL) ALL\n", "  a ALL=(ALL) ALL"] {
+            assert!(check("/etc/sudoers.d/a.b", "root", 0o440, Some(rule.as_bytes())).is_err());
         }
     }
 }

@@ -12,7 +12,7 @@ use super::query::{Command, Query};
 use super::removal::Dropped;
 use super::state::{Change, Current, DIFFERS, State, Value};
 use super::system::{Attributes, System, run_checked};
-use super::{Resource, systemd};
+use super::{Resource, WayBack, systemd};
 use crate::error::{Context as _, Error, Result};
 
 /// What may reach the host: everything else is dropped. Needs the package `nftables`.
@@ -212,11 +212,12 @@ impl Resource for Firewall {
         world.file(FILE, text.as_bytes(), "root", "root", 0o755);
     }
 
-    fn way_back(&self, probe: &dyn Probe) -> Result<Vec<Command>> {
+    fn way_back(&self, probe: &dyn Probe) -> Result<Vec<WayBack>> {
         let listing = probe.query(&Query::nftables_text("inet", rules::TABLE))?;
         let table = if listing.success() { listing.stdout } else { Vec::new() };
         let text = [rules::NO_TABLE.as_bytes(), &table].concat();
-        Ok(vec![Command::new(["nft", "--file", "-"]).stdin(text)])
+        let command = Command::new(["nft", "--file", "-"]).stdin(text);
+        Ok(vec![WayBack { command, outlives_boot: false }])
     }
 
     fn replaces(&self) -> Vec<String> {

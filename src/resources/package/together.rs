@@ -30,14 +30,41 @@ pub struct Together {
     pub also_removed: Vec<String>,
     /// Why packages can neither go nor come: a declared one would go. By their names.
     refused: BTreeMap<String, Error>,
+    /// Why packages stay that nobody declares any more. By their names.
+    staying: BTreeMap<String, String>,
 }
 
 impl Together {
     /// Asks apt about the `packages` of a manifest. `kept` are those among them that are to be there, and
-    /// others that stay declared. Nothing is asked where nothing goes.
-    pub fn ask<'a>(
+    /// others that stay declared. Of those that go, nobody declares the ones that `is_dropped` names: they
+    /// stay where others need them. Nothing is asked where nothing goes.
+    pub fn ask(
         packages: &[&Package],
-        kept: impl Iterator<Item = &'a Package>,
+        kept: &[&Package],
+        is_dropped: impl Fn(&Package) -> bool,
+        foreseen: &Foreseen,
+        probe: &dyn Probe,
+    ) -> Self {
+        let mut staying: BTreeMap<String, String> = BTreeMap::new();
+        loop {
+            let is_rest = |one: &&&Package| !staying.contains_key(&one.name);
+            let rest: Vec<&Package> = packages.iter().filter(is_rest).copied().collect();
+            let together = Self::ask_once(&rest, kept, foreseen, probe);
+            let dropped = rest.iter().filter(|one| !one.is_wanted() && is_dropped(one));
+            let needed = dropped.filter_map(|one| {
+                Some((one.name.clone(), together.refused.get(&one.name)?.message.clone()))
+            });
+            let needed: Vec<(String, String)> = needed.collect();
+            if needed.is_empty() {
+                return Self { staying, ..together };
+            }
+            staying.extend(needed);
+        }
+    }
+
+    fn ask_once(
+        packages: &[&Package],
+        kept: &[&Package],
         foreseen: &Foreseen,
         probe: &dyn Probe,
     ) -> Self {
@@ -56,7 +83,7 @@ impl Together {
         let coming: BTreeMap<String, String> =
             coming.map(|package| (package.name.clone(), package.request())).collect();
         together.refuse_needed(&coming, &kept_away, foreseen, probe);
-        let mut kept = by_package(kept, probe);
+        let mut kept = by_package(kept.iter().copied(), probe);
         together.keep_way_in(&going, &mut kept, probe);
         let lost = lost(&together.also_removed, &kept);
         if !lost.is_empty() {
@@ -151,6 +178,11 @@ impl Together {
     /// Why a package that is to change cannot.
     pub fn refusal(&self, id: &ResourceId) -> Option<&Error> {
         self.refused.get(id.identity()).filter(|_| id.kind() == Package::KIND)
+    }
+
+    /// Why a package stays that nobody declares any more.
+    pub fn stays(&self, id: &ResourceId) -> Option<&String> {
+        self.staying.get(id.identity()).filter(|_| id.kind() == Package::KIND)
     }
 
     /// Refuses those of `names` that take one of the `lost` packages away, as each of them alone says; all

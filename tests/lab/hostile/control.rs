@@ -265,6 +265,15 @@ impl Probe for ByPath {
     fn group(&self, name: &str) -> Result<Option<GroupEntry>> {
         self.0.group(name)
     }
+    fn users(&self) -> Result<Vec<String>> {
+        self.0.users()
+    }
+    fn groups(&self) -> Result<Vec<String>> {
+        self.0.groups()
+    }
+    fn processes_of(&self, uid: u32) -> Result<Vec<infra::resources::probe::UserProcess>> {
+        self.0.processes_of(uid)
+    }
     fn package(&self, name: &str) -> Result<Option<String>> {
         self.0.package(name)
     }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use infra::error::{Error, Result};
 use infra::manifest::ResourceId;
-use infra::resources::bonds::{Bonds, Flag};
-use infra::resources::fields::Mode;
-use infra::resources::probe::{Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry, WayIn};
+use infra::resources::bonds::Bonds;
+use infra::resources::probe::{
+    Cluster, GroupEntry, PackageEntry, SqlRow, UserEntry, UserProcess, WayIn,
+};
 use infra::resources::{Attributes, Command, Facts, FileKind, Output, Probe, Query, Stat, Unit};
 
-use super::world::{Answer, FullNode, Node, SqlAnswer, World};
+use super::files::FakeFile;
+use super::world::{Answer, SqlAnswer, World, WorldProcess};
 
 /// The server. It behaves as the real one does where that is cheap: parents have to be there,
 /// owners have to exist, `systemctl` moves units.
@@ -28,6 +30,7 @@ pub(crate) struct Fake {
     missing: BTreeSet<String>,
     writable_by_others: Vec<String>,
     login: Option<String>,
+    processes: Vec<WorldProcess>,
     ports: BTreeSet<SocketAddr>,
     pub(super) changed: BTreeSet<ResourceId>,
     /// Patches that happen by themselves while somebody waits, with the milliseconds until then.
@@ -36,16 +39,6 @@ pub(crate) struct Fake {
     questions: Cell<usize>,
     /// Every write, in order, as a line of text.
     operations: Vec<String>,
-}
-
-/// What is at a path.
-#[derive(Clone, Debug)]
-pub(super) struct FakeFile {
-    pub(super) stat: Stat,
-    pub(super) content: Vec<u8>,
-    pub(super) target: Option<String>,
-    pub(super) names: u64,
-    pub(super) flag: Option<Flag>,
 }
 
 /// Folders of every Debian, so that tests need not name them.
@@ -98,6 +91,7 @@ impl Fake {
             missing: BTreeSet::new(),
             writable_by_others: Vec::new(),
             login: None,
+            processes: Vec::new(),
             ports: BTreeSet::new(),
             changed: BTreeSet::new(),
             to_come: Vec::new(),
@@ -132,6 +126,7 @@ impl Fake {
         merge(&mut self.units, &world.units, |_, unit| unit.unit());
         self.answers.splice(0..0, world.answers.iter().cloned());
         self.sql.splice(0..0, world.sql.iter().cloned());
+        self.processes.extend(world.processes.iter().cloned());
         self.login = world.login.clone().or(self.login.take());
         self.writable_by_others.extend(world.writable_by_others.iter().cloned());
         if let Some(missing) = &world.missing {
@@ -330,6 +325,25 @@ impl Probe for Fake {
         Ok(self.groups.get(name).cloned())
     }
 
+    fn users(&self) -> Result<Vec<String>> {
+        Ok(self.users.keys().cloned().collect())
+    }
+
+    fn groups(&self) -> Result<Vec<String>> {
+        Ok(self.groups.keys().cloned().collect())
+    }
+
+    fn processes_of(&self, uid: u32) -> Result<Vec<UserProcess>> {
+        let numbered = self.processes.iter().zip(100..);
+        let processes = numbered.filter(|(process, _)| process.uid == uid);
+        let found = processes.map(|(process, pid)| UserProcess {
+            pid,
+            name: process.name.clone(),
+            unit: process.unit.clone(),
+        });
+        Ok(found.collect())
+    }
+
     fn package(&self, name: &str) -> Result<Option<String>> {
         let found = self.packages.get(name.strip_suffix(":amd64").unwrap_or(name));
         let found = found.filter(|(entry, _)| entry.is_installed);
@@ -379,52 +393,6 @@ impl Probe for Fake {
 
     fn changed(&self, id: &ResourceId) -> bool {
         self.changed.contains(id)
-    }
-}
-
-impl FakeFile {
-    pub(super) fn directory() -> Self {
-        Self::new(FileKind::Directory, 0o755, Vec::new(), None)
-    }
-
-    pub(super) fn symlink(target: &str) -> Self {
-        Self::new(FileKind::Symlink, 0o777, Vec::new(), Some(target.to_owned()))
-    }
-
-    pub(super) fn file(stat: Stat, content: Vec<u8>) -> Self {
-        Self { stat, content, ..Self::directory() }
-    }
-
-    fn new(kind: FileKind, mode: u32, content: Vec<u8>, target: Option<String>) -> Self {
-        let size = content.len() as u64;
-        let stat = Stat { kind, mode, owner: "root".into(), group: "root".into(), size };
-        Self { stat, content, target, names: 1, flag: None }
-    }
-
-    fn of(node: &Node) -> Self {
-        let full = match node {
-            Node::Text(text) => FullNode { content: text.clone(), ..FullNode::default() },
-            Node::Full(full) => full.clone(),
-        };
-        let mut file = match &full.symlink {
-            Some(target) => Self::symlink(target),
-            None if full.directory => Self::directory(),
-            None if full.device => Self::new(FileKind::Other, 0o644, Vec::new(), None),
-            None => Self::new(FileKind::File, 0o644, full.content.into_bytes(), None),
-        };
-        file.stat.size = full.size.unwrap_or(file.stat.size);
-        if let Some(mode) = full.mode {
-            file.stat.mode = Mode::parse(&mode).unwrap().0;
-        }
-        file.names = full.names.unwrap_or(1);
-        file.flag = full.flag.map(|flag| match flag.as_str() {
-            "immutable" => Flag::Immutable,
-            "append-only" => Flag::AppendOnly,
-            other => panic!("there is no flag `{other}`"),
-        });
-        file.stat.owner = full.owner.unwrap_or(file.stat.owner);
-        file.stat.group = full.group.unwrap_or(file.stat.group);
-        file
     }
 }
 

@@ -1,6 +1,7 @@
 //! A server in memory, for resources and the agent.
 
 mod fake;
+mod files;
 mod operations;
 #[path = "../../support/search.rs"]
 mod search;

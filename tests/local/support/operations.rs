@@ -6,7 +6,8 @@ use infra::resources::fields::Mode;
 use infra::resources::probe::{Cluster, SqlRow};
 use infra::resources::{Attributes, Command, FileKind, Output, Probe, Progress, Stat, System};
 
-use super::fake::{Fake, FakeFile, output};
+use super::fake::{Fake, output};
+use super::files::FakeFile;
 use super::world::World;
 
 impl System for Fake {

@@ -2,7 +2,8 @@
 
 use infra::resources::Unit;
 
-use super::fake::{Fake, FakeFile};
+use super::fake::Fake;
+use super::files::FakeFile;
 
 const FOLDER: &str = "/etc/systemd/system";
 

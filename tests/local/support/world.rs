@@ -32,12 +32,25 @@ pub(crate) struct World {
     pub(crate) writable_by_others: Vec<String>,
     /// The account that is logged in.
     pub(crate) login: Option<String>,
+    /// What runs, in a patch beside what ran before.
+    pub(crate) processes: Vec<WorldProcess>,
     /// Addresses with ports that accept connections.
     pub(crate) ports: Option<Vec<SocketAddr>>,
     /// Resources that have changed earlier in the same run.
     pub(crate) changed: Vec<String>,
     /// What the host is; a Debian 12 if not given.
     pub(crate) facts: Option<HostFacts>,
+}
+
+/// A process.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorldProcess {
+    pub(crate) uid: u32,
+    pub(crate) name: String,
+    /// The service that it belongs to.
+    #[serde(default)]
+    pub(crate) unit: Option<String>,
 }
 
 /// What is at a path: a text is short for a file of that content.

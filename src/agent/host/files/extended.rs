@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 
-use rustix::fs::{OFlags, Stat as RawStat, XattrFlags};
+use rustix::fs::{IFlags, OFlags, Stat as RawStat, XattrFlags, ioctl_getflags, ioctl_setflags};
 use rustix::io::Errno;
 
 use super::Opened;
@@ -22,8 +22,22 @@ const SEALS: [&[u8]; 2] = [b"security.ima", b"security.evm"];
 /// The most that Linux keeps in one attribute, and in the list of their names, in bytes.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// The access list and the attributes of a file, by name.
-pub(super) struct Extended(Vec<(Vec<u8>, Vec<u8>)>);
+/// The flags of chattr(1) that a new file in the place of another one takes over. Those that forbid
+/// changes are told before anything is changed, and others can be set while a file is empty only.
+const KEPT: IFlags = IFlags::NOATIME
+    .union(IFlags::NODUMP)
+    .union(IFlags::SYNC)
+    .union(IFlags::SECURE_REMOVAL)
+    .union(IFlags::UNRM)
+    .union(IFlags::JOURNALING)
+    .union(IFlags::NOTAIL);
+
+/// The access list, the attributes and the flags of a file.
+pub(super) struct Extended {
+    /// By name.
+    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    flags: IFlags,
+}
 
 impl Extended {
     /// The attributes that a file of `user` takes over from the file `before`, in whose place it is put; `None` where
@@ -64,12 +78,13 @@ impl Extended {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.attributes.is_empty() && self.flags.is_empty()
     }
 
     /// Only root may give the others, and did not give them to whatever is here by now.
     fn keep_those_of_users(&mut self) {
-        self.0.retain(|(name, _)| name == ACCESS_LIST.as_bytes() || name.starts_with(b"user."));
+        self.attributes
+            .retain(|(name, _)| name == ACCESS_LIST.as_bytes() || name.starts_with(b"user."));
     }
 
     /// The attributes of an open file.
@@ -96,12 +111,12 @@ impl Extended {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self(all))
+        Ok(Self { attributes: all, flags: flags(file)? & KEPT })
     }
 
     /// Gives an open file the same.
     pub(super) fn set_on(&self, file: &File) -> Result<()> {
-        for (name, value) in &self.0 {
+        for (name, value) in &self.attributes {
             rustix::fs::fsetxattr(file, name.as_slice(), value, XattrFlags::empty()).map_err(
                 |error| {
                     let name = OsStr::from_bytes(name).display();
@@ -110,6 +125,18 @@ impl Extended {
                 },
             )?;
         }
+        if !self.flags.is_empty() {
+            let set = flags(file).and_then(|own| ioctl_setflags(file, own | self.flags));
+            set.context(|| "cannot keep the flags of the file, see chattr(1)".to_owned())?;
+        }
         Ok(())
+    }
+}
+
+/// The flags of an open file; none where its file system has none.
+fn flags(file: impl AsFd) -> rustix::io::Result<IFlags> {
+    match ioctl_getflags(file) {
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Ok(IFlags::empty()),
+        flags => flags,
     }
 }

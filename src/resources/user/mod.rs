@@ -1,10 +1,12 @@
 //! `user`: an account, with its groups, home, shell and password.
 
+mod login;
+mod password;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
 use super::account::{self, Password, check_account_name};
 use super::bonds::{self, Touch};
 use super::fields::{AbsolutePath, OneOrMany, Presence, is_one_line, yes};
@@ -15,6 +17,7 @@ use super::removal::Dropped;
 use super::shares::Share;
 use super::state::{Change, Current, State, Value};
 use super::system::{System, run_checked};
+use super::{Resource, WayBack};
 use crate::date::{date_of, days_of};
 use crate::error::Result;
 use crate::manifest::ResourceId;
@@ -160,43 +163,6 @@ impl User {
             _ => command.arg(option),
         });
         run_checked(system, &command.arg("--").arg(&self.name)).map(drop)
-    }
-
-    /// The password field that `hash` makes of the one that is there.
-    fn password_field(&self, hash: &str, found: &str) -> String {
-        let is_locked = self.locked.unwrap_or_else(|| Password::of(found).is_locked());
-        let lock = if is_locked && !account::is_no_hash(hash) { "!" } else { "" };
-        format!("{lock}{hash}")
-    }
-
-    /// Through standard input, so that the hash is not in the list of processes.
-    fn set_password(&self, hash: &Secret, system: &mut dyn System) -> Result<()> {
-        let found = system.user(&self.name)?.and_then(|user| user.password_hash);
-        let field = self.password_field(hash.expose(), &found.unwrap_or_default());
-        let line = format!("{}:{field}\n", self.name);
-        run_checked(system, &Command::new(["chpasswd", "-e"]).stdin(line)).map(drop)
-    }
-
-    fn predicted_password(&self, found: Option<String>) -> String {
-        let found = found.unwrap_or_else(|| "!".to_owned());
-        let password = Password::of(&found);
-        match (&self.password_hash, self.locked) {
-            (Some(hash), _) => self.password_field(hash.expose(), &found),
-            (None, Some(wanted)) if password.counts_as_locked(wanted) != wanted => {
-                format!("{}{}", if wanted { "!" } else { "" }, password.hash)
-            }
-            (None, _) => found,
-        }
-    }
-
-    fn set_lock(&self, system: &mut dyn System) -> Result<()> {
-        let found = system.user(&self.name)?.and_then(|user| user.password_hash);
-        // Each call takes one `!` away.
-        let locks = found.as_deref().map_or(1, |field| Password::of(field).locks).clamp(1, 8);
-        let (option, times) =
-            if self.locked == Some(true) { ("--lock", 1) } else { ("--unlock", locks) };
-        let command = Command::new(["usermod", option, "--"]).arg(&self.name);
-        (0..times).try_for_each(|_| run_checked(system, &command).map(drop))
     }
 }
 
@@ -395,6 +361,18 @@ impl Resource for User {
         world.user_entry(&self.name, Some(entry));
     }
 
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        if let Some(uid) = self.uid.filter(|_| change.sets("uid")) {
+            account::check_uid_is_free(uid, &self.name, probe)?;
+        }
+        // usermod(8) changes neither while the user is logged in.
+        let moves = !change.is_create() && (change.sets("uid") || change.sets("home"));
+        if change.is_remove() || moves {
+            account::check_is_idle(&self.name, probe)?;
+        }
+        Ok(())
+    }
+
     fn touches(&self, _: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
         Ok(bonds::by_program(&bonds::USERS))
     }
@@ -415,6 +393,10 @@ impl Resource for User {
 
     fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
         bonds::USERS.iter().map(|path| ((*path).to_owned(), Share::Part)).collect()
+    }
+
+    fn way_back(&self, probe: &dyn Probe) -> Result<Vec<WayBack>> {
+        self.programs_back(probe)
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {
