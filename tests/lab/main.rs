@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         messy::effect::TESTS,
         messy::git::TESTS,
         messy::locales::TESTS,
+        messy::login::TESTS,
         messy::names::TESTS,
         messy::packages::TESTS,
         messy::units::TESTS,

@@ -6,6 +6,7 @@ crate::tests! {
     ; on each release:
     a_lock_by_hand_is_kept_or_shown = 10,
     accounts_of_packages_have_their_own_names = 10,
+    an_account_that_is_used_stays = 20,
 }
 
 const HASH: &str = "$6$abcdefgh$Zk5j0nQ4zH3v6mPp1qv8mB1oUq3l0sX9s7mYb7sS9F1m2y3z4A5b6C7d8E9f0G1h2I3j4K5l6M7n8O9p0Q1r2/";
@@ -73,4 +74,61 @@ fn an_account_goes_when_nobody_names_it(ground: &Ground) {
     );
     ground.hold("  - user: { name: bob, uid: 2000 }\n");
     assert_eq!(ground.server.shell("id -nu 2000; id -ng 2000"), "bob\nbob");
+}
+
+fn an_account_that_is_used_stays(os: &str) {
+    let ground = Ground::new(os);
+    let server = &ground.server;
+    let (bob, team) =
+        ("  - user: { name: bob, uid: 2001 }\n", "  - group: { name: team, gid: 4000 }\n");
+    ground.hold(&format!("{bob}{team}"));
+    server.run(
+        "useradd -g team eve; setsid runuser -u bob -- sleep 600 >/dev/null 2>&1 </dev/null & \
+         until pgrep -u bob -x sleep; do :; done",
+    );
+
+    // Neither goes while somebody uses it, and nothing else waits for that.
+    let file = "  - file: { path: /etc/motd, content: \"x\\n\" }\n";
+    ground.declare(file);
+    let plan = server.plan(&[]);
+    let process = server.shell("pgrep -u bob -x sleep");
+    let stays = format!("user:bob  stays for now: `sleep` (process {process}) runs as `bob`");
+    assert!(plan.contains(&stays), "{plan}");
+    let team_stays = "group:team  stays for now: it is the primary group of `eve`";
+    assert!(plan.contains(team_stays), "{plan}");
+    let said = server.converge(&[]);
+    assert!(said.contains(&stays) && said.contains(team_stays), "{said}");
+    server.run("id bob && getent group team && test $(cat /etc/motd) = x");
+    let said = ground.refused("  - user: { name: bob, state: absent }\n");
+    assert!(said.contains(&format!("`sleep` (process {process}) runs as `bob`")), "{said}");
+
+    // A number has one holder, declared or not.
+    let said = ground.refused(&format!("{bob}{team}  - user: {{ name: ann, uid: 2001 }}\n"));
+    assert!(said.contains("`bob` has the uid 2001 already"), "{said}");
+    let said = ground.refused(&format!("{bob}{team}  - group: {{ name: web, gid: 4000 }}\n"));
+    assert!(said.contains("`team` has the gid 4000 already"), "{said}");
+
+    ground.declare(file);
+    server.run("pkill -u bob; userdel eve; while pgrep -u bob; do :; done");
+    server.converge(&[]);
+    server.has_nothing_to_do(&[]);
+    server.run("! id bob && ! getent group team");
+    a_home_stays_for_the_next_name(&ground);
+}
+
+/// An account that gets another name keeps its home, whatever the options allow.
+fn a_home_stays_for_the_next_name(ground: &Ground) {
+    let server = &ground.server;
+    ground.hold("  - user: { name: old, uid: 2100, home: /home/shop }\n");
+    server.run("echo kept > /home/shop/kept; useradd -M -d /home/shop/inner guest");
+    ground.declare("  - user: { name: new, uid: 2100, home: /home/shop, create_home: false }\n");
+    server.converge(&["--allow-data-loss"]);
+    server.has_nothing_to_do(&[]);
+    assert_eq!(server.shell("id -nu 2100; cat /home/shop/kept"), "new\nkept");
+    // The home of somebody else is in it.
+    let plan = ground.refused("  - user: { name: new, remove_home: true, state: absent }\n");
+    assert!(plan.contains("`user:new` would take the home of `guest` away"), "{plan}");
+    ground.declare("");
+    server.converge(&["--allow-data-loss"]);
+    server.run("! id new && test $(cat /home/shop/kept) = kept");
 }

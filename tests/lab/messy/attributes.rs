@@ -7,12 +7,14 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use infra::resources::{Attributes, Probe, System};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use tempfile::TempDir;
 
 use crate::hostile::host;
 
 crate::tests! {
     a_file_keeps_what_root_or_its_owner_gave_it,
+    a_file_keeps_its_flags,
     a_copy_keeps_what_its_original_has,
     a_file_of_others_takes_nothing_over_that_they_gave,
     further_names_are_counted,
@@ -61,6 +63,25 @@ fn a_file_keeps_what_root_or_its_owner_gave_it() {
         let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
         assert_eq!(Some(mode), attributes.mode);
     }
+}
+
+/// The flags of chattr(1).
+fn flags(file: &str) -> IFlags {
+    ioctl_getflags(fs::File::open(file).unwrap()).unwrap()
+}
+
+fn a_file_keeps_its_flags() {
+    // A folder in memory may have no flags.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = format!("{}/a", folder.path().display());
+    host().write_file(&file, b"one", &root(0o644)).unwrap();
+    let given = IFlags::NOATIME | IFlags::NODUMP;
+    ioctl_setflags(fs::File::open(&file).unwrap(), flags(&file) | given).unwrap();
+    host().write_file(&file, b"two", &root(0o600)).unwrap();
+    assert!(flags(&file).contains(given), "{:?}", flags(&file));
+    let copy = format!("{}/b", folder.path().display());
+    host().copy_whole(&file, &copy, &root(0o600)).unwrap();
+    assert!(flags(&copy).contains(given), "{:?}", flags(&copy));
 }
 
 fn a_copy_keeps_what_its_original_has() {

@@ -7,6 +7,7 @@ pub(crate) mod clusters;
 pub(crate) mod effect;
 pub(crate) mod git;
 pub(crate) mod locales;
+pub(crate) mod login;
 pub(crate) mod names;
 pub(crate) mod packages;
 pub(crate) mod units;

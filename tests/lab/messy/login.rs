@@ -1,0 +1,101 @@
+//! The login of a run: a change that would close it is put back, whether or not it is guarded.
+
+use std::fs;
+
+use super::Ground;
+use crate::support::text;
+
+crate::tests! {
+    ; on each release: the_login_of_a_run_stays_open = 40
+}
+
+/// The account of the login, without the resources that a test changes.
+const ACCOUNT: &str = "  - package: sudo\n";
+
+const RULE: &str = "  - file: { path: /etc/sudoers.d/deploy, mode: '0440', \
+                    content: \"deploy ALL=(ALL) NOPASSWD: ALL\\n\" }\n";
+
+const USER: &str = "  - user: { name: deploy, shell: /bin/bash }\n";
+
+const PROOF: &str = "a new connection gets in: the guarded changes stay";
+
+/// A server that infra has set up for the login of a user.
+struct Deployed {
+    ground: Ground,
+    key: String,
+}
+
+impl Deployed {
+    fn new(os: &str) -> Self {
+        let ground = Ground::new(os);
+        let key = fs::read_to_string(ground.server.lab.folder().join("key.pub")).unwrap();
+        let key = format!("  - authorized_key: {{ user: deploy, key: {} }}\n", key.trim());
+        let deployed = Self { ground, key };
+        deployed.ground.declare(&deployed.all());
+        deployed.ground.server.install(&[]);
+        deployed.ground.server.has_nothing_to_do(&[]);
+        let inventory = format!(
+            "ssh: {{ host: {}, user: deploy }}\nroles: {{ ground: {{}} }}\n",
+            deployed.ground.server.name
+        );
+        let path = deployed.ground.project.path().join("inventory/ground.yaml");
+        fs::write(path, inventory).unwrap();
+        deployed
+    }
+
+    fn all(&self) -> String {
+        [ACCOUNT, USER, &self.key, RULE].concat()
+    }
+
+    /// Applies these resources as the user; returns the exit code and what was said.
+    fn apply(&self, resources: &str) -> (i32, String) {
+        self.ground.declare(resources);
+        let server = &self.ground.server;
+        let mut command = server.command(&["apply", "ground", "--yes", "--guard-timeout", "20"]);
+        let config = server.lab.folder().join("ssh_config");
+        let output = command.env("INFRA_SSH_CONFIG", config).output().unwrap();
+        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        (output.status.code().unwrap_or(-1), said)
+    }
+
+    /// A change that would close the login is put back.
+    fn puts_back(&self, resources: &str, because: &str) {
+        let (code, said) = self.apply(resources);
+        assert_eq!(code, 6, "{resources}: {said}");
+        assert!(said.contains("the guarded changes are put back"), "{resources}: {said}");
+        assert!(said.contains(because), "{resources}: {said}");
+        let (code, said) = self.apply(&self.all());
+        assert_eq!(code, 0, "after {resources}: {said}");
+    }
+}
+
+fn the_login_of_a_run_stays_open(os: &str) {
+    let deployed = Deployed::new(os);
+    let (all, key) = (deployed.all(), deployed.key.as_str());
+    let (code, said) = deployed.apply(&all);
+    assert_eq!((code, said.contains(PROOF)), (0, false), "nothing to do: {said}");
+
+    let user = |fields: &str| all.replace("shell: /bin/bash", fields);
+    deployed.puts_back(&all.replace(RULE, ""), "sudo");
+    deployed.puts_back(&all.replace(key, ""), "Permission denied");
+    deployed.puts_back(&user("expires: 2020-01-01"), "");
+    deployed.puts_back(&user("shell: /usr/sbin/nologin"), "");
+    let ssh = "  - service: ssh\n  - sshd_config: { name: 10-own, settings: { AllowUsers: root } }\n    \
+               reload: ssh\n";
+    deployed.puts_back(&format!("{all}{ssh}"), "Permission denied");
+    let open =
+        "  - directory: { path: /home/deploy, owner: deploy, group: deploy, mode: '0777' }\n";
+    deployed.puts_back(&format!("{all}{open}"), "Permission denied");
+
+    // A change that closes nothing is proved, and stays.
+    let (code, said) = deployed.apply(&user("shell: /bin/sh"));
+    assert_eq!((code, said.matches(PROOF).count()), (0, 1), "{said}");
+    let (code, said) = deployed.apply(&user("shell: /bin/sh, comment: The one who deploys"));
+    assert_eq!((code, said.contains(PROOF)), (0, false), "{said}");
+
+    let off = "  - service: { name: sshd, enabled: false }\n";
+    let (code, said) = deployed.apply(&format!("{all}{off}"));
+    assert_eq!(code, 3, "{said}");
+    let refusal = "infra logs in by `service:sshd`, which is not to start at boot";
+    assert!(said.contains(refusal), "{said}");
+}
