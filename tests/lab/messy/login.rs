@@ -51,7 +51,8 @@ impl Deployed {
     fn apply(&self, resources: &str) -> (i32, String) {
         self.ground.declare(resources);
         let server = &self.ground.server;
-        let mut command = server.command(&["apply", "ground", "--yes", "--guard-timeout", "20"]);
+        let mut command =
+            server.command(&["apply", "ground", "--yes", "-v", "--guard-timeout", "20"]);
         let config = server.lab.folder().join("ssh_config");
         let output = command.env("INFRA_SSH_CONFIG", config).output().unwrap();
         let said = format!("{}{}", text(&output.stdout), text(&output.stderr));

@@ -98,8 +98,12 @@ fn a_declared_package_goes_with_no_other() {
     ground.server.run("apt-get purge -y -q alone >/dev/null");
 
     ground.hold(both);
+    // Nobody declares it any more, and a declared one needs it.
+    let plan = ground.hold("  - package: upper\n");
+    let stays = "no longer managed: `package:alone` would take `package:upper` away";
+    assert!(plan.contains(stays), "{plan}");
+    assert_eq!(installed(&ground), "alone upper");
     for (declared, refusal) in [
-        ("  - package: upper\n", "`package:alone` would take `package:upper` away"),
         (
             "  - package: high\n  - package: { name: alone, state: absent }\n",
             "`package:alone` would take `package:high` away",
