@@ -123,7 +123,7 @@ fn answer(
         emitter.emit(Event::Checked { id: id.clone(), outcome: outcome.clone(), mark });
     });
     warn_of_rest(&manifest, &removal, host, emitter);
-    warn_of_losses(&manifest, &shown, &state, host, emitter);
+    warn_of_losses(&manifest, &shown, &removal, &state, host, emitter);
     for (id, action) in &shown.due {
         emitter.emit(Event::ServiceDue { id: id.clone(), action: *action });
     }
@@ -176,12 +176,21 @@ fn warn_of_rest(manifest: &Manifest, removal: &Removal, probe: &dyn Probe, emitt
 fn warn_of_losses(
     manifest: &Manifest,
     plan: &Plan,
+    removal: &Removal,
     state: &State,
     probe: &dyn Probe,
     emitter: &Emitter,
 ) {
     for (resource, outcome) in manifest.resources.iter().zip(&plan.outcomes) {
         let Outcome::Changed(_) = outcome else { continue };
+        let step = removal.steps.get(&resource.id);
+        let managed = step.and_then(|step| state.resources().get(&step.of));
+        // A file that cannot be read is an error of its own check.
+        if managed.is_some_and(|one| one.is_edited(state.key(), probe).unwrap_or_default()) {
+            let message =
+                format!("`{}` goes with what was changed in it since the last apply", resource.id);
+            emitter.emit(Event::Warning { message });
+        }
         if let Some(reason) = state.lost_with(resource, probe) {
             let message = format!("what `{}` finds is not kept: {reason}", resource.id);
             emitter.emit(Event::Warning { message });

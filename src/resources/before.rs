@@ -17,6 +17,8 @@ pub enum Before {
         content: Vec<u8>,
         /// Its own attributes.
         stat: Stat,
+        /// Its access list and its extended attributes, by name.
+        extended: Vec<(Vec<u8>, Vec<u8>)>,
     },
     /// A symlink.
     Symlink {
@@ -40,7 +42,9 @@ impl Before {
         Ok(match stat.kind {
             FileKind::File => match probe.read_with_stat(path)? {
                 // One file: what it holds goes back with its own owner and mode.
-                Some((content, stat)) => Self::File { content, stat },
+                Some((content, stat)) => {
+                    Self::File { content, stat, extended: probe.extended(path)? }
+                }
                 None => return Err(Error::failed(format!("`{path}` changed at the same moment"))),
             },
             FileKind::Symlink => {
@@ -61,7 +65,14 @@ impl Before {
                 Some(_) => system.remove_file(path),
                 None => Ok(()),
             },
-            Self::File { content, stat } => system.write_file(path, content, &attributes(stat)),
+            Self::File { content, stat, extended } => {
+                system.write_file(path, content, &attributes(stat))?;
+                if extended.is_empty() {
+                    return Ok(());
+                }
+                system.give_extended(path, extended)?;
+                system.set_attributes(path, &attributes(stat))
+            }
             Self::Symlink { target } => system.make_symlink(path, target),
             Self::Attributes { stat } if system.stat(path)?.is_some() => {
                 system.set_attributes(path, &attributes(stat))

@@ -30,6 +30,12 @@ pub trait Probe {
     /// back writes these attributes with it: the name may be another file's by then.
     fn read_with_stat(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>>;
 
+    /// The access list and the extended attributes of the regular file at `path`, by name, where root alone
+    /// can have put it there. A server may have none of them.
+    fn extended(&self, _path: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
     /// The content alone, where it goes nowhere but into a comparison.
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         Ok(self.read_with_stat(path)?.map(|(content, _)| content))

@@ -20,6 +20,12 @@ pub trait System: Probe {
     /// that file is.
     fn copy_whole(&mut self, from: &str, to: &str, attributes: &Attributes) -> Result<Stat>;
 
+    /// Gives the regular file at `path` what [`Probe::extended`] returned of it earlier. Its mode is to be
+    /// set afterwards: an access list brings one of its own.
+    fn give_extended(&mut self, _path: &str, _extended: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes one folder, whose parent is there.
     fn make_directory(&mut self, path: &str, attributes: &Attributes) -> Result<()>;
 

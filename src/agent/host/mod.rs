@@ -151,6 +151,10 @@ impl Probe for Host {
         self.units.get(name)
     }
 
+    fn extended(&self, path: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        files::extended::read(path, &self.accounts)
+    }
+
     fn users(&self) -> Result<Vec<String>> {
         self.accounts.users()
     }
@@ -223,6 +227,10 @@ impl System for Host {
         let ids = self.accounts.ids(attributes)?;
         self.forget_what_depends_on(to);
         files::copy_whole(from, to, ids, attributes.mode, &self.accounts)
+    }
+
+    fn give_extended(&mut self, path: &str, extended: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        files::extended::give(path, extended, &self.accounts)
     }
 
     fn make_directory(&mut self, path: &str, attributes: &Attributes) -> Result<()> {

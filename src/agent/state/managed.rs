@@ -6,6 +6,7 @@ use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::error::Result;
 use crate::events::{Mark, ServiceAction};
 use crate::manifest::{Guard, Resource, ResourceId};
 use crate::resources::{
@@ -79,6 +80,18 @@ impl Managed {
     /// The spec that takes it away, if there is one.
     pub fn away(&self) -> Option<&Spec> {
         self.dropped.gently.as_ref().or(self.dropped.with_data.as_ref())
+    }
+
+    /// Whether somebody has changed the content of its one file since it was applied last.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn is_edited(&self, key: &Key, probe: &dyn Probe) -> Result<bool> {
+        let (Some(known), [path]) = (self.fields.get("content"), self.paths.as_slice()) else {
+            return Ok(false);
+        };
+        let content = probe.read(path)?;
+        Ok(content.is_some_and(|content| key.hash(&Value::Content(content)) != *known))
     }
 
     /// Whether its name stands for another thing than when it was `known` to be applied: where infra

@@ -128,6 +128,15 @@ fn nothing_of_others_goes(os: &str) {
     assert!(said.contains("a link on the way to `/srv/m/cur/f` leads elsewhere now"), "{said}");
     server.run("test $(cat /srv/h/v2/conf) = old2 && test $(cat /srv/m/b/f) = other");
 
+    // A line by hand in a file that goes is in the plan.
+    ground.hold("  - file: { path: /srv/h/own, content: \"infra\\n\" }\n");
+    server.run("echo theirs >> /srv/h/own");
+    ground.declare("");
+    let (_, said) = ground.diff();
+    let edited = "`file:/srv/h/own` goes with what was changed in it since the last apply";
+    assert!(said.contains(edited), "{said}");
+    server.converge(&[]);
+
     // A home that is declared, and a file system, in a folder that is not any more.
     let user = "  - user: { name: ada, home: /srv/e/home, create_home: true }\n";
     ground.hold(&format!("  - directory: /srv/e\n  - directory: /srv/q\n{user}"));

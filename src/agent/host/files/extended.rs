@@ -1,17 +1,17 @@
 //! Attributes of a file beside content, owner and mode: an access list, and extended attributes.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::{IFlags, OFlags, Stat as RawStat, XattrFlags, ioctl_getflags, ioctl_setflags};
 use rustix::io::Errno;
 
-use super::Opened;
-use super::walk::{Ground, Place};
+use super::walk::{Ground, Last, Place};
+use super::{Opened, find, kind};
 use crate::agent::host::accounts::Accounts;
 use crate::error::{Context, Error, Result};
+use crate::resources::FileKind;
 
 /// The attribute in which Linux keeps the access list of a file.
 pub(super) const ACCESS_LIST: &str = "system.posix_acl_access";
@@ -115,7 +115,7 @@ impl Extended {
     }
 
     /// Gives an open file the same.
-    pub(super) fn set_on(&self, file: &File) -> Result<()> {
+    pub(super) fn set_on(&self, file: impl AsFd + Copy) -> Result<()> {
         for (name, value) in &self.attributes {
             rustix::fs::fsetxattr(file, name.as_slice(), value, XattrFlags::empty()).map_err(
                 |error| {
@@ -131,6 +131,40 @@ impl Extended {
         }
         Ok(())
     }
+}
+
+/// The access list and the attributes of the regular file at `path`, by name; none where others than root
+/// can put a file there.
+pub(in crate::agent::host) fn read(
+    path: &str,
+    accounts: &Accounts,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let opened = opened(path, accounts)?;
+    let all = opened.map(|file| Extended::of(&file)).transpose();
+    let all = all.context(|| format!("cannot read the attributes of `{path}`"))?;
+    Ok(all.map(|all| all.attributes).unwrap_or_default())
+}
+
+/// Gives the file at `path` these attributes, where [`read`] would read them.
+pub(in crate::agent::host) fn give(
+    path: &str,
+    attributes: &[(Vec<u8>, Vec<u8>)],
+    accounts: &Accounts,
+) -> Result<()> {
+    let Some(file) = opened(path, accounts)? else { return Ok(()) };
+    let all = Extended { attributes: attributes.to_vec(), flags: IFlags::empty() };
+    all.set_on(&file).map_err(|error| error.context(format!("cannot put back `{path}` as it was")))
+}
+
+/// The regular file at `path`, if root alone can have put it there.
+fn opened(path: &str, accounts: &Accounts) -> Result<Option<OwnedFd>> {
+    let Some((place, _)) = find(path, accounts, Last::Itself)? else { return Ok(None) };
+    let Some((_, raw)) = place.open()? else { return Ok(None) };
+    if place.ground != Ground::Root || kind(&raw) != FileKind::File {
+        return Ok(None);
+    }
+    let opened = place.reopen(&raw, OFlags::empty(), accounts)?;
+    Ok(Some(opened.context(|| format!("cannot open `{path}`"))?.0))
 }
 
 /// The flags of an open file; none where its file system has none.

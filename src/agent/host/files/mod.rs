@@ -7,7 +7,7 @@
 
 mod attributes;
 mod bonds;
-mod extended;
+pub(super) mod extended;
 pub(super) mod identity;
 mod remove;
 mod walk;
