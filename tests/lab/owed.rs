@@ -19,18 +19,22 @@ crate::tests! {
 /// The command holds the run up between the switch of the file and the end of the role, where the
 /// reload would be, until a test lets it go on.
 const ROLE: &str = "\
-description: a file of sshd, and a program that waits
+description: a file of a service, and a program that waits
 params:
   tries: { type: integer, default: 4 }
 resources:
-  - file: { path: /etc/ssh/sshd_config.d/20-demo.conf, content: \"MaxAuthTries {{ tries }}\\n\" }
-    reload: ssh
+  - file: { path: /etc/demo.conf, content: \"tries {{ tries }}\\n\" }
+    reload: demo
   - command:
       name: slow
       run: [sh, -c, 'echo $$ > /run/slow; while [ ! -e /run/go ]; do sleep 0.1; done']
       stamp: /var/lib/slow
-  - service: { name: ssh, validate: /usr/sbin/sshd -t }
+  - service: { name: demo, validate: test -s /etc/demo.conf }
 ";
+
+/// A service of the server.
+const UNIT: &str = "[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/true\n\
+                    [Install]\nWantedBy=multi-user.target\n";
 
 /// Lets the slow program go on, now and in later runs.
 const GO: &str = "touch /run/go";
@@ -48,6 +52,10 @@ fn cut() -> (LabServer, TempDir) {
     fs::write(folder.path().join("inventory/cut.yaml"), inventory).unwrap();
     fs::write(folder.path().join("roles/demo/role.yaml"), ROLE).unwrap();
     let server = LabServer::bare("cut", "debian-12", folder.path());
+    server.run(&format!(
+        "printf '%b' '{}' > /etc/systemd/system/demo.service; systemctl enable --now demo",
+        UNIT.replace('\n', "\\n")
+    ));
     (server, folder)
 }
 
@@ -65,9 +73,9 @@ fn until_slow(server: &LabServer) -> Child {
     client
 }
 
-/// When sshd started, or read its files last, in microseconds.
+/// When the service started, or read its files last, in microseconds.
 fn since(server: &LabServer) -> u64 {
-    server.shell("systemctl show -P StateChangeTimestampMonotonic ssh").parse().unwrap()
+    server.shell("systemctl show -P StateChangeTimestampMonotonic demo").parse().unwrap()
 }
 
 /// A run is killed between the switch of a file and its reload: the plan of the next run names the
@@ -78,18 +86,18 @@ fn the_next_run_reloads_what_a_killed_run_did_not() {
     let mut client = until_slow(&server);
     server.run("pkill -KILL -f ^/var/lib/infra/agent/");
     assert_eq!(client.wait().unwrap().code(), Some(4), "the connection is lost");
-    let switched = server.shell("cat /etc/ssh/sshd_config.d/20-demo.conf");
-    assert_eq!((switched.as_str(), since(&server)), ("MaxAuthTries 4", before));
+    let switched = server.shell("cat /etc/demo.conf");
+    assert_eq!((switched.as_str(), since(&server)), ("tries 4", before));
     server.run(GO);
 
     let plan = server.plan(&[]);
     assert!(plan.contains("the last run, by "), "{plan}");
-    assert!(plan.contains("cut  ~ service:ssh  reload\n"), "{plan}");
-    assert!(!plan.contains("20-demo.conf"), "the file is right: {plan}");
+    assert!(plan.contains("cut  ~ service:demo  reload\n"), "{plan}");
+    assert!(!plan.contains("demo.conf"), "the file is right: {plan}");
     let said = server.converge(&["-v"]);
-    assert!(said.contains("file:/etc/ssh/sshd_config.d/20-demo.conf  ok"), "{said}");
-    assert!(said.contains("service:ssh  reloaded"), "{said}");
-    assert!(since(&server) > before, "sshd did not read its files");
+    assert!(said.contains("file:/etc/demo.conf  ok"), "{said}");
+    assert!(said.contains("service:demo  reloaded"), "{said}");
+    assert!(since(&server) > before, "the service did not read its file");
     server.has_nothing_to_do(&[]);
 }
 
