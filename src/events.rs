@@ -183,7 +183,7 @@ impl Outcome {
         let found = found.without(FieldChange::only_waits);
         self.without(FieldChange::only_waits) == found
             || self.without(FieldChange::only_starts) == found
-            // What cannot go now may be able to a moment later, and the other way round.
+            // A thing that cannot go now may be able to a moment later, and the other way round.
             || matches!(
                 (self, &found),
                 (Self::Stays { .. }, Self::Stays { .. } | Self::Changed(Change::Remove))

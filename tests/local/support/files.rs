@@ -6,7 +6,7 @@ use infra::resources::{FileKind, Stat};
 
 use super::world::{FullNode, Node};
 
-/// What is at a path.
+/// The thing at a path.
 #[derive(Clone, Debug)]
 pub(super) struct FakeFile {
     pub(super) stat: Stat,

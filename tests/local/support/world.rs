@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) writable_by_others: Vec<String>,
     /// The account that is logged in.
     pub(crate) login: Option<String>,
-    /// What runs, in a patch beside what ran before.
+    /// The processes that run, in a patch beside those of before.
     pub(crate) processes: Vec<WorldProcess>,
     /// Addresses with ports that accept connections.
     pub(crate) ports: Option<Vec<SocketAddr>>,
