@@ -3,6 +3,8 @@
 #[expect(dead_code, reason = "the tests do more with it")]
 #[path = "../../tests/local/support/fake.rs"]
 mod fake;
+#[path = "../../tests/local/support/files.rs"]
+mod files;
 #[path = "../../tests/local/support/operations.rs"]
 mod operations;
 #[path = "../../tests/local/support/systemctl.rs"]

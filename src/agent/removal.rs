@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::events::{Mark, Outcome};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Probe, Spec};
+use crate::resources::{Change, Current, Probe, Spec};
 use crate::wire::RunOptions;
 
 use super::state::State;
@@ -90,8 +90,12 @@ impl Removal {
                     continue;
                 }
             };
+            if world.goes_with_its_database(managed) {
+                removal.forgotten.push(id.clone());
+                continue;
+            }
             if specs.is_empty() {
-                removal.leave(id, managed);
+                removal.leave(id, managed, probe);
                 continue;
             }
             if let Some(because) = world.stands_in_the_way(managed, &specs)? {
@@ -271,7 +275,13 @@ impl Removal {
         Ok(false)
     }
 
-    fn leave(&mut self, id: &ResourceId, managed: &Managed) {
+    fn leave(&mut self, id: &ResourceId, managed: &Managed, probe: &dyn Probe) {
+        // Where nothing is there, as after a failed run, nothing is left to tell of.
+        let is_gone = |away: &Spec| matches!(away.current(probe), Ok(Current::Absent));
+        if managed.away().is_some_and(is_gone) {
+            self.forgotten.push(id.clone());
+            return;
+        }
         let was_there = managed.existed && managed.paths.is_empty();
         let because = was_there.then(|| "it was there before infra".to_owned());
         match because.or_else(|| managed.dropped.stays.clone()) {

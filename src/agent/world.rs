@@ -100,6 +100,9 @@ impl<'a> World<'a> {
                 back.push((original.spec(path, self.names.probe())?, Mark::Restored));
             }
         }
+        if let Some(unit) = self.unit_as_before(managed, &back)? {
+            return Ok(vec![(unit, Mark::Restored)]);
+        }
         let dropped = &managed.dropped;
         let mut with_data = dropped.with_data.as_ref().filter(|_| self.options.allow_data_loss);
         if let Some(spec) = with_data
@@ -113,6 +116,38 @@ impl<'a> World<'a> {
         let existed = managed.existed && managed.paths.is_empty();
         let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
         Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
+    }
+
+    /// Whether the database of an extension goes in the same run, with everything in it.
+    pub(super) fn goes_with_its_database(&self, managed: &Managed) -> bool {
+        let Some(Spec::PostgresqlExtension(extension)) = managed.away() else { return false };
+        self.options.allow_data_loss
+            && self.gone().into_iter().any(|(_, other)| match other.away() {
+                Some(Spec::PostgresqlDatabase(database)) => {
+                    !other.existed
+                        && database.name == extension.database
+                        && (&database.cluster, database.port)
+                            == (&extension.cluster, extension.port)
+                }
+                _ => false,
+            })
+    }
+
+    /// The unit or drop-in whose file is to come `back`, as a unit: systemd reads the file anew, what runs
+    /// goes on with it, and nothing is stopped or disabled.
+    fn unit_as_before(&self, managed: &Managed, back: &[(Spec, Mark)]) -> Result<Option<Spec>> {
+        let (Some(Spec::SystemdUnit(unit)), [(Spec::File(file), _)]) = (managed.away(), back)
+        else {
+            return Ok(None);
+        };
+        // A unit is written with the attributes that units usually have.
+        let is_usual = file.owner == "root" && file.group == "root" && file.mode.0 == 0o644;
+        let content = file.content().filter(|_| is_usual);
+        let Some(content) = content.and_then(|content| String::from_utf8(content.to_vec()).ok())
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Spec::SystemdUnit(unit.as_before(content, self.names.probe())?)))
     }
 
     /// Whether something that stays is in the folder that a thing with a name of its own, such as an

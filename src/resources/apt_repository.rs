@@ -164,7 +164,8 @@ impl Resource for AptRepository {
             if !self.state.is_absent() {
                 apt::check_file(&self.sources_path(), &sources, false, probe)?;
             }
-            let only_key_is_left = self.state.is_absent() && key.is_some();
+            let only_key_is_left =
+                self.state.is_absent() && key.is_some() && !self.is_key_shared(probe)?;
             return Ok(if only_key_is_left {
                 Current::Present(State::new())
             } else {
@@ -195,6 +196,9 @@ impl Resource for AptRepository {
         owe_update(system)?;
         if change.is_remove() {
             system.remove_file(&self.sources_path())?;
+            if self.is_key_shared(system)? {
+                return Ok(());
+            }
             return system.remove_file(&self.key_path());
         }
         effect::keep_if_accepted(&self.switches(), system, |system| self.write(change, system))
@@ -203,7 +207,9 @@ impl Resource for AptRepository {
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
         if change.is_remove() {
             world.removed(&self.sources_path());
-            world.removed(&self.key_path());
+            if !self.is_key_shared(world).unwrap_or(true) {
+                world.removed(&self.key_path());
+            }
         } else {
             let sources = self.sources();
             world.file(&self.sources_path(), sources.as_bytes(), "root", "root", 0o644);
@@ -232,6 +238,21 @@ impl Resource for AptRepository {
 }
 
 impl AptRepository {
+    /// Whether another source names the key.
+    fn is_key_shared(&self, probe: &dyn Probe) -> Result<bool> {
+        let (own, key) = (self.sources_path(), self.key_path());
+        let folder = "/etc/apt/sources.list.d";
+        let names = probe.list(folder)?.unwrap_or_default().into_iter();
+        let others = names.map(|name| format!("{folder}/{name}")).filter(|path| *path != own);
+        for path in others.chain(["/etc/apt/sources.list".to_owned()]) {
+            let content = probe.read(&path)?.unwrap_or_default();
+            if String::from_utf8_lossy(&content).contains(&key) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Puts the key and then the source in place.
     fn write(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         let attributes = Attributes::new("root", "root", 0o644);

@@ -102,7 +102,7 @@ impl File {
     }
 
     /// The content, as far as it is known.
-    pub(super) fn content(&self) -> Option<&[u8]> {
+    pub fn content(&self) -> Option<&[u8]> {
         self.content.as_ref().map(Content::as_bytes)
     }
 

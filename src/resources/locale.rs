@@ -33,6 +33,9 @@ pub struct Locale {
     pub state: Presence,
 }
 
+/// The locales that no list makes.
+const BUILT_IN: [&str; 3] = ["C", "C.utf8", "POSIX"];
+
 const SUPPORTED: &str = "/usr/share/i18n/SUPPORTED";
 const LIST: &str = "/etc/locale.gen";
 const DEFAULT: &str = "/etc/default/locale";
@@ -81,6 +84,9 @@ impl Resource for Locale {
         if self.name.is_empty() || !self.name.chars().all(is_name) {
             return Err(format!("`{}` is not a locale such as `fr_FR.UTF-8`", self.name));
         }
+        if self.state.is_absent() && BUILT_IN.contains(&normalized(&self.name).as_str()) {
+            return Err(format!("`{}` is a part of the C library, and stays", self.name));
+        }
         if self.default && self.state.is_absent() {
             return Err("`default` cannot go with `state: absent`".to_owned());
         }
@@ -120,7 +126,10 @@ impl Resource for Locale {
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         if change.is_remove() {
             self.set_list(false, system)?;
-            return run_checked(system, &Command::new(["locale-gen"])).map(drop);
+            // `locale-gen` would remove all that somebody made without the list as well.
+            let name = normalized(&self.name);
+            let delete = Command::new(["localedef", "--delete-from-archive", "--", &name]);
+            return run_checked(system, &delete).map(drop);
         }
         if change.sets("listed") {
             self.set_list(true, system)?;

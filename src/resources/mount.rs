@@ -147,7 +147,8 @@ impl Mount {
                 error.hint("infra never formats: the file system has to be made by hand once")
             })?;
         } else if change.sets("options") {
-            let options = format!("remount,{}", self.options);
+            let before = self.live(system)?.map(|live| live.options).unwrap_or_default();
+            let options = format!("remount,{}", remount_options(&before, &self.options));
             run_checked(system, &Command::new(["mount", "-o", &options, "--", path]))?;
         }
         fstab::write(system, &entry, true)?;
@@ -325,6 +326,29 @@ fn options_of(options: String, others: usize) -> String {
     }
 }
 
+/// The options of a remount: those that are asked for, behind the opposites of those that are in force and
+/// that nobody asks for any more. A remount changes nothing else.
+fn remount_options(before: &str, wanted: &str) -> String {
+    let wanted_words: Vec<&str> = wanted.split(',').collect();
+    let lifted = OPPOSITES.iter().filter(|(option, opposite)| {
+        let is_said = wanted_words.contains(option) || wanted_words.contains(opposite);
+        before.split(',').any(|known| known == *option) && !is_said
+    });
+    let lifted: Vec<&str> = lifted.map(|(_, opposite)| *opposite).collect();
+    lifted.into_iter().chain(wanted_words.iter().copied()).collect::<Vec<_>>().join(",")
+}
+
+/// Options that every file system knows, each with the one that lifts it (mount(8)).
+const OPPOSITES: [(&str, &str); 7] = [
+    ("ro", "rw"),
+    ("noexec", "exec"),
+    ("nosuid", "suid"),
+    ("nodev", "dev"),
+    ("noatime", "atime"),
+    ("nodiratime", "diratime"),
+    ("sync", "async"),
+];
+
 /// systemd makes its mount units from fstab, and reads it only when told.
 fn daemon_reload(system: &mut dyn System) -> Result<()> {
     run_checked(system, &Command::new(["systemctl", "daemon-reload"])).map(drop)
@@ -346,4 +370,22 @@ fn resolved(source: &str, probe: &dyn Probe) -> String {
     let path = by.unwrap_or_else(|| source.to_owned());
     let is_device = path.starts_with("/dev/");
     if is_device { Names::of(probe).target(&path) } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_asks_for_any_more_is_lifted() {
+        for (before, wanted, options) in [
+            ("ro,relatime", "bind", "rw,bind"),
+            ("ro,nosuid,nodev", "bind,nodev", "rw,suid,bind,nodev"),
+            ("rw,noexec", "size=5m,noexec", "size=5m,noexec"),
+            ("ro", "rw", "rw"),
+            ("rw", "defaults", "defaults"),
+        ] {
+            assert_eq!(remount_options(before, wanted), options);
+        }
+    }
 }

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         lab::saves::TESTS,
         messy::accounts::TESTS,
         messy::attributes::TESTS,
+        messy::before::TESTS,
         messy::bytes::TESTS,
         messy::clusters::TESTS,
         messy::effect::TESTS,

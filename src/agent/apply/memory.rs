@@ -57,6 +57,10 @@ impl Run<'_> {
             Outcome::Ok | Outcome::Changed(_) => {
                 let managed = self.managed(resource, *outcome == Outcome::Ok);
                 let has_changed = *outcome != Outcome::Ok;
+                let is_step = self.removal.steps.contains_key(&resource.id);
+                if managed.is_none() && !is_step && resource.spec.desired().is_none() {
+                    self.state.forget(self.system, &resource.id)?;
+                }
                 self.state.applied(self.system, resource, managed, has_changed)?;
                 self.leave(&resource.id);
             }

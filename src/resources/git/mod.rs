@@ -1,5 +1,6 @@
 //! `git`: a work tree at one commit of a repository.
 
+mod own;
 mod reference;
 
 use base64::Engine as _;
@@ -343,19 +344,27 @@ impl Resource for Git {
         self.check_owner(&stat.owner)?;
         let url = self.ask(probe, &["config", "--get", "remote.origin.url"])?.text();
         let status = probe.query(&self.status())?.text();
-        if !status.is_empty() && !self.force {
-            return Err(Error::failed(format!("`{path}` has changes of its own"))
-                .because(status)
-                .hint("save them, or throw them away with `force: true`"));
+        let of_submodules = self.changes_in_submodules(probe)?;
+        let changes = [status.as_str(), of_submodules.as_str()].join("\n").trim().to_owned();
+        if !changes.is_empty() && !self.force {
+            return Err(own::error(path, &changes));
+        }
+        let at = self.at(probe)?;
+        if at != self.reference && !self.force {
+            self.check_commits(probe)?;
         }
         let submodules = if self.submodules { Some(self.submodules(probe)?) } else { None };
         Ok(Current::Present(
             State::new()
                 .with("repository", url)
-                .with("ref", self.at(probe)?)
+                .with("ref", at)
                 .with_some("submodules", submodules)
-                .with("work tree", if status.is_empty() { "clean" } else { "changed" }),
+                .with("work tree", if changes.is_empty() { "clean" } else { "changed" }),
         ))
+    }
+
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        if change.is_remove() && !self.force { self.check_removal(probe) } else { Ok(()) }
     }
 
     fn traces(&self, probe: &dyn Probe) -> Result<State> {
@@ -389,7 +398,9 @@ impl Resource for Git {
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {
-        let absent = Self { credential: None, state: Presence::Absent, ..self.clone() };
+        // Whoever allows the loss of data means these as well.
+        let absent =
+            Self { credential: None, force: true, state: Presence::Absent, ..self.clone() };
         Some(Dropped::stays_unless_allowed(absent, "it may hold data beside what was cloned"))
     }
 }

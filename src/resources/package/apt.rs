@@ -147,6 +147,32 @@ pub(super) fn ambiguous(name: &str, said: &str) -> Option<Error> {
     })
 }
 
+/// Where the packages are listed that cannot be installed.
+const UNMET: &str = "The following packages have unmet dependencies:";
+
+/// The refusal of packages whose dependencies cannot be met, if apt `said` so.
+pub(super) fn unmet(said: &str) -> Option<Error> {
+    let listed = said.lines().skip_while(|line| *line != UNMET).skip(1);
+    let listed = listed.take_while(|line| line.starts_with(' '));
+    let listed: Vec<&str> = listed.map(str::trim).take(15).collect();
+    let is_held = said.lines().any(|line| line.ends_with("you have held broken packages."));
+    let hint = if is_held {
+        "`apt-mark showhold` on the server lists what is on hold; declare versions that go together"
+    } else {
+        "declare versions that go together, or one of the packages alone"
+    };
+    (!listed.is_empty()).then(|| {
+        Error::failed("apt cannot install what is declared").because(listed.join("\n")).hint(hint)
+    })
+}
+
+/// Whether `package` is one of those.
+pub(super) fn is_unmet(package: &str, said: &str) -> bool {
+    let listed = said.lines().skip_while(|line| *line != UNMET).skip(1);
+    let mut listed = listed.take_while(|line| line.starts_with(' '));
+    listed.any(|line| line.trim_start().split([' ', ':']).next() == Some(package))
+}
+
 /// Whether apt `said` that no version of `package` is the one that was asked for.
 pub(super) fn lacks_version(package: &str, version: &str, said: &str) -> bool {
     let line = format!("E: Version '{version}' for '{package}' was not found");

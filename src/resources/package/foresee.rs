@@ -70,6 +70,15 @@ impl Foreseen {
             let refusal =
                 |package: &&Package| Some((package.name.clone(), refusal(package, &said)?));
             refused_by_lists.extend(missing.iter().filter_map(refusal));
+            if let Some(refusal) = apt::unmet(&said) {
+                let all: Vec<&String> = missing.iter().map(|package| &package.name).collect();
+                let is_named = |name: &&String| apt::is_unmet(name, &said);
+                let named: Vec<&String> = all.iter().copied().filter(is_named).collect();
+                let blamed = if named.is_empty() { all } else { named };
+                let blamed = blamed.into_iter().map(|name| (name.clone(), refusal.clone()));
+                refused_by_lists.extend(blamed);
+                break;
+            }
             let is_known = |package: &&Package| !apt::is_unknown(&package.name, &said);
             missing.retain(is_known);
         }

@@ -130,8 +130,13 @@ pub(super) fn set(system: &mut dyn System, verb: &str, unit: &str) -> Result<()>
     run_checked(system, &systemctl([verb, "--", unit])).map(drop)
 }
 
-/// Stops a unit.
+/// Stops a unit. One that systemd could not load does not run.
 pub(super) fn stop(system: &mut dyn System, unit: &str) -> Result<()> {
+    let found = system.unit(unit)?;
+    let is_loaded = !matches!(found.load_state.as_str(), "bad-setting" | "error" | "not-found");
+    if !is_loaded && !found.is_active() && !unit.contains('*') {
+        return Ok(());
+    }
     act(system, "stop", unit)
 }
 

@@ -375,6 +375,16 @@ impl Resource for SystemdUnit {
     }
 }
 
+impl SystemdUnit {
+    /// The unit, or the drop-in, with the content that it had before infra. One that runs is to run on with
+    /// that, and nothing else of it changes.
+    pub fn as_before(&self, content: String, probe: &dyn Probe) -> Result<Self> {
+        let runs = self.is_a_unit() && probe.unit(&self.name)?.is_active();
+        let (running, content) = (runs.then_some(true), Some(content));
+        Ok(Self { content, running, enabled: None, state: Presence::Present, ..self.clone() })
+    }
+}
+
 /// A unit of a package that appears from behind the one that took its place: stopped and disabled.
 fn packaged() -> super::Unit {
     predicted(super::Unit::default(), Some(false), Some(false), false)

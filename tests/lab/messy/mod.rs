@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod attributes;
+pub(crate) mod before;
 pub(crate) mod bytes;
 pub(crate) mod clusters;
 pub(crate) mod effect;

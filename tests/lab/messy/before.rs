@@ -1,0 +1,116 @@
+//! Things that were there before infra, and others that somebody made since: they outlive the declaration.
+
+use super::Ground;
+
+crate::tests! {
+    ; on each release: what_others_made_outlives_the_declaration = 30
+}
+
+fn what_others_made_outlives_the_declaration(os: &str) {
+    let ground = Ground::new(os);
+    units_of_before_come_back(&ground);
+    a_unit_that_cannot_be_loaded_goes(&ground);
+    a_mount_loses_what_nobody_asks_for(&ground);
+    commits_of_others_stay(&ground);
+    a_locale_goes_alone(&ground);
+}
+
+/// A drop-in and two units by hand, which run; the second is not said to run or to be enabled.
+const UNITS: &str = "cd /etc/systemd/system; mkdir one.service.d; \
+    printf '[Service]\\nLimitNOFILE=9\\n' > one.service.d/limits.conf; \
+    for unit in one two; do printf '[Service]\\nExecStart=/bin/sleep inf\\n[Install]\\nWantedBy=multi-user.target\\n' \
+    > $unit.service; done; systemctl enable -q --now one two; sha256sum *.service */limits.conf > /root/sums";
+
+fn units_of_before_come_back(ground: &Ground) {
+    let server = &ground.server;
+    server.run(UNITS);
+    ground.hold(
+        "  - systemd_unit: { name: one.service, service: { ExecStart: /bin/sleep 1000 }, \
+           install: { WantedBy: multi-user.target }, running: true, enabled: true }\n\
+         \x20 - systemd_unit: { name: two.service, service: { ExecStart: /bin/sleep 1000 }, \
+           install: { WantedBy: multi-user.target } }\n\
+         \x20 - systemd_unit: { name: one.service, dropin: limits, service: { LimitNOFILE: 4096 } }\n",
+    );
+    ground.declare("");
+    let plan = server.plan(&[]);
+    assert_eq!(plan.matches("back as it was before infra").count(), 3, "{plan}");
+    assert!(!plan.contains("remove"), "{plan}");
+    server.converge(&[]);
+    server.has_nothing_to_do(&[]);
+    server.run(
+        "cd /etc/systemd/system && sha256sum --check --quiet /root/sums && \
+         systemctl is-active one two && systemctl is-enabled one two && \
+         test \"$(systemctl show -P NeedDaemonReload one two | sort -u | tr -d '\\n')\" = no && \
+         pgrep -f 'sleep inf'",
+    );
+}
+
+fn a_unit_that_cannot_be_loaded_goes(ground: &Ground) {
+    let server = &ground.server;
+    ground.declare(
+        "  - systemd_unit: { name: bad.service, service: { ExecStart: relative/path }, running: true }\n",
+    );
+    let (code, said) = server.apply(&[]);
+    assert_eq!(code, 3, "{said}");
+    ground.declare("");
+    server.converge(&[]);
+    server.has_nothing_to_do(&[]);
+    server.run("test ! -e /etc/systemd/system/bad.service");
+}
+
+fn a_mount_loses_what_nobody_asks_for(ground: &Ground) {
+    let server = &ground.server;
+    server.run(
+        "mkdir /srv/data /mnt/data; echo '/srv/data /mnt/data none bind,ro 0 0' >> /etc/fstab; \
+         mount -o bind /srv/data /mnt/data; mount -o remount,bind,ro /mnt/data",
+    );
+    let mount = "  - mount: { path: /mnt/data, device: /srv/data, fstype: none, options: bind }\n";
+    ground.hold(mount);
+    server.run("touch /mnt/data/written");
+}
+
+fn commits_of_others_stay(ground: &Ground) {
+    let server = &ground.server;
+    let git = "  - package: git\n";
+    ground.declare(git);
+    server.install(&[]);
+    server.run(
+        "git config --global user.email x@example.org; git config --global user.name x; \
+         git init -q -b main /srv/up; cd /srv/up; echo 1 > f; git add f; git commit -qm 1",
+    );
+    let clone = "  - git: { path: /srv/app, repository: /srv/up, ref: main }\n";
+    ground.hold(&format!("{git}{clone}"));
+    server.run(
+        "cd /srv/app; echo fix > fix; git add fix; git commit -qm fix; \
+         mkdir /srv/plain; echo precious > /srv/plain/x",
+    );
+    let absent = "  - git: { path: /srv/app, repository: /srv/up, ref: main, state: absent }\n";
+    let plain = "  - git: { path: /srv/plain, repository: /srv/up, ref: main, state: absent }\n";
+    for (resource, refusal) in [
+        (clone, "`/srv/app` has commits of its own"),
+        (absent, "`/srv/app` has commits of its own"),
+        (plain, "`/srv/plain` is not a work tree of git"),
+    ] {
+        let said = ground.refused(&format!("{git}{resource}"));
+        assert!(said.contains(refusal), "{said}");
+        let (code, said) = server.apply(&[]);
+        assert_eq!(code, 3, "{said}");
+    }
+    server.run("test $(cat /srv/app/fix) = fix && test $(cat /srv/plain/x) = precious");
+    // On a branch, the commit is safe.
+    server.run("git -C /srv/app branch kept");
+    ground.hold(&format!("{git}{clone}"));
+    server.run("test ! -e /srv/app/fix && git -C /srv/app show kept:fix");
+}
+
+fn a_locale_goes_alone(ground: &Ground) {
+    let server = &ground.server;
+    let locales = "  - package: locales\n";
+    ground.declare(&format!("{locales}  - locale: fr_FR.UTF-8\n"));
+    server.install(&[]);
+    server.run("localedef -i es_ES -f UTF-8 es_ES.UTF-8");
+    ground.hold(&format!("{locales}  - locale: {{ name: fr_FR.UTF-8, state: absent }}\n"));
+    server.run("locale -a | grep es_ES && ! locale -a | grep fr_FR");
+    let plan = ground.hold(locales);
+    assert!(!plan.contains("locale"), "nothing is left to tell of: {plan}");
+}
