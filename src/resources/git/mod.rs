@@ -27,8 +27,9 @@ use crate::secret::Secret;
 ///
 /// It is cloned beside its place and renamed when it is complete. A tag or commit is not looked
 /// up again once it is checked out; a branch is asked of the remote in every check. Where a tag and
-/// a branch have the same name, the tag is meant. Files that were changed on the server are
-/// reported, and thrown away only with `force`.
+/// a branch have the same name, the tag is meant. Files that were changed on the server, submodules
+/// included, are reported, and thrown away only with `force`; so are commits that no branch and no tag
+/// has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -55,7 +56,7 @@ pub struct Git {
     /// Folders in the work tree that belong to something else: changes in them do not count.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Throws away what was changed in the work tree.
+    /// Throws away what was changed or committed in the work tree.
     #[serde(default)]
     pub force: bool,
     /// Whether it should be there.
@@ -398,7 +399,7 @@ impl Resource for Git {
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {
-        // Whoever allows the loss of data means these as well.
+        // Allowing the loss of data means these as well.
         let absent =
             Self { credential: None, force: true, state: Presence::Absent, ..self.clone() };
         Some(Dropped::stays_unless_allowed(absent, "it may hold data beside what was cloned"))

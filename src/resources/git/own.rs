@@ -1,4 +1,4 @@
-//! What somebody made in a clone, and would lose when it is moved or removed.
+//! Changes and commits that somebody made in a clone, and would lose when the clone is moved or removed.
 
 use super::Git;
 use crate::error::{Error, Result};
