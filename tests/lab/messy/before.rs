@@ -13,6 +13,7 @@ fn what_others_made_outlives_the_declaration(os: &str) {
     a_mount_loses_what_nobody_asks_for(&ground);
     commits_of_others_stay(&ground);
     a_locale_goes_alone(&ground);
+    a_put_back_file_keeps_its_list(&ground);
 }
 
 /// A drop-in and two units by hand, which run; the second is not said to run or to be enabled.
@@ -113,4 +114,21 @@ fn a_locale_goes_alone(ground: &Ground) {
     server.run("locale -a | grep es_ES && ! locale -a | grep fr_FR");
     let plan = ground.hold(locales);
     assert!(!plan.contains("locale"), "nothing is left to tell of: {plan}");
+}
+
+fn a_put_back_file_keeps_its_list(ground: &Ground) {
+    let server = &ground.server;
+    let packages = "  - package: acl\n  - package: cron\n";
+    ground.declare(packages);
+    server.install(&[]);
+    server.run("mkdir /srv/jobs; echo good > /srv/jobs/a; setfacl -m u:daemon:r /srv/jobs/a; \
+                getfacl -p /srv/jobs/a > /root/list");
+    ground.declare(&format!(
+        "{packages}  - file: {{ path: /srv/jobs/a, content: bad }}\n    restart: cron\n\
+         \x20 - service: {{ name: cron, validate: grep -q good /srv/jobs/a }}\n"
+    ));
+    let (code, said) = server.apply(&[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("put back"), "{said}");
+    server.run("grep -qx good /srv/jobs/a && getfacl -p /srv/jobs/a | diff - /root/list");
 }

@@ -29,6 +29,7 @@ fn databases_are_made_in_the_cluster_that_is_meant() {
     ground.server.converge(&["--allow-data-loss"]);
     ground.server.has_nothing_to_do(&["--allow-data-loss"]);
     assert_eq!((has(5432), has(5433)), ("1".to_owned(), "1".to_owned()));
+    an_extension_goes_with_its_database(&ground);
     let said = ground.refused(&shop(", cluster: 14/main"));
     assert!(said.contains("there is no PostgreSQL cluster `14/main`"), "{said}");
     ground.server.run("pg_ctlcluster 15 main stop");
@@ -36,4 +37,31 @@ fn databases_are_made_in_the_cluster_that_is_meant() {
         let said = ground.refused(&shop(more));
         assert!(said.contains("the PostgreSQL cluster `15/main` is stopped"), "{said}");
     }
+}
+
+/// A table that needs the extension keeps it from going alone.
+fn an_extension_goes_with_its_database(ground: &Ground) {
+    let server = &ground.server;
+    let shops = "  - postgresql_database: { name: shop, cluster: 15/main }\n\
+                 \x20 - postgresql_database: { name: shop, port: 5433 }\n";
+    let depot = "  - postgresql_database: { name: depot, cluster: 15/main }\n";
+    let citext = "  - postgresql_extension: { name: citext, database: depot, cluster: 15/main }\n";
+    server.run("apt-get install -y -q --no-install-recommends postgresql-contrib >/dev/null 2>&1");
+    ground.hold(&format!("{shops}{depot}{citext}"));
+    server.run("runuser -u postgres -- psql -qd depot -c 'CREATE TABLE names (name citext)'");
+    // The database stays, and so does the table.
+    ground.declare(&format!("{shops}{depot}"));
+    let (code, said) = server.apply(&["--allow-data-loss"]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("names"), "{said}");
+    server.run("runuser -u postgres -- psql -qd depot -c 'SELECT * FROM names'");
+    ground.declare(shops);
+    let plan = server.plan(&["--allow-data-loss"]);
+    assert!(!plan.contains("postgresql_extension"), "{plan}");
+    server.converge(&["--allow-data-loss"]);
+    server.has_nothing_to_do(&["--allow-data-loss"]);
+    assert_eq!(
+        server.shell("runuser -u postgres -- psql -qAtc 'SELECT count(*) FROM pg_database' -d shop"),
+        "4"
+    );
 }

@@ -10,12 +10,16 @@ crate::tests! {
     ; on each release: settings_count_as_their_readers_say = 30
 }
 
-const ROLES: [(&str, &str); 6] = [
+const ROLES: [(&str, &str); 7] = [
     (
         "sshd",
         "- sshd_config: { name: 10-infra, settings: { PasswordAuthentication: false, Port: [22, 2222] } }
   reload: ssh
 - service: { name: ssh, validate: /usr/sbin/sshd -t }",
+    ),
+    (
+        "twice",
+        "- sshd_config: { name: 05-other, settings: { PasswordAuthentication: true } }",
     ),
     (
         "refused",
@@ -72,6 +76,7 @@ fn server(os: &str) -> (LabServer, TempDir) {
 fn settings_count_as_their_readers_say(os: &str) {
     let (server, _project) = server(os);
     sshd_keeps_what_it_can_read(&server);
+    two_settings_of_sshd_do_not_fight(&server);
     sshd_finds_the_keys(&server);
     sshd_refuses_passwords(&server);
     the_kernel_keeps_its_values(&server, os);
@@ -95,6 +100,18 @@ fn sshd_keeps_what_it_can_read(server: &LabServer) {
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("sshd refuses its configuration with `/srv/own.conf`"), "{said}");
     server.run(&format!("/usr/sbin/sshd -t && grep X11 {LINK} && rm {LINK}"));
+}
+
+/// Of two values for one setting, sshd takes the first.
+fn two_settings_of_sshd_do_not_fight(server: &LabServer) {
+    let both = ["--only", "sshd", "--only", "twice"];
+    let (code, said) = server.lab.say(&[&["diff", "old", "--lab"][..], &both].concat());
+    assert_eq!(code, 3, "{said}");
+    let refusal = "`sshd_config:05-other` undoes `sshd_config:10-infra`";
+    assert!(said.contains(refusal), "{said}");
+    let (code, said) = server.apply(&both);
+    assert_eq!(code, 3, "{said}");
+    server.run("test ! -e /etc/ssh/sshd_config.d/05-other.conf && /usr/sbin/sshd -t");
 }
 
 /// Others have sshd look for keys elsewhere.

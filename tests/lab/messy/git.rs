@@ -110,6 +110,21 @@ fn submodules_follow_their_addresses(server: &LabServer) {
     assert!(!said.contains("on the server"), "{said}");
     assert_eq!(server.shell("cd /srv/app; cat lib/f lib/deep/f near/f"), "2\n2\n2");
     server.has_nothing_to_do(&at("app.ref=v2"));
+    // Lines and commits that somebody made in them are refused before anything is fetched.
+    for (change, refusal) in [
+        ("echo fix >lib/deep/f", "lib/deep: M f"),
+        ("cd lib && echo fix >f && git commit -qam fix", "lib: commits"),
+    ] {
+        server.run(&format!("export HOME=/root; cd /srv/app && {change}"));
+        let (code, said) = server.lab.say(&["diff", "app", "--lab", "--set", "app.ref=v1"]);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains(refusal), "{said}");
+        let (code, said) = server.apply(&at("app.ref=v1"));
+        assert_eq!(code, 3, "{said}");
+        server.run("cd /srv/app && git submodule -q foreach --recursive git checkout -q -f . ");
+    }
+    server.run("cd /srv/app && git submodule -q update --recursive --force");
+    server.has_nothing_to_do(&at("app.ref=v2"));
 }
 
 fn only_what_was_done_on_the_server_is_drift(server: &LabServer) {

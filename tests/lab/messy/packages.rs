@@ -97,6 +97,15 @@ fn a_declared_package_goes_with_no_other() {
     assert_eq!((code, installed(&ground).as_str()), (3, "alone"), "{said}");
     ground.server.run("apt-get purge -y -q alone >/dev/null");
 
+    let said = ground.refused("  - package: one\n  - package: rival\n  - package: upper\n");
+    for id in ["package:rival", "package:upper"] {
+        let refusal = format!("error: {id}: apt cannot install what is declared");
+        assert!(said.contains(&refusal), "{said}");
+    }
+    assert!(said.contains("rival : Conflicts: alone"), "{said}");
+    let (code, said) = ground.server.apply(&[]);
+    assert_eq!(code, 3, "{said}");
+
     ground.hold(both);
     // Nobody declares it any more, and a declared one needs it.
     let plan = ground.hold("  - package: upper\n");
