@@ -27,6 +27,7 @@ pub mod inventory;
 #[cfg(feature = "cli")]
 pub mod lab;
 pub mod manifest;
+mod octal;
 #[cfg(feature = "cli")]
 pub mod report;
 pub mod resources;

@@ -10,6 +10,7 @@ use rustix::fs::FlockOperation;
 
 use super::program::Program;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::octal;
 
 /// How long to wait for another `infra lab` to finish.
 const LOCK_WAIT: Duration = Duration::from_mins(20);
@@ -279,16 +280,14 @@ pub(super) fn mounts_below(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(parse_mounts(&table).into_iter().filter(|point| point.starts_with(&path)).collect())
 }
 
-/// The fifth field of each line, where space, tab, line feed and backslash are written in octal.
+/// The fifth field of each line.
 fn parse_mounts(table: &str) -> Vec<PathBuf> {
-    let decode = |field: &str| {
-        field
-            .replace("\\040", " ")
-            .replace("\\011", "\t")
-            .replace("\\012", "\n")
-            .replace("\\134", "\\")
-    };
-    table.lines().filter_map(|line| line.split(' ').nth(4)).map(decode).map(PathBuf::from).collect()
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(octal::unescape)
+        .map(PathBuf::from)
+        .collect()
 }
 
 #[cfg(test)]

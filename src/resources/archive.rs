@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
-use super::account;
 use super::fields::{AbsolutePath, Presence, root};
 use super::ground;
 use super::names::Names;
@@ -13,6 +11,7 @@ use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
+use super::{Resource, account, url};
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 
@@ -249,9 +248,7 @@ impl Resource for Archive {
         match (&self.url, &self.source) {
             (Some(_), Some(_)) => return Err("`url` and `source` exclude each other".to_owned()),
             (None, None) => return Err("one of `url` and `source` is missing".to_owned()),
-            (Some(url), None) if !is_url(url) => {
-                return Err(format!("`{url}` is not an address such as `https://…`"));
-            }
+            (Some(url), None) => url::check(url)?,
             _ => {}
         }
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -355,9 +352,4 @@ fn download(url: &str, file: &str, system: &mut dyn System) -> Result<()> {
         .stdin(format!("url = \"{url}\"\n"))
         .timeout_seconds(TIMEOUT_SECONDS);
     run_checked(system, &command).map(drop)
-}
-
-fn is_url(url: &str) -> bool {
-    let has_scheme = ["https://", "http://"].iter().any(|scheme| url.starts_with(scheme));
-    has_scheme && !url.contains(['"', '\\']) && !url.contains(|c: char| c.is_control() || c == ' ')
 }

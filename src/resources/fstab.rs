@@ -8,6 +8,7 @@ use super::names::{Names, normal};
 use super::probe::Probe;
 use super::system::{Attributes, System};
 use crate::error::Result;
+use crate::octal;
 
 /// The file.
 pub(super) const FSTAB: &str = "/etc/fstab";
@@ -34,7 +35,7 @@ impl Entry {
     /// Reads one line of fstab or of `/proc/self/mounts`; `None` for a comment or an empty one.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split_whitespace().take_while(|field| !field.starts_with('#'));
-        let mut text = || fields.next().map(unescaped);
+        let mut text = || fields.next().map(octal::unescape);
         let (source, target, fstype) = (text()?, text()?, text()?);
         let options = text().unwrap_or_else(|| "defaults".to_owned());
         let mut number = || text().and_then(|field| field.parse().ok()).unwrap_or(0);
@@ -44,7 +45,7 @@ impl Entry {
 
     /// The line, without its end.
     pub(super) fn line(&self) -> String {
-        let [source, target] = [&self.source, &self.target].map(|field| escaped(field));
+        let [source, target] = [&self.source, &self.target].map(|field| octal::escape(field));
         let (dump, pass) = self.passes;
         format!("{source} {target} {} {} {dump} {pass}", self.fstype, self.options)
     }
@@ -154,16 +155,6 @@ fn comment(line: &[u8]) -> Option<&[u8]> {
     let mark = (1..line.len()).find(|at| line[*at] == b'#' && is_blank(&line[at - 1]))?;
     let before = line[..mark].iter().rposition(|byte| !is_blank(byte))?;
     Some(&line[before + 1..])
-}
-
-/// Blanks inside a field are written as octal numbers.
-fn escaped(field: &str) -> String {
-    field.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011")
-}
-
-fn unescaped(field: &str) -> String {
-    let known = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    known.iter().fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 #[cfg(test)]

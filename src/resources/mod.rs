@@ -61,6 +61,7 @@ mod sysctl;
 mod systemd;
 mod systemd_unit;
 mod timezone;
+mod url;
 mod user;
 mod volume;
 mod workers;

@@ -365,11 +365,20 @@ fn resolved(source: &str, probe: &dyn Probe) -> String {
             "PARTLABEL" => "by-partlabel",
             _ => return None,
         };
-        Some(format!("/dev/disk/{folder}/{}", value.trim_matches('"')))
+        Some(format!("/dev/disk/{folder}/{}", as_link(value.trim_matches('"'))))
     });
     let path = by.unwrap_or_else(|| source.to_owned());
     let is_device = path.starts_with("/dev/");
     if is_device { Names::of(probe).target(&path) } else { path }
+}
+
+/// The name of the link that udev makes for a label (`encode_devnode_name` of systemd): other bytes than
+/// these are written as `\x20`.
+fn as_link(label: &str) -> String {
+    label.chars().fold(String::new(), |link, c| {
+        let is_kept = c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c) || !c.is_ascii();
+        if is_kept { format!("{link}{c}") } else { format!("{link}\\x{:02x}", u32::from(c)) }
+    })
 }
 
 #[cfg(test)]
@@ -386,6 +395,18 @@ mod tests {
             ("rw", "defaults", "defaults"),
         ] {
             assert_eq!(remount_options(before, wanted), options);
+        }
+    }
+
+    #[test]
+    fn a_label_is_found_under_the_name_of_its_link() {
+        for (label, link) in [
+            ("data", "data"),
+            ("my data", "my\\x20data"),
+            ("a/b\\c", "a\\x2fb\\x5cc"),
+            ("été#1", "été#1"),
+        ] {
+            assert_eq!(as_link(label), link);
         }
     }
 }

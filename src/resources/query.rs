@@ -204,6 +204,16 @@ impl Query {
         Self::reading(["nft", "--json", "list", "table", family, table])
     }
 
+    /// The table of the family `family` as the kernel has it once `text` is loaded where nothing else is: in
+    /// a network of its own, which ends with the program.
+    pub fn nftables_table_of(text: &str, family: &str, table: &str) -> Self {
+        let script = "nft --file - && exec nft --json list table \"$1\" \"$2\"";
+        let command = ["unshare", "--net", "--", "sh", "-c", script, "sh", family, table];
+        let mut query = Self::reading(command);
+        query.command.stdin = Some(text.as_bytes().to_vec());
+        query
+    }
+
     /// The same as text, which `nft` can read again.
     pub fn nftables_text(family: &str, table: &str) -> Self {
         Self::reading(["nft", "list", "table", family, table])

@@ -16,6 +16,7 @@ use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Result};
+use crate::octal;
 use crate::size::Size;
 
 /// A swap file, in use now and after every boot.
@@ -67,7 +68,7 @@ impl Swap {
     fn is_active(&self, probe: &dyn Probe) -> Result<bool> {
         let table = probe.read("/proc/swaps")?.unwrap_or_default();
         let table = String::from_utf8_lossy(&table).into_owned();
-        let path = self.path.as_str().replace(' ', "\\040");
+        let path = octal::escape(self.path.as_str());
         Ok(table.lines().any(|line| line.split_whitespace().next() == Some(&path)))
     }
 

@@ -91,6 +91,23 @@ pub(super) fn needs_person(log: &str) -> bool {
     known(log).is_some_and(|known| known.needs_person)
 }
 
+/// Whether the server, or the host before it, closed the connection before the exchange of keys: nobody
+/// was asked for a key yet, so that another attempt is no failed login. A server that says why it does so
+/// is not tried again.
+pub(super) fn is_turned_away(log: &str) -> bool {
+    let is_before = |line: &str| {
+        line.contains("kex_exchange_identification") && !line.contains("Not allowed at this time")
+    };
+    let is_closed = ["Connection closed by", "Connection reset by"];
+    log.lines().any(is_before)
+        && is_closed.iter().any(|words| log.contains(words))
+        && !log.contains("Not allowed at this time")
+        // The reason is known, and told.
+        && !["Could not resolve", "refused", "timed out", "No route", "unreachable"]
+            .iter()
+            .any(|words| log.contains(words))
+}
+
 /// Why the master of `server` did not start, from its log.
 pub(super) fn of_ssh(server: &str, settings: &SshSettings, log: &str) -> Error {
     let login = match &settings.user {

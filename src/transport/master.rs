@@ -13,9 +13,10 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::failure;
 use super::person::Person;
 use super::runtime_folder::RuntimeFolder;
+use super::way::Way;
+use super::{failure, gate};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::inventory::connection::SshSettings;
 use crate::secret::IDENTITY_VARIABLE;
@@ -27,7 +28,11 @@ pub(super) const CONNECT_SECONDS: u64 = 10;
 const LOGIN: Duration = Duration::from_secs(CONNECT_SECONDS + 30);
 
 /// How long a person may take to type a passphrase.
-const PATIENCE: Duration = Duration::from_mins(5);
+pub(super) const PATIENCE: Duration = Duration::from_mins(5);
+
+/// How long to wait before a server is tried again that closed the connection at once.
+const PAUSES: &[Duration] =
+    &[Duration::from_millis(300), Duration::from_secs(1), Duration::from_millis(2500)];
 
 /// How much is read of what ssh says about a login, in bytes.
 const MOST_LOG_BYTES: u64 = 64 * 1024;
@@ -107,8 +112,19 @@ impl<'a> Master<'a> {
         self.log_in(true).await.map_err(|(error, _)| error)
     }
 
-    /// Lets ssh log in. The error comes with ssh's log.
+    /// Lets ssh log in, and again where the server closed the connection before it showed who it is: other
+    /// people may have filled its door. The error comes with ssh's log.
     async fn log_in(&self, may_ask: bool) -> Result<(), (Error, String)> {
+        for pause in PAUSES {
+            match self.log_in_once(may_ask).await {
+                Err((_, log)) if failure::is_turned_away(&log) => sleep(*pause).await,
+                ended => return ended,
+            }
+        }
+        self.log_in_once(may_ask).await
+    }
+
+    async fn log_in_once(&self, may_ask: bool) -> Result<(), (Error, String)> {
         let log = self.folder.file(&format!("{}.{}", &self.name[..16], std::process::id()));
         let ended = self.run(&log, may_ask).await;
         let text = end_of(&log).unwrap_or_default();
@@ -132,9 +148,13 @@ impl<'a> Master<'a> {
         ssh.arg("-E").arg(log).arg("-S").arg(self.socket());
         ssh.args(["-M", "-f", "-N", "-T", "-o"]).arg(format!("ControlPersist={KEPT_SECONDS}"));
         let options = self.options(may_ask)?;
-        if let Some(proxy) = self.proxy(&options, log).await? {
+        let configuration = self.configuration(&options).await?;
+        let way = Way::of(&configuration);
+        if let Some(proxy) = way.as_ref().and_then(|way| self.proxy(way, log)) {
             ssh.args(["-o", &proxy]);
         }
+        let hop = way.map_or_else(|| self.settings.host.clone(), |way| way.hop);
+        let _pass = gate::pass(&hop, self.server, self.folder).await?;
         ssh.args(options).arg("--").arg(&self.settings.host);
         // ssh asks on the terminal itself; its standard error is inherited for what hardware
         // keys want to be touched for.
@@ -152,25 +172,27 @@ impl<'a> Master<'a> {
         }
     }
 
-    /// The option that makes ssh connect through our own program. `None` where the user's
-    /// configuration says how to connect.
-    async fn proxy(&self, options: &[String], log: &Path) -> Result<Option<String>> {
-        let Some(relay) = self.relay.and_then(Path::to_str) else { return Ok(None) };
+    /// The configuration that ssh has for this server, as `ssh -G` prints it; empty where it says nothing.
+    async fn configuration(&self, options: &[String]) -> Result<String> {
         let mut ssh = ssh();
         ssh.arg("-G").args(options).arg("--").arg(&self.settings.host);
         ssh.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        let output = match timeout(LOGIN, ssh.output()).await {
-            Ok(Ok(output)) => output,
-            Ok(Err(error)) => return Err(ssh_missing(&error)),
-            // Whatever holds it up will hold up the login as well, and be told then.
-            Err(_) => return Ok(None),
-        };
-        let text = String::from_utf8_lossy(&output.stdout);
-        let Some((host, port)) = direct(&text).filter(|_| output.status.success()) else {
-            return Ok(None);
-        };
-        let log = log.display().to_string();
-        Ok(Some(proxy_command(relay, &log, host, port)))
+        match timeout(LOGIN, ssh.output()).await {
+            Ok(Ok(output)) if output.status.success() => {
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            }
+            Ok(Err(error)) => Err(ssh_missing(&error)),
+            // Whatever is wrong with it holds up the login as well, and is told then.
+            Ok(Ok(_)) | Err(_) => Ok(String::new()),
+        }
+    }
+
+    /// The option that makes ssh connect through our own program. `None` where the user's
+    /// configuration says how to connect.
+    fn proxy(&self, way: &Way<'_>, log: &Path) -> Option<String> {
+        let relay = self.relay.and_then(Path::to_str)?;
+        let (host, port) = way.direct?;
+        Some(proxy_command(relay, &log.display().to_string(), host, port))
     }
 
     /// The options of every ssh to this server.
@@ -247,22 +269,6 @@ impl<'a> Master<'a> {
     }
 }
 
-/// Host and port of the output of `ssh -G`, unless it says more about the way there.
-fn direct(configuration: &str) -> Option<(&str, &str)> {
-    let value = |wanted: &str| {
-        let mut pairs = configuration.lines().filter_map(|line| line.split_once(' '));
-        pairs.find(|(key, _)| *key == wanted).map(|(_, value)| value.trim())
-    };
-    let is_unset = |key: &str, default: &str| value(key).is_none_or(|value| value == default);
-    let is_direct = is_unset("proxycommand", "none")
-        && is_unset("proxyjump", "none")
-        && is_unset("addressfamily", "any")
-        && is_unset("bindaddress", "none")
-        && is_unset("bindinterface", "none")
-        && is_unset("canonicalizehostname", "false");
-    Some((value("hostname")?, value("port")?)).filter(|_| is_direct)
-}
-
 /// ssh hands the command to a shell, behind `exec`, after it has replaced what begins with a percent sign.
 fn proxy_command(relay: &str, log: &str, host: &str, port: &str) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''").replace('%', "%%"));
@@ -296,7 +302,7 @@ fn socket_name(server: &str, settings: &SshSettings) -> String {
 }
 
 /// A file that only this user can read.
-fn private(path: &Path) -> std::io::Result<File> {
+pub(super) fn private(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
@@ -329,15 +335,6 @@ pub fn ssh_missing(error: &std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_users_own_way_is_left_alone() {
-        let plain = "user root\nhostname rufus.flus.io\nport 22\naddressfamily any\n";
-        assert_eq!(direct(plain), Some(("rufus.flus.io", "22")));
-        for line in ["proxyjump bastion", "proxycommand nc %h %p", "bindaddress 10.0.0.1"] {
-            assert_eq!(direct(&format!("{line}\n{plain}")), None, "{line}");
-        }
-    }
 
     #[test]
     fn the_end_of_a_long_log_is_read() {

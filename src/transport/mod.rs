@@ -10,11 +10,13 @@ pub mod dial;
 mod bootstrap;
 mod failure;
 mod frames;
+mod gate;
 mod limits;
 mod link;
 mod master;
 mod person;
 mod runtime_folder;
+mod way;
 
 pub use failure::may_pass;
 pub use limits::Limits;

@@ -83,6 +83,7 @@ fn main() -> ExitCode {
         hostile::repository::TESTS,
         transport::TESTS,
         transport::limits::TESTS,
+        transport::many::TESTS,
         run::TESTS,
         run::between::TESTS,
         run::fleet::TESTS,

@@ -27,6 +27,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) before: Option<&'a str>,
     /// Programs that are found before those of the system: name and script.
     pub(crate) programs: &'a [(&'a str, &'a str)],
+    /// Further lines of its configuration.
+    pub(crate) config: &'a str,
 }
 
 impl Sshd {
@@ -53,7 +55,7 @@ impl Sshd {
             ),
         )
         .unwrap();
-        let (process, port) = serve(path, setup.disk.unwrap_or("64m"));
+        let (process, port) = serve(path, setup);
         Self { process, folder, port }
     }
 
@@ -99,11 +101,11 @@ impl Drop for Sshd {
 
 /// Starts sshd on a free port. Another port is tried where somebody else took the first one before
 /// sshd did.
-fn serve(folder: &Path, size: &str) -> (Child, u16) {
+fn serve(folder: &Path, setup: &Setup<'_>) -> (Child, u16) {
     let log = || fs::read_to_string(folder.join("sshd.log")).unwrap();
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut process = spawn(folder, size, port);
+        let mut process = spawn(folder, setup, port);
         let mut has_ended = false;
         wait_until("sshd to listen", || {
             has_ended = process.try_wait().unwrap().is_some();
@@ -116,17 +118,19 @@ fn serve(folder: &Path, size: &str) -> (Child, u16) {
     }
 }
 
-fn spawn(folder: &Path, size: &str, port: u16) -> Child {
+fn spawn(folder: &Path, setup: &Setup<'_>, port: u16) -> Child {
     // The profile of whoever runs the tests may print.
     let config = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM no\n\
          StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nAuthorizedKeysFile {folder}/client.pub\n\
          SetEnv HOME={folder}\n\
-         ForceCommand sh {folder}/command\n",
+         {config}\nForceCommand sh {folder}/command\n",
         folder = folder.display(),
+        config = setup.config,
     );
     fs::write(folder.join("sshd_config"), config).unwrap();
+    let size = setup.disk.unwrap_or("64m");
     let script = format!(
         // The files of servers in the lab would stay in use for as long as this sshd runs.
         // One of them may get another name in between.

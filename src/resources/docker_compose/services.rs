@@ -53,8 +53,10 @@ mod read {
         text: &str,
         folder: &str,
     ) -> Result<BTreeMap<String, Service>, String> {
-        let file: Mapping = serde_yaml::from_str(text)
-            .map_err(|error| format!("the Compose file is no map of YAML: {error}"))?;
+        let no_map = |error| format!("the Compose file is no map of YAML: {error}");
+        let mut file: Value = serde_yaml::from_str(text).map_err(no_map)?;
+        file.apply_merge().map_err(no_map)?;
+        let file: Mapping = serde_yaml::from_value(file).map_err(no_map)?;
         if file.contains_key("include") {
             return Err("`include` in a Compose file is not supported".to_owned());
         }
@@ -64,6 +66,8 @@ mod read {
         let mut shared = file.clone();
         shared.remove("services");
         shared.remove("version");
+        // What a service takes of an extension is a part of that service by now.
+        shared.retain(|key, _| !key.as_str().is_some_and(|key| key.starts_with("x-")));
         let shared = canonical(&Value::Mapping(shared));
         // Compose replaces `$NAME` by what `.env` says; `$$` stands for a dollar.
         let has_variables = text.replace("$$", "").contains('$');
@@ -147,6 +151,27 @@ services:
             assert_eq!(read(&sorted, "/mailu").unwrap(), services);
             let networks = format!("{FILE}networks: {{ default: {{ driver: bridge }} }}\n");
             assert_ne!(read(&networks, "/mailu").unwrap()["redis"], services["redis"]);
+        }
+
+        #[test]
+        fn what_is_merged_into_a_service_is_its_own() {
+            let text = "\
+x-app: &app { image: app:1, env_file: app.env }
+services:
+  web: { <<: *app, ports: [80] }
+  jobs: { <<: [*app], image: other:1 }
+  redis: { image: redis:7 }
+";
+            let services = read(text, "/srv").unwrap();
+            assert_eq!(services["web"].image.as_deref(), Some("app:1"));
+            assert_eq!(services["web"].env_files, ["/srv/app.env"]);
+            assert_eq!(services["jobs"].image.as_deref(), Some("other:1"));
+            assert_eq!(services["jobs"].env_files, ["/srv/app.env"]);
+            let newer = read(&text.replace("app:1", "app:2"), "/srv").unwrap();
+            assert_ne!(newer["web"], services["web"]);
+            assert_eq!(newer["redis"], services["redis"]);
+            let plain = "services: { web: { image: app:1, env_file: app.env, ports: [80] } }";
+            assert_eq!(read(plain, "/srv").unwrap()["web"], services["web"]);
         }
 
         #[test]

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::bonds::Touch;
 use super::fields::{OneOrMany, Presence, yes};
 use super::prediction::Prediction;
-use super::probe::Probe;
+use super::probe::{Output, Probe};
 use super::query::{Command, Query};
 use super::removal::Dropped;
 use super::state::{Change, Current, DIFFERS, State, Value};
 use super::system::{Attributes, System, run_checked};
 use super::{Resource, WayBack, systemd};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 
 /// What may reach the host: everything else is dropped. Needs the package `nftables`.
 ///
@@ -91,6 +91,7 @@ fn default_ssh_port() -> u16 {
 }
 
 const FILE: &str = "/etc/nftables.conf";
+const NFT: &str = "/usr/sbin/nft";
 const UNIT: &str = "nftables.service";
 
 /// What is left in the file when infra no longer filters.
@@ -114,8 +115,24 @@ impl Firewall {
         }
         let listing = serde_json::from_slice(&listing.stdout)
             .context(|| "`nft` answered with something else than JSON".to_owned())?;
-        let same = rules::is_loaded(&self.rules(), &listing);
+        let rules = self.rules();
+        let same = match Self::listed(&rules, probe)? {
+            Some(wanted) => rules::are_same(&listing, &wanted),
+            None => rules::is_loaded(&rules, &listing),
+        };
         Ok(Some(Value::from(if same { "yes" } else { DIFFERS })))
+    }
+
+    /// The table that the kernel makes of these rules; `None` where this server cannot try.
+    fn listed(rules: &rules::Rules, probe: &dyn Probe) -> Result<Option<serde_json::Value>> {
+        let query = Query::nftables_table_of(&rules.file(), "inet", rules::TABLE);
+        let answer = match probe.answer(&query, &[NFT.to_owned()]) {
+            Err(error) if error.kind == Kind::ToolMissing => return Ok(None),
+            answer => answer?,
+        };
+        // A container may not make a network, and a text that nft refuses is an error of the apply.
+        let listing = answer.filter(Output::success);
+        Ok(listing.and_then(|listing| serde_json::from_slice(&listing.stdout).ok()))
     }
 
     fn rules(&self) -> rules::Rules {

@@ -67,8 +67,33 @@ impl Rules {
     }
 }
 
-/// Whether the table that `nft --json list table` shows is what these rules made: the mark, the
-/// policy, and as many rules as there should be.
+/// Whether two listings of `nft --json list table` show the same: all but the numbers that the kernel
+/// gives, and the versions of nft.
+pub(super) fn are_same(one: &Json, other: &Json) -> bool {
+    let objects = |listing: &Json| {
+        let objects = listing.get("nftables").and_then(Json::as_array).cloned();
+        let mut objects = objects.unwrap_or_default();
+        objects.retain(|object| object.get("metainfo").is_none());
+        objects.iter_mut().for_each(forget_numbers);
+        objects
+    };
+    objects(one) == objects(other)
+}
+
+/// Takes the handles out of a listing.
+fn forget_numbers(value: &mut Json) {
+    match value {
+        Json::Object(fields) => {
+            fields.remove("handle");
+            fields.values_mut().for_each(forget_numbers);
+        }
+        Json::Array(items) => items.iter_mut().for_each(forget_numbers),
+        _ => {}
+    }
+}
+
+/// Whether the table that `nft --json list table` shows is what these rules made, as far as that shows
+/// without another one beside it: the mark, the policy, and as many rules as there should be.
 pub(super) fn is_loaded(rules: &Rules, listing: &Json) -> bool {
     let objects = listing.get("nftables").and_then(Json::as_array);
     let objects: Vec<&Json> = objects.into_iter().flatten().collect();

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
 use super::fields::{AbsolutePath, OneOrMany};
 use super::patience::{self, Patience};
 use super::prediction::Prediction;
 use super::probe::Probe;
 use super::state::{Change, Current, State};
 use super::system::System;
+use super::{Resource, url};
 use crate::error::{Error, Result};
 
 use request::Answer;
@@ -187,7 +187,7 @@ impl Resource for HttpCheck {
 
     fn validate(&self) -> Result<(), String> {
         match (&self.url, &self.fastcgi) {
-            (Some(url), None) => request::check_url(url)?,
+            (Some(url), None) => url::check(url)?,
             (None, Some(fastcgi)) if !fastcgi.uri.starts_with('/') => {
                 return Err(format!("`uri` begins with a slash, unlike `{}`", fastcgi.uri));
             }

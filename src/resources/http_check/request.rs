@@ -144,16 +144,6 @@ fn complaint(stderr: &[u8]) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
-/// Says what is wrong with a URL.
-pub(super) fn check_url(url: &str) -> Result<(), String> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    if host.is_empty() || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("`{url}` is not a URL such as `https://flus.fr/login`"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,16 +192,5 @@ mod tests {
         assert_eq!(answer("Status: 404 Not Found\r\n\r\n"), (Some(404), String::new()));
         assert_eq!(answer("status: 302\n\nx"), (Some(302), "x".into()));
         assert_eq!(answer("Could not connect"), (None, "Could not connect".into()));
-    }
-
-    #[test]
-    fn a_url_has_a_scheme_and_a_host() {
-        assert_eq!(check_url("https://flus.fr"), Ok(()));
-        for wrong in ["flus.fr", "ftp://flus.fr/", "https:///x", "http://a b/", "http://a/\n"] {
-            assert_eq!(
-                check_url(wrong),
-                Err(format!("`{wrong}` is not a URL such as `https://flus.fr/login`"))
-            );
-        }
     }
 }

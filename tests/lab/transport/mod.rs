@@ -1,6 +1,7 @@
 //! Connections to a real sshd: the agent starts and answers, and every way to fail says so.
 
 pub(crate) mod limits;
+pub(crate) mod many;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
