@@ -17,7 +17,7 @@ use crate::yaml::{Entry, Map, Node, Value, merge, without_nulls};
 
 pub use connection::SshSettings;
 pub use project::Project;
-pub use revision::Revision;
+pub use revision::{DIRTY, Revision};
 
 use layer::Layer;
 use set::Set;

@@ -110,7 +110,32 @@ impl Project {
         let git = Git { root: &self.root };
         git.check_place().ok()?;
         let arguments = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"];
-        git.line(&arguments).ok().filter(|commit| !commit.is_empty())
+        let commit = git.line(&arguments).ok().filter(|commit| !commit.is_empty())?;
+        let is_told = commit.ends_with(DIRTY) || !git.has_files_in_no_commit().unwrap_or(true);
+        Some(if is_told { commit } else { commit + DIRTY })
+    }
+}
+
+/// Behind a commit that the work tree differs from.
+pub const DIRTY: &str = "-dirty";
+
+/// Whether a file at `path`, relative to the project, is a part of the project: `git` need not know it, and
+/// editors leave others.
+fn is_of_project(path: &[u8]) -> bool {
+    let path = Path::new(OsStr::from_bytes(path));
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let has_ending = |endings: &[&str]| {
+        path.extension().is_some_and(|ending| endings.iter().any(|known| ending == *known))
+    };
+    let is_left_over = name.ends_with(b"~")
+        || name.starts_with(b".#")
+        || name.starts_with(b"#")
+        || name == b".DS_Store"
+        || has_ending(&["swp", "swo"]);
+    match path.components().next() {
+        Some(Component::Normal(folder)) if folder == "inventory" => has_ending(&["yaml"]),
+        Some(Component::Normal(folder)) if folder == "secrets" => has_ending(&["age", "yaml"]),
+        _ => !is_left_over,
     }
 }
 
@@ -198,6 +223,14 @@ impl Git<'_> {
         let error = Error::input(format!("`{revision}` names several revisions"));
         let error = found.iter().fold(error, |error, name| error.because(format!("`{name}`")));
         Err(error.hint("write the one that you mean in full, such as `refs/remotes/origin/main`"))
+    }
+
+    /// Whether the project has files that no commit has, ignored ones among them: another clone lacks them.
+    fn has_files_in_no_commit(&self) -> Result<bool> {
+        let mut arguments = vec!["ls-files", "--others", "-z", "--"];
+        arguments.extend(FOLDERS);
+        let listing = self.output(&arguments)?;
+        Ok(listing.split(|byte| *byte == 0).any(|path| !path.is_empty() && is_of_project(path)))
     }
 
     /// What git prints.

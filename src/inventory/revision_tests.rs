@@ -92,3 +92,36 @@ fn says_what_it_cannot_find() {
         )
     );
 }
+
+#[test]
+fn a_file_in_no_commit_makes_another_project() {
+    let (folder, project) = repository();
+    git(folder.path(), &["add", "."]);
+    git(folder.path(), &["commit", "-q", "-m", "third"]);
+    let head = git(folder.path(), &["rev-parse", "HEAD"]);
+    assert_eq!(project.commit(), Some(head.clone()));
+    fs::write(folder.path().join(".gitignore"), "*.log\n*.txt\n").unwrap();
+    git(folder.path(), &["add", "."]);
+    git(folder.path(), &["commit", "-q", "-m", "fourth"]);
+    let head = git(folder.path(), &["rev-parse", "HEAD"]);
+    let place = folder.path().join("infra");
+    fs::create_dir_all(place.join("secrets")).unwrap();
+    fs::create_dir_all(place.join("inventory/groups")).unwrap();
+    for (path, is_part) in [
+        ("notes", false),
+        ("../inventory.yaml", false),
+        ("secrets/lab-identity.txt", false),
+        ("secrets/web.yaml.age", true),
+        ("inventory/.web.yaml.swp", false),
+        ("inventory/groups/all.yaml", true),
+        ("roles/app/files/run~", false),
+        ("roles/app/files/new", true),
+        ("roles/app/files/ignored.log", true),
+    ] {
+        let path = place.join(path);
+        fs::write(&path, "x").unwrap();
+        let dirty = if is_part { "-dirty" } else { "" };
+        assert_eq!(project.commit(), Some(format!("{head}{dirty}")), "{}", path.display());
+        fs::remove_file(path).unwrap();
+    }
+}

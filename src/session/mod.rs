@@ -19,7 +19,7 @@ use crate::diagnostic::Diagnostics;
 use crate::error::Result;
 use crate::events::{Event, Outcome};
 use crate::fleet::{Fleet, News, Server};
-use crate::inventory::{Inventory, Project};
+use crate::inventory::{DIRTY, Inventory, Project};
 use crate::manifest::{Expect, Manifest, ResourceId};
 use crate::report::Report;
 use crate::saved_plan::Seen;
@@ -32,7 +32,6 @@ pub use targets::Targets;
 use targets::transport;
 
 /// Behind a commit that is not all of what was applied.
-const DIRTY: &str = "-dirty";
 
 /// The part of their manifests that a command is about.
 #[derive(Clone, Debug, clap::Args)]
