@@ -81,6 +81,9 @@ impl Plan {
                 if starts_service(resource, change) {
                     due.remove(&resource.id);
                 }
+                if let Some(service) = own_restart(resource, change) {
+                    raise(&mut due, service, ServiceAction::Restart);
+                }
                 for (service, action) in notifications(resource) {
                     raise(&mut due, service, action);
                     let told = manifest.resources.iter().filter(|other| other.id == *service);

@@ -1,6 +1,7 @@
 //! Applying a manifest: each resource is checked, applied and checked again; services are
 //! validated and then reloaded or restarted once; what cannot hold is put back.
 
+mod forward;
 mod guarded;
 mod memory;
 mod packages;
@@ -50,6 +51,8 @@ pub(super) struct Run<'a> {
     watched: BTreeMap<ResourceId, Watch>,
     /// Everything that was switched for them before that point.
     kept_for_watched: Vec<Snapshot>,
+    /// What was applied before its turn.
+    forwarded: forward::Forwarded<'a>,
     /// The first resource that failed; nothing is applied after it.
     failed: Option<ResourceId>,
     /// Packages that were not there when the run began: one that another brings is new as well.
@@ -102,6 +105,7 @@ impl<'a> Run<'a> {
             undo: Vec::new(),
             watched: BTreeMap::new(),
             kept_for_watched: Vec::new(),
+            forwarded: forward::Forwarded::new(),
             failed: None,
             missing,
             counts: [0; 3],
@@ -189,6 +193,10 @@ impl<'a> Run<'a> {
             }
             if self.must_settle_before(index) {
                 self.settle(index)?;
+                continue;
+            }
+            if self.forwarded.contains(&resource.id) {
+                index += 1;
                 continue;
             }
             let width = self.step(index)?;
@@ -296,7 +304,12 @@ impl<'a> Run<'a> {
                 snapshots.push(Snapshot::take(&resource.id, services, &paths, self.system)?);
             }
         }
-        let result = apply_group(group, self.may_remove_packages, self.system);
+        let mut result = apply_group(group, self.may_remove_packages, self.system);
+        if let (Err(_), Some(service)) = (&result, Self::started_alone(group))
+            && self.bring_forward(service)?
+        {
+            result = apply_group(group, self.may_remove_packages, self.system);
+        }
         self.undo.extend(snapshots);
         for (resource, change) in group {
             let outcome = match &result {
