@@ -5,11 +5,12 @@ use crate::resources::names::escaped;
 
 /// The bytes that are written as numbers, as the kernel does in `/proc/self/mounts` (`mangle_path` with
 /// `" \t\n\\#"`).
-const ESCAPED: [char; 5] = [' ', '\t', '\n', '\\', '#'];
+const ESCAPED: [(char, &str); 5] =
+    [(' ', "\\040"), ('\t', "\\011"), ('\n', "\\012"), ('\\', "\\134"), ('#', "\\043")];
 
 /// The text that a field stands for: any `\` with three octal digits behind it is one byte. Bytes that
 /// are no UTF-8 are written as `\xe9`.
-pub fn unescape(field: &str) -> String {
+pub(crate) fn unescape(field: &str) -> String {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes();
     while let [first, after @ ..] = rest {
@@ -32,10 +33,10 @@ fn code(digits: &[u8]) -> Option<u8> {
 }
 
 /// A field that stands for `text`.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut field, c| {
-        match ESCAPED.iter().find(|one| **one == c) {
-            Some(one) => field.push_str(&format!("\\{:03o}", u32::from(*one))),
+        match ESCAPED.iter().find(|(plain, _)| *plain == c) {
+            Some((_, code)) => field.push_str(code),
             None => field.push(c),
         }
         field

@@ -31,8 +31,6 @@ use narrow::{Unseen, narrow, without_values};
 pub use targets::Targets;
 use targets::transport;
 
-/// Behind a commit that is not all of what was applied.
-
 /// The part of their manifests that a command is about.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Selection {

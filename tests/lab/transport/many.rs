@@ -22,7 +22,7 @@ const USUAL: &str = "MaxStartups 10:30:100";
 
 /// Connects to fifty servers at once, in two runs that know nothing of each other; returns the errors.
 fn connect_all(sshd: &Sshd, settings: &SshSettings) -> Vec<Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut logins = JoinSet::new();
         for run in 0..2 {
