@@ -135,6 +135,7 @@ pub(super) fn resolve(linked: Vec<Linked>, mistakes: &mut Diagnostics) -> Vec<Re
         resources.push(resource);
     }
     alone(&resources, &places, mistakes);
+    super::order::check(&resources, &places, mistakes);
     resources
 }
 

@@ -11,6 +11,7 @@ mod links;
 mod masked;
 mod nodes;
 mod operands;
+mod order;
 mod params;
 mod peers;
 mod role;

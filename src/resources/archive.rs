@@ -268,8 +268,8 @@ impl Resource for Archive {
         Ok((self.state.is_absent()).then(|| self.path.to_string()))
     }
 
-    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
-        Ok(account::named([self.owner.as_str()], []))
+    fn needs(&self) -> Vec<ResourceId> {
+        account::named([self.owner.as_str()], [])
     }
 
     fn desired(&self) -> Option<State> {

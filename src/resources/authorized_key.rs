@@ -173,8 +173,8 @@ impl Resource for AuthorizedKey {
         Ok(())
     }
 
-    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
-        Ok(account::named([self.user.as_str()], []))
+    fn needs(&self) -> Vec<ResourceId> {
+        account::named([self.user.as_str()], [])
     }
 
     fn desired(&self) -> Option<State> {

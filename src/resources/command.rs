@@ -271,8 +271,8 @@ impl Resource for Command {
         }
     }
 
-    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
-        Ok(account::named(self.user.as_deref(), []))
+    fn needs(&self) -> Vec<ResourceId> {
+        account::named(self.user.as_deref(), [])
     }
 
     fn desired(&self) -> Option<State> {

@@ -7,6 +7,7 @@ use super::account;
 use super::bonds::Touch;
 use super::fields::{AbsolutePath, Mode, Presence, root};
 use super::names::Names;
+use super::needs;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::removal::Dropped;
@@ -16,7 +17,7 @@ use super::system::{Attributes, System};
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 
-/// A folder with its owner, group and mode. Its parent has to be there.
+/// A folder with its owner, group and mode. Its parent has to be there, unless `parents` is said.
 ///
 /// With `state: absent` an empty folder is removed; one that holds anything is an error unless
 /// `recursive` says that its content may go as well. The folders of the system (`/etc`, `/var/lib`…) stay.
@@ -39,6 +40,10 @@ pub struct Directory {
     /// folder that a program takes for itself when it starts.
     #[serde(default)]
     pub only_create: bool,
+    /// Makes the folders above it as well where they are missing: they belong to root and have the mode
+    /// 0755. They stay when it goes.
+    #[serde(default)]
+    pub parents: bool,
     /// With `state: absent`, removes what it holds as well.
     #[serde(default)]
     pub recursive: bool,
@@ -49,6 +54,12 @@ pub struct Directory {
 
 fn default_mode() -> Mode {
     Mode(0o755)
+}
+
+impl Directory {
+    fn missing_parents(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+        needs::missing_parents(self.path.as_str(), probe)
+    }
 }
 
 impl Resource for Directory {
@@ -70,8 +81,8 @@ impl Resource for Directory {
         Ok(self.state.is_absent().then(|| self.path.to_string()))
     }
 
-    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
-        Ok(account::named([self.owner.as_str()], [self.group.as_str()]))
+    fn needs(&self) -> Vec<ResourceId> {
+        account::named([self.owner.as_str()], [self.group.as_str()])
     }
 
     fn desired(&self) -> Option<State> {
@@ -115,7 +126,12 @@ impl Resource for Directory {
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         let attributes = Attributes::new(&self.owner, &self.group, self.mode.0);
         match change {
-            Change::Create(_) => system.make_directory(self.path.as_str(), &attributes),
+            Change::Create(_) => {
+                let above = Attributes::new("root", "root", 0o755);
+                let missing = if self.parents { self.missing_parents(system)? } else { Vec::new() };
+                missing.iter().try_for_each(|folder| system.make_directory(folder, &above))?;
+                system.make_directory(self.path.as_str(), &attributes)
+            }
             Change::Update(_) => system.set_attributes(self.path.as_str(), &attributes),
             Change::Remove if self.recursive => system.remove_tree(self.path.as_str()),
             Change::Remove => system.remove_directory(self.path.as_str()),
@@ -126,6 +142,10 @@ impl Resource for Directory {
         if change.is_remove() {
             world.removed(self.path.as_str());
         } else {
+            let missing = self.missing_parents(world).unwrap_or_default();
+            for folder in missing.iter().filter(|_| self.parents) {
+                world.directory(folder, "root", "root", 0o755);
+            }
             world.directory(self.path.as_str(), &self.owner, &self.group, self.mode.0);
         }
     }

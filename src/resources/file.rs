@@ -182,10 +182,10 @@ impl Resource for File {
         }
     }
 
-    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+    fn needs(&self) -> Vec<ResourceId> {
         let text = String::from_utf8_lossy(self.content().unwrap_or_default());
         let users = effect::users(self.path.as_str(), &text).into_iter();
-        Ok(account::named(users.chain([self.owner.as_str()]), [self.group.as_str()]))
+        account::named(users.chain([self.owner.as_str()]), [self.group.as_str()])
     }
 
     fn desired(&self) -> Option<State> {

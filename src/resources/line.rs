@@ -124,9 +124,9 @@ impl Resource for Line {
         format!("{} {}", self.path, self.words())
     }
 
-    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
+    fn needs(&self) -> Vec<ResourceId> {
         let text = self.text.as_deref().unwrap_or_default();
-        Ok(account::named(effect::users(self.path.as_str(), text), []))
+        account::named(effect::users(self.path.as_str(), text), [])
     }
 
     fn known_as(&self, names: &Names<'_>) -> Result<String> {

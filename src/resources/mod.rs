@@ -45,6 +45,7 @@ mod lines;
 mod locale;
 mod mount;
 pub mod package;
+mod needs;
 mod patience;
 mod port_check;
 mod postgresql;
@@ -115,10 +116,17 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Ok(Vec::new())
     }
 
+    /// The resources without which it cannot be made, by the spec alone: accounts such as `user:deploy`, the
+    /// role that owns a database. Where one of them is declared, it comes before.
+    fn needs(&self) -> Vec<ResourceId> {
+        Vec::new()
+    }
+
     /// The accounts that it names, such as `user:deploy` and `group:adm`, or that the thing on the server
     /// names where absence is applied: it goes before them.
     fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
-        Ok(Vec::new())
+        let is_account = |id: &ResourceId| matches!(id.kind(), "group" | "user");
+        Ok(self.needs().into_iter().filter(is_account).collect())
     }
 
     /// Numbers and addresses that a single thing of a server can have, such as `uid 2000`: those that the spec

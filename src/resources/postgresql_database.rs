@@ -101,6 +101,12 @@ impl Resource for PostgresqlDatabase {
 - postgresql_database: { name: trial, state: absent, allow_data_loss: true }
 ";
 
+    fn needs(&self) -> Vec<ResourceId> {
+        let role =
+            |owner: &String| ResourceId::new("postgresql_role", &identity(owner, &self.on()));
+        self.owner.iter().map(role).collect()
+    }
+
     fn identity(&self) -> String {
         identity(&self.name, &self.on())
     }

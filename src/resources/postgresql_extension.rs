@@ -68,6 +68,10 @@ impl Resource for PostgresqlExtension {
 - postgresql_extension: { name: pg_trgm, database: archive, port: 5433 }
 ";
 
+    fn needs(&self) -> Vec<ResourceId> {
+        vec![ResourceId::new("postgresql_database", &identity(&self.database, &self.on()))]
+    }
+
     fn identity(&self) -> String {
         identity(&format!("{}/{}", self.database, self.name), &self.on())
     }

@@ -148,6 +148,11 @@ impl Resource for PostgresqlRole {
 - postgresql_role: { name: borgmatic, member_of: [pg_read_all_data] }
 ";
 
+    fn needs(&self) -> Vec<ResourceId> {
+        let role = |name: &String| ResourceId::new("postgresql_role", &identity(name, &self.on()));
+        self.member_of.iter().flatten().map(role).collect()
+    }
+
     fn identity(&self) -> String {
         identity(&self.name, &self.on())
     }

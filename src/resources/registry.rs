@@ -98,6 +98,11 @@ macro_rules! registry {
                 match self { $(Self::$type(spec) => spec.takes_accounts(probe),)* }
             }
 
+            /// See [`Resource::needs`].
+            pub fn needs(&self) -> Vec<ResourceId> {
+                match self { $(Self::$type(spec) => spec.needs(),)* }
+            }
+
             /// See [`Resource::accounts`].
             pub fn accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
                 match self { $(Self::$type(spec) => spec.accounts(probe),)* }
@@ -166,6 +171,7 @@ macro_rules! registry {
 
             /// See [`Resource::check_obstacles`].
             pub fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+                super::needs::check(self, change, probe)?;
                 match self { $(Self::$type(spec) => spec.check_obstacles(change, probe),)* }
             }
 

@@ -150,8 +150,8 @@ impl Resource for Cron {
         self.env.iter().try_for_each(|(name, value)| variable::line(name, value).map(drop))
     }
 
-    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
-        Ok(account::named([self.user.as_str()], []))
+    fn needs(&self) -> Vec<ResourceId> {
+        account::named([self.user.as_str()], [])
     }
 
     fn desired(&self) -> Option<State> {

@@ -311,8 +311,8 @@ impl Resource for Git {
         Ok((self.state.is_absent()).then(|| self.path.to_string()))
     }
 
-    fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {
-        Ok(account::named([self.user.as_str()], []))
+    fn needs(&self) -> Vec<ResourceId> {
+        account::named([self.user.as_str()], [])
     }
 
     fn desired(&self) -> Option<State> {

@@ -205,11 +205,13 @@ impl Resource for SystemdUnit {
         self.sections().iter().try_for_each(|(_, entries)| entries.validate())
     }
 
+    /// The file alone can be written before.
+    fn needs(&self) -> Vec<ResourceId> {
+        if self.running == Some(true) { accounts_in(&self.rendered()) } else { Vec::new() }
+    }
+
     fn accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
-        let text = self.text(probe)?;
-        let users = sections::words(&text, &["User", "SocketUser"]);
-        let groups = sections::words(&text, &["Group", "SocketGroup", "SupplementaryGroups"]);
-        Ok(account::named(users, groups))
+        Ok(accounts_in(&self.text(probe)?))
     }
 
     fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
@@ -383,6 +385,13 @@ impl SystemdUnit {
         let (running, content) = (runs.then_some(true), Some(content));
         Ok(Self { content, running, enabled: None, state: Presence::Present, ..self.clone() })
     }
+}
+
+/// The accounts that the text of a unit names.
+fn accounts_in(text: &str) -> Vec<ResourceId> {
+    let users = sections::words(text, &["User", "SocketUser"]);
+    let groups = sections::words(text, &["Group", "SocketGroup", "SupplementaryGroups"]);
+    account::named(users, groups)
 }
 
 /// A unit of a package that appears from behind the one that took its place: stopped and disabled.

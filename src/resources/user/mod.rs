@@ -227,6 +227,11 @@ impl Resource for User {
         Ok(account::named([self.name.as_str()], group.map(|_| self.name.as_str())))
     }
 
+    fn needs(&self) -> Vec<ResourceId> {
+        let groups = self.groups.iter().flat_map(|groups| &groups.0).chain(&self.group);
+        account::named([], groups.map(String::as_str))
+    }
+
     fn accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
         let is_open = self.state.is_absent() || self.group.is_none();
         let found = probe.user(&self.name)?.filter(|_| is_open).map(|user| user.group);

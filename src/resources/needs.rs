@@ -1,0 +1,63 @@
+//! Things that a change needs on the server: accounts, and the folder of what is made.
+
+use super::Spec;
+use super::probe::{FileKind, Probe};
+use super::state::Change;
+use crate::error::{Error, Result};
+
+/// Looks for what `change` needs, unless a preview cannot know what comes before.
+///
+/// # Errors
+/// The first thing that is not there.
+pub(super) fn check(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
+    if change.is_remove() || probe.is_preview_of_more() {
+        return Ok(());
+    }
+    for id in spec.needs() {
+        let name = id.identity();
+        let is_there = match id.kind() {
+            "user" => probe.user(name)?.is_some(),
+            "group" => probe.group(name)?.is_some(),
+            _ => continue,
+        };
+        if !is_there {
+            return Err(Error::failed(format!("there is no {} `{name}`", id.kind()))
+                .hint(format!("declare `{}: {name}` before", id.kind())));
+        }
+    }
+    check_folder(spec, change, probe)
+}
+
+/// Refuses to make a thing in a folder that is not there.
+fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
+    let makes = match spec {
+        Spec::Directory(directory) => !directory.parents,
+        Spec::Archive(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_) => true,
+        _ => false,
+    };
+    let id = spec.id();
+    let folder = id.identity().rsplit_once('/').map_or("", |(folder, _)| folder);
+    if !makes || !change.is_create() || folder.is_empty() || probe.exists(folder)? {
+        return Ok(());
+    }
+    let is_of_directory = matches!(spec, Spec::Directory(_));
+    let way = if is_of_directory { ", or say `parents: true`" } else { "" };
+    Err(Error::failed(format!("its folder `{folder}` is not there"))
+        .hint(format!("declare `directory: {folder}` before{way}")))
+}
+
+/// The folders above `path` that are missing, the uppermost one first.
+pub(super) fn missing_parents(path: &str, probe: &dyn Probe) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for (end, _) in path.match_indices('/').skip(1) {
+        let folder = &path[..end];
+        match probe.stat(folder)?.map(|stat| stat.kind) {
+            None => missing.push(folder.to_owned()),
+            Some(FileKind::File | FileKind::Other) => {
+                return Err(Error::failed(format!("`{folder}` is no folder")));
+            }
+            Some(FileKind::Directory | FileKind::Symlink) => {}
+        }
+    }
+    Ok(missing)
+}
