@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 use crate::commands::Command;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -14,6 +14,7 @@ use crate::inventory::Project;
 use crate::report::{self, ColorChoice, Format};
 use crate::secret;
 use crate::secrets::{Ask, IdentitySource};
+use crate::usage;
 
 /// Makes Debian servers match a declarative inventory, over SSH.
 #[derive(Debug, Parser)]
@@ -87,7 +88,7 @@ impl Context {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return mistaken(error),
     };
     let context = Context {
         project: cli.global.project,
@@ -149,7 +150,11 @@ fn identity_source(file: Option<PathBuf>) -> IdentitySource {
 
 /// Prints help, the version or a mistake in the arguments. clap's own exit code for mistakes is
 /// 2, which means "changes pending" here.
-fn usage(error: &clap::Error) -> ExitCode {
+fn mistaken(error: clap::Error) -> ExitCode {
+    if let Some(error) = usage::of_another_tool(&error) {
+        return refuse(&error);
+    }
+    let error = usage::without_environment(error, &Cli::command());
     // Nobody is left to tell when the terminal is gone.
     let _ = error.print();
     if error.use_stderr() { ExitCode::Input } else { ExitCode::Done }
@@ -157,8 +162,6 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

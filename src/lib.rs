@@ -43,6 +43,8 @@ pub mod session;
 pub mod shown;
 #[cfg(feature = "cli")]
 pub mod transport;
+#[cfg(feature = "cli")]
+mod usage;
 pub mod wire;
 #[cfg(feature = "cli")]
 pub mod yaml;

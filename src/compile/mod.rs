@@ -12,6 +12,7 @@ mod masked;
 mod nodes;
 mod operands;
 mod order;
+mod other_tools;
 mod params;
 mod peers;
 mod role;
@@ -29,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::Value;
 
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::inventory::{Inventory, Project, Server};
 use crate::manifest::Manifest;
 use crate::secret::Secret;
@@ -185,12 +186,7 @@ impl<'a> Compiler<'a> {
             for (required, span) in &role.requires {
                 let earlier = server.roles.iter().take(position);
                 if !earlier.into_iter().any(|role| role.name == *required) {
-                    let message = format!("role `{}` needs `{required}` before it", role.name);
-                    mistakes.push(
-                        Diagnostic::at(&use_.span, message)
-                            .and(span, "required here")
-                            .hint(format!("list `{required}: {{}}` before `{}`", role.name)),
-                    );
+                    mistakes.push(self.not_before(&role, required, &use_.span, span));
                 }
             }
             let what = format!("role `{}`", role.name);
@@ -200,7 +196,49 @@ impl<'a> Compiler<'a> {
         loaded
     }
 
-    fn role(&self, name: &str, span: &crate::diagnostic::Span) -> Result<Arc<Role>, Diagnostics> {
+    /// A role at `listed` that needs another one before it, as `said`.
+    fn not_before(&self, role: &Role, required: &str, listed: &Span, said: &Span) -> Diagnostic {
+        let name = &role.name;
+        if name == required {
+            return Diagnostic::at(said, format!("role `{name}` needs itself"))
+                .hint(format!("take `{name}` out of its `requires`"));
+        }
+        let way = self.way_back(required, name, said);
+        if let Some(((last, closing), between)) = way.split_last() {
+            let names = std::iter::once(name).chain(between.iter().map(|(role, _)| role));
+            let names = names.map(|role| format!("`{role}`")).collect::<Vec<_>>().join(", ");
+            let message = format!("roles {names} and `{last}` need each other");
+            return Diagnostic::at(said, message)
+                .and(closing, format!("`{name}` is required here"))
+                .hint("take one of them out of `requires`");
+        }
+        Diagnostic::at(listed, format!("role `{name}` needs `{required}` before it"))
+            .and(said, "required here")
+            .hint(format!("list `{required}: {{}}` before `{name}`"))
+    }
+
+    /// The roles from `from` on, each of which needs the next one, up to that which needs `to`; each with
+    /// the place where it says so. Empty if no way leads there.
+    fn way_back(&self, from: &str, to: &str, said: &Span) -> Vec<(String, Span)> {
+        let mut open = vec![(from.to_owned(), Vec::new())];
+        let mut seen = BTreeSet::from([from.to_owned()]);
+        while let Some((name, way)) = open.pop() {
+            let Ok(role) = self.role(&name, said) else { continue };
+            for (next, span) in &role.requires {
+                let mut way = way.clone();
+                way.push((name.clone(), span.clone()));
+                if next == to {
+                    return way;
+                }
+                if seen.insert(next.clone()) {
+                    open.push((next.clone(), way));
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn role(&self, name: &str, span: &Span) -> Result<Arc<Role>, Diagnostics> {
         let mut roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(role) = roles.get(name) {
             return role.clone();

@@ -65,6 +65,9 @@ impl Role {
         let path = format!("roles/{name}/role.yaml");
         let Some(source) = project.source(&path)? else {
             let known = project.names("roles")?;
+            if known.iter().any(|other| other == name) {
+                return Err(without_file(project, name, span).into());
+            }
             let mistake = Diagnostic::at(span, format!("role `{name}` is not defined"));
             let mistake = mistake.suggest(name, known.iter().map(String::as_str));
             let mistake = match mistake.hint {
@@ -105,6 +108,16 @@ impl Role {
         }
         mistakes.into_result(role)
     }
+}
+
+/// A folder of `roles/` that holds no role.
+fn without_file(project: &Project, name: &str, span: &Span) -> Diagnostic {
+    let mistake = Diagnostic::at(span, format!("`roles/{name}/` has no `role.yaml`"));
+    let tasks = ["main.yml", "main.yaml"].map(|file| format!("roles/{name}/tasks/{file}"));
+    mistake.hint(match tasks.iter().find(|path| project.has_file(path)) {
+        Some(tasks) => format!("`{tasks}` is of Ansible: declare its tasks as resources"),
+        None => "a role is a file `role.yaml` with `resources: […]`".to_owned(),
+    })
 }
 
 fn names(node: &Node, what: &str, mistakes: &mut Diagnostics) -> Vec<(String, Span)> {
@@ -190,6 +203,10 @@ fn item(node: &Node, mistakes: &mut Diagnostics) -> Option<Item> {
         if KINDS.contains(&&*entry.key) {
             kinds.push(entry);
         } else if !COMMON.contains(&&*entry.key) {
+            if let Some((message, hint)) = super::other_tools::key(&entry.key) {
+                mistakes.push(Diagnostic::at(&entry.key_span, message).hint(hint));
+                return None;
+            }
             let known = KINDS.iter().chain(COMMON).copied();
             let mistake = Diagnostic::at(&entry.key_span, format!("unknown kind `{}`", entry.key));
             let mistake = mistake.suggest(&entry.key, known);

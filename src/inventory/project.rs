@@ -25,6 +25,11 @@ impl Project {
     /// machine does, and nobody named this one.
     pub fn find(folder: &Path) -> Result<Self, Diagnostic> {
         let Some(root) = folder.ancestors().find(|folder| is_project(folder)) else {
+            if let Some(empty) =
+                folder.ancestors().map(|at| at.join("inventory")).find(|at| at.is_dir())
+            {
+                return Err(without_servers(&empty));
+            }
             let message = format!("no project in `{}` or above it", folder.display());
             let hint = "a project is a folder that holds `inventory/`; name it with `--project`";
             return Err(Diagnostic::nowhere(message).hint(hint));
@@ -46,6 +51,10 @@ impl Project {
     pub fn open(folder: &Path) -> Result<Self, Diagnostic> {
         if is_project(folder) {
             return Ok(Self { root: folder.to_owned(), revision: None });
+        }
+        let inventory = folder.join("inventory");
+        if inventory.is_dir() {
+            return Err(without_servers(&inventory));
         }
         let message = format!("`{}` is not a project", folder.display());
         Err(Diagnostic::nowhere(message).hint("a project is a folder that holds `inventory/`"))
@@ -111,6 +120,12 @@ impl Project {
         }
         files
     }
+}
+
+/// A folder `inventory/` in which no server is declared.
+fn without_servers(folder: &Path) -> Diagnostic {
+    let message = format!("`{}` holds no server", folder.display());
+    Diagnostic::nowhere(message).hint("write `inventory/web1.yaml`, with `roles: {}` to begin with")
 }
 
 /// The user that a folder belongs to.

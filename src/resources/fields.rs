@@ -290,6 +290,14 @@ impl<'de> Deserialize<'de> for Argv {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let argv = if deserializer.is_human_readable() {
             let (is_text, texts) = deserializer.deserialize_any(TextOrList)?;
+            if let Some(sign) =
+                texts.first().filter(|_| is_text).and_then(|text| sign_of_shell(text))
+            {
+                return Err(D::Error::custom(format!(
+                    "`{sign}` means something to a shell, and none reads this: write a list, such as \
+                     `[sh, -c, \"…\"]`"
+                )));
+            }
             let words = texts.iter().flat_map(|text| text.split_ascii_whitespace());
             if is_text { words.map(str::to_owned).collect() } else { texts }
         } else {
@@ -300,6 +308,21 @@ impl<'de> Deserialize<'de> for Argv {
         }
         Ok(Self(argv))
     }
+}
+
+/// A sign in a command that only a shell would understand.
+fn sign_of_shell(text: &str) -> Option<&str> {
+    let is_sign = |word: &&str| {
+        let bare = word.trim_start_matches(|c: char| c.is_ascii_digit());
+        matches!(*word, "&&" | "||" | "|" | "&" | ";")
+            || word.ends_with(';')
+            || bare.starts_with(['>', '<'])
+            || word.starts_with(['\'', '"', '`'])
+            || word.contains("$(")
+            || word.contains("=\"")
+            || word.contains("='")
+    };
+    text.split_ascii_whitespace().find(is_sign)
 }
 
 /// The schema of a text or a list of texts.
@@ -407,5 +430,26 @@ mod tests {
         assert_eq!(read("[\"touch\", \"a b\"]").unwrap(), ["touch", "a b"]);
         let error = read("\"\"").unwrap_err().to_string();
         assert!(error.starts_with("a command needs a program"), "{error}");
+        assert_eq!(read("\"grep a&b a|b x>y 2024\"").unwrap().len(), 5);
+        for sign in [
+            "&&",
+            "||",
+            "|",
+            "&",
+            ";",
+            "x;",
+            ">",
+            ">>/dev/null",
+            "2>&1",
+            "<in",
+            "'a",
+            "$(id)",
+            "`id`",
+        ] {
+            let error = read(&format!("\"echo a {sign} b\"")).unwrap_err().to_string();
+            let message =
+                format!("`{sign}` means something to a shell, and none reads this: write a list");
+            assert!(error.starts_with(&message), "{error}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
 
 /// A database of the host's PostgreSQL cluster.
 ///

@@ -14,6 +14,7 @@ use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
 use crate::error::Result;
+use crate::manifest::ResourceId;
 
 /// An extension, such as `pg_trgm`, in one database of the host's PostgreSQL cluster.
 ///

@@ -16,6 +16,7 @@ use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::System;
 use crate::error::{Context as _, Error, Result};
+use crate::manifest::ResourceId;
 use crate::secret::Secret;
 
 /// A role (user or group) of the host's PostgreSQL cluster.

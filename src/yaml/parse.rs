@@ -140,8 +140,15 @@ impl<'a> Builder<'a> {
     fn check_tag(&mut self, event: &Event<'a>, span: &Span) {
         if let Some(tag) = event.tag() {
             let message = format!("the tag `{}` is not supported", tag.original());
-            let hint = "write the value without a tag";
-            self.mistakes.push(Diagnostic::at(span, message).hint(hint));
+            let hint = match tag.original().trim_start_matches('!') {
+                "vault" => "`infra secrets import` reads what ansible-vault encrypted",
+                _ => "write the value without a tag",
+            };
+            // The event begins behind its tag.
+            let before = self.source.text.get(..span.range.start).unwrap_or_default();
+            let start = before.rfind(&tag.original());
+            let place = start.map(|at| Span::new(self.source, at..at + tag.original().len()));
+            self.mistakes.push(Diagnostic::at(place.as_ref().unwrap_or(span), message).hint(hint));
         }
     }
 

@@ -231,7 +231,7 @@ mod tests {
                 "a: > x\n",
                 "1:4 unexpected text after `|` or `>` / the text begins on the next line, indented",
             ),
-            ("a: !foo b\n", "1:9 the tag `!foo` is not supported / write the value without a tag"),
+            ("a: !foo b\n", "1:4 the tag `!foo` is not supported / write the value without a tag"),
             (
                 "x: 1\n...\ny: 2\n",
                 "3:1 a second document in one file / put it in a file of its own",

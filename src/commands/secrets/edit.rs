@@ -32,6 +32,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     super::check_name(&args.name)?;
     let folder = super::folder(context)?;
+    super::check_known(context, &folder, &args.name)?;
     let editor = Editor::find()?;
     let before = folder.open(&args.name)?;
     let is_new = before.is_none();

@@ -121,8 +121,10 @@ fn a_put_back_file_keeps_its_list(ground: &Ground) {
     let packages = "  - package: acl\n  - package: cron\n";
     ground.declare(packages);
     server.install(&[]);
-    server.run("mkdir /srv/jobs; echo good > /srv/jobs/a; setfacl -m u:daemon:r /srv/jobs/a; \
-                getfacl -p /srv/jobs/a > /root/list");
+    server.run(
+        "mkdir /srv/jobs; echo good > /srv/jobs/a; setfacl -m u:daemon:r /srv/jobs/a; \
+                getfacl -p /srv/jobs/a > /root/list",
+    );
     ground.declare(&format!(
         "{packages}  - file: {{ path: /srv/jobs/a, content: bad }}\n    restart: cron\n\
          \x20 - service: {{ name: cron, validate: grep -q good /srv/jobs/a }}\n"

@@ -61,7 +61,8 @@ fn an_extension_goes_with_its_database(ground: &Ground) {
     server.converge(&["--allow-data-loss"]);
     server.has_nothing_to_do(&["--allow-data-loss"]);
     assert_eq!(
-        server.shell("runuser -u postgres -- psql -qAtc 'SELECT count(*) FROM pg_database' -d shop"),
+        server
+            .shell("runuser -u postgres -- psql -qAtc 'SELECT count(*) FROM pg_database' -d shop"),
         "4"
     );
 }
