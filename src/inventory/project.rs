@@ -25,10 +25,8 @@ impl Project {
     /// machine does, and nobody named this one.
     pub fn find(folder: &Path) -> Result<Self, Diagnostic> {
         let Some(root) = folder.ancestors().find(|folder| is_project(folder)) else {
-            if let Some(empty) =
-                folder.ancestors().map(|at| at.join("inventory")).find(|at| at.is_dir())
-            {
-                return Err(without_servers(&empty));
+            if let Some(folder) = folder.ancestors().find(|folder| has_inventory(folder)) {
+                return Err(without_servers(folder));
             }
             let message = format!("no project in `{}` or above it", folder.display());
             let hint = "a project is a folder that holds `inventory/`; name it with `--project`";
@@ -52,9 +50,8 @@ impl Project {
         if is_project(folder) {
             return Ok(Self { root: folder.to_owned(), revision: None });
         }
-        let inventory = folder.join("inventory");
-        if inventory.is_dir() {
-            return Err(without_servers(&inventory));
+        if has_inventory(folder) {
+            return Err(without_servers(folder));
         }
         let message = format!("`{}` is not a project", folder.display());
         Err(Diagnostic::nowhere(message).hint("a project is a folder that holds `inventory/`"))
@@ -122,9 +119,14 @@ impl Project {
     }
 }
 
-/// A folder `inventory/` in which no server is declared.
+/// Whether a folder `inventory/` is there, with anything in it or nothing.
+fn has_inventory(folder: &Path) -> bool {
+    matches!(Files::below(folder).names("inventory"), Ok(Some(_)))
+}
+
+/// A folder whose `inventory/` declares no server.
 fn without_servers(folder: &Path) -> Diagnostic {
-    let message = format!("`{}` holds no server", folder.display());
+    let message = format!("`{}` holds no server", folder.join("inventory").display());
     Diagnostic::nowhere(message).hint("write `inventory/web1.yaml`, with `roles: {}` to begin with")
 }
 

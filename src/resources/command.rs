@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::Resource;
 use super::account;
-use super::fields::{AbsolutePath, Argv};
+use super::argv::Argv;
+use super::fields::AbsolutePath;
 use super::patience;
 use super::prediction::Prediction;
 use super::probe::Probe;

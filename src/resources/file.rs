@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::account;
+use super::argv::Argv;
 use super::bonds::Touch;
 use super::content::Content;
 use super::effect;
-use super::fields::{AbsolutePath, Argv, Mode, Presence, root};
+use super::fields::{AbsolutePath, Mode, Presence, root};
 use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
@@ -15,6 +16,7 @@ use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
+use super::systemd;
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 
@@ -180,6 +182,14 @@ impl Resource for File {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        let content = self.content().filter(|_| change.sets("content"));
+        let Some(text) = content.and_then(|content| str::from_utf8(content).ok()) else {
+            return Ok(());
+        };
+        systemd::check_file(self.path.as_str(), text, probe)
     }
 
     fn needs(&self) -> Vec<ResourceId> {

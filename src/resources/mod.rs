@@ -23,6 +23,7 @@ pub mod system;
 mod account;
 mod apt_repository;
 mod archive;
+mod argv;
 mod authorized_key;
 mod before;
 mod command;

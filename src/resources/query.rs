@@ -214,6 +214,17 @@ impl Query {
         query
     }
 
+    /// systemd's words about a unit `name` that holds `text`. The file is in a place of its own in memory,
+    /// which ends with the program.
+    pub fn systemd_verify(name: &str, text: &str) -> Self {
+        let script = "mount -t tmpfs none /mnt && cat >\"/mnt/$1\" && \
+                      exec systemd-analyze verify --man=no --recursive-errors=no \"/mnt/$1\"";
+        let command = ["unshare", "--mount", "--", "sh", "-c", script, "sh", name];
+        let mut query = Self::reading(command);
+        query.command.stdin = Some(text.as_bytes().to_vec());
+        query
+    }
+
     /// The same as text, which `nft` can read again.
     pub fn nftables_text(family: &str, table: &str) -> Self {
         Self::reading(["nft", "list", "table", family, table])

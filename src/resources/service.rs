@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::Argv;
+use super::argv::Argv;
 use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{Probe, Unit};

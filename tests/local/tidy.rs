@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("events", &["error", "manifest", "resources"]),
     ("files", &[]),
     ("inventory", &["diagnostic", "error", "files", "manifest", "secret", "size", "yaml"]),
-    ("lab", &["error", "inventory"]),
+    ("lab", &["error", "inventory", "octal"]),
     ("manifest", &["resources", "secret"]),
     (
         "report",
@@ -34,7 +34,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shown",
         ],
     ),
-    ("resources", &["date", "error", "manifest", "secret", "size"]),
+    ("octal", &["resources"]),
+    ("resources", &["date", "error", "manifest", "octal", "secret", "size"]),
     (
         "saved_plan",
         &["error", "events", "inventory", "manifest", "resources", "secrets", "transport", "wire"],

@@ -3,10 +3,12 @@
 
 mod boot;
 mod install;
+mod verify;
 mod watch;
 
 pub(super) use boot::{Links, unmask};
 pub(super) use install::service_type;
+pub(super) use verify::{check_file, check_unit};
 pub use watch::Watch;
 
 use std::collections::BTreeMap;

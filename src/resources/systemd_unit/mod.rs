@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::sections::Entries;
-use super::account;
 use super::bonds::{self, Touch};
 use super::fields::Presence;
 use super::prediction::Prediction;
@@ -207,11 +206,19 @@ impl Resource for SystemdUnit {
 
     /// The file alone can be written before.
     fn needs(&self) -> Vec<ResourceId> {
-        if self.running == Some(true) { accounts_in(&self.rendered()) } else { Vec::new() }
+        if self.running == Some(true) { sections::accounts(&self.rendered()) } else { Vec::new() }
+    }
+
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        if !change.sets("content") {
+            return Ok(());
+        }
+        let is_started = self.is_a_unit() && self.running == Some(true);
+        systemd::check_unit(&self.name, &self.rendered(), is_started, probe)
     }
 
     fn accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
-        Ok(accounts_in(&self.text(probe)?))
+        Ok(sections::accounts(&self.text(probe)?))
     }
 
     fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
@@ -385,13 +392,6 @@ impl SystemdUnit {
         let (running, content) = (runs.then_some(true), Some(content));
         Ok(Self { content, running, enabled: None, state: Presence::Present, ..self.clone() })
     }
-}
-
-/// The accounts that the text of a unit names.
-fn accounts_in(text: &str) -> Vec<ResourceId> {
-    let users = sections::words(text, &["User", "SocketUser"]);
-    let groups = sections::words(text, &["Group", "SocketGroup", "SupplementaryGroups"]);
-    account::named(users, groups)
 }
 
 /// A unit of a package that appears from behind the one that took its place: stopped and disabled.

@@ -6,6 +6,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::manifest::ResourceId;
+use crate::resources::account;
 use crate::resources::fields::{OneOrMany, is_one_line};
 
 /// `Key: value` or `Key: [value, value]`, in order.
@@ -99,6 +101,13 @@ impl schemars::JsonSchema for Entries {
             "description": "keys of the section with a text or a list of texts each",
         })
     }
+}
+
+/// The accounts that the text of a unit names.
+pub(super) fn accounts(text: &str) -> Vec<ResourceId> {
+    let users = words(text, &["User", "SocketUser"]);
+    let groups = words(text, &["Group", "SocketGroup", "SupplementaryGroups"]);
+    account::named(users, groups)
 }
 
 #[cfg(test)]

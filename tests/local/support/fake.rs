@@ -370,7 +370,13 @@ impl Probe for Fake {
     fn query(&self, query: &Query) -> Result<Output> {
         self.questions.update(|count| count + 1);
         let command = query.command();
-        let answer = self.answer(command)?.ok_or_else(|| {
+        let answer = self.answer(command)?;
+        let is_of_systemd = command.argv.iter().any(|word| word.contains("systemd-analyze verify"));
+        if answer.is_none() && is_of_systemd {
+            // Units are right unless a case says otherwise.
+            return Ok(Output { status: 0, stdout: Vec::new(), stderr: Vec::new() });
+        }
+        let answer = answer.ok_or_else(|| {
             Error::failed(format!("the case has no answer to `{}`", command.display()))
         })?;
         Ok(output(answer))

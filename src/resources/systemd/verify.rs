@@ -1,0 +1,115 @@
+//! The words of systemd about a unit file that is not there yet.
+//!
+//! `systemd-analyze verify` (systemd 252 and later) tells each line that the manager would pass over, as
+//! `PATH:LINE: WORDS, ignoring…`, and each unit that it would not load, as `NAME: WORDS Refusing.`
+
+use super::FOLDER;
+use crate::error::{Error, Kind, Result};
+use crate::resources::probe::Probe;
+use crate::resources::query::Query;
+
+/// Refuses a unit, or a drop-in of it, of which systemd would pass over a line; a unit that is to be
+/// `started` also where systemd would not load it.
+///
+/// # Errors
+/// The lines, with the words of systemd.
+pub(in crate::resources) fn check_unit(
+    name: &str,
+    text: &str,
+    is_started: bool,
+    probe: &dyn Probe,
+) -> Result<()> {
+    let query = Query::systemd_verify(name, text);
+    let output = match probe.query(&query) {
+        Err(error) if error.kind == Kind::ToolMissing => return Ok(()),
+        output => output?,
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut causes: Vec<String> =
+        said.lines().filter_map(|line| passed_over(line, name, text)).collect();
+    if is_started {
+        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+        let is_own = |line: &&str| line.starts_with(stem) && line.ends_with("Refusing.");
+        causes.extend(said.lines().filter(is_own).map(str::to_owned));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let error = Error::failed(format!("systemd would pass over parts of `{name}`"));
+    Err(causes
+        .into_iter()
+        .fold(error, Error::because)
+        .hint("systemd.directives(7) on the server lists what this version knows"))
+}
+
+/// The same for a file at `path`, if that is one of a unit.
+pub(in crate::resources) fn check_file(path: &str, text: &str, probe: &dyn Probe) -> Result<()> {
+    match unit_of(path) {
+        Some(name) => check_unit(name, text, false, probe),
+        None => Ok(()),
+    }
+}
+
+/// The unit that a file is of, or is a drop-in for.
+fn unit_of(path: &str) -> Option<&str> {
+    let name = path.strip_prefix(FOLDER)?.strip_prefix('/')?;
+    let name = match name.split_once('/') {
+        Some((folder, file)) => {
+            file.strip_suffix(".conf")?;
+            folder.strip_suffix(".d")?
+        }
+        None => name,
+    };
+    let suffix = name.rsplit_once('.').map(|(_, suffix)| suffix)?;
+    super::SUFFIXES.contains(&suffix).then_some(name)
+}
+
+/// A line of the unit with the reason why systemd passes over it.
+fn passed_over(said: &str, name: &str, text: &str) -> Option<String> {
+    let (number, words) =
+        said.strip_prefix("/mnt/")?.strip_prefix(name)?.strip_prefix(':')?.split_once(": ")?;
+    let number: usize = number.parse().ok()?;
+    if !words.to_lowercase().contains("ignoring") {
+        return None;
+    }
+    let line = text.lines().nth(number.checked_sub(1)?)?;
+    Some(format!("line {number}, `{}`: {words}", line.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_counts_for_nothing_is_found() {
+        let text = "[Service]\n ExcStart=/bin/true \n";
+        for (said, found) in [
+            (
+                "/mnt/a.service:2: Unknown key 'ExcStart' in section [Service], ignoring.",
+                Some(
+                    "line 2, `ExcStart=/bin/true`: Unknown key 'ExcStart' in section [Service], ignoring.",
+                ),
+            ),
+            ("/mnt/a.service:2: Standard output type syslog is obsolete, updating.", None),
+            ("/mnt/a.service:9: Missing '=', ignoring line.", None),
+            ("/lib/systemd/system/b.service:2: Unknown key, ignoring.", None),
+            ("a.service: Command /bin/x is not executable: No such file or directory", None),
+        ] {
+            assert_eq!(passed_over(said, "a.service", text).as_deref(), found, "{said}");
+        }
+    }
+
+    #[test]
+    fn files_of_units_are_known_by_their_paths() {
+        for (path, unit) in [
+            ("/etc/systemd/system/a.service", Some("a.service")),
+            ("/etc/systemd/system/a.service.d/b.conf", Some("a.service")),
+            ("/etc/systemd/system/a@.timer", Some("a@.timer")),
+            ("/etc/systemd/system/multi-user.target.wants/a.service", None),
+            ("/etc/systemd/system/a.service.d/notes", None),
+            ("/etc/systemd/timesyncd.conf", None),
+        ] {
+            assert_eq!(unit_of(path), unit, "{path}");
+        }
+    }
+}
