@@ -1,5 +1,6 @@
 //! `systemd_unit`: a unit file of one's own, or a drop-in for a unit of a package.
 
+mod reload;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -11,12 +12,11 @@ use super::bonds::{self, Touch};
 use super::fields::Presence;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
-use super::query::Command;
 use super::removal::Dropped;
-use super::service::{may_run, predicted};
+use super::service::predicted;
 use super::state::{Change, Current, OUTDATED, State, Value};
 use super::system::{Attributes, System};
-use super::systemd::{self, FOLDER, Links, Watch};
+use super::systemd::{self, FOLDER, Links};
 use super::{Resource, Service};
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
@@ -418,37 +418,6 @@ impl SystemdUnit {
         systemd::daemon_reload(system)?;
         if self.is_a_unit() {
             systemd::forget_failures(system, &self.name)?;
-        }
-        Ok(())
-    }
-}
-
-impl Service for SystemdUnit {
-    fn validate_command(&self) -> Option<Command> {
-        None
-    }
-
-    fn is_started_by(&self, change: &Change) -> bool {
-        self.restarts_for(change) || systemd::starts(change)
-    }
-
-    fn restarts_for(&self, change: &Change) -> bool {
-        let is_update = matches!(change, Change::Update(_));
-        is_update && self.running == Some(true) && change.sets("content")
-    }
-
-    /// A unit that should not run stays as it is.
-    fn reload(&self, system: &mut dyn System) -> Result<Option<Watch>> {
-        if may_run(self.running, &self.name, system)? {
-            return systemd::reload(system, &self.name);
-        }
-        Ok(None)
-    }
-
-    /// A unit that should not run stays as it is.
-    fn restart(&self, system: &mut dyn System) -> Result<()> {
-        if may_run(self.running, &self.name, system)? {
-            systemd::restart(system, &self.name)?;
         }
         Ok(())
     }
