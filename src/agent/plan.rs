@@ -274,7 +274,7 @@ pub(super) fn change_of(resource: &Resource, probe: &dyn Probe) -> Result<Checke
         other => other?,
     };
     if current == Current::Unknown {
-        let after = probe.first_unpredictable().unwrap_or_else(|| resource.id.clone());
+        let after = probe.last_unpredictable().unwrap_or_else(|| resource.id.clone());
         return Ok(Checked::Unknown(after));
     }
     let desired = resource.spec.desired();

@@ -354,15 +354,28 @@ pub(super) fn with_lets(lets: &[Entry], scope: &Arc<Scope>) -> Result<Arc<Scope>
 }
 
 /// The mistake of a secret where others can read it.
+/// The text in `node` that names a secret.
+fn place_of_secret(node: &Node) -> Option<&Span> {
+    match &node.value {
+        yaml::Value::Map(map) => map.entries.iter().find_map(|entry| place_of_secret(&entry.value)),
+        yaml::Value::List(list) => list.iter().find_map(place_of_secret),
+        _ => node.scalar().filter(|text| text.contains("secrets")).map(|_| &node.span),
+    }
+}
+
 fn exposed(field: &Entry, secret: &str, kind: &str, confidential: &[&str]) -> Diagnostic {
     let message = format!("the secret `{secret}` may not be in `{}`", field.key);
-    let mistake = Diagnostic::at(&field.value.span, message).because(
+    let place = place_of_secret(&field.value).unwrap_or(&field.value.span);
+    let mistake = Diagnostic::at(place, message).because(
         "arguments of programs, names and most files can be read by everybody on the server",
     );
     let names: Vec<String> = confidential.iter().map(|name| format!("`{name}`")).collect();
     match kind {
         "command" | "git" => mistake.hint(format!("pass it in {}", names.join(" or "))),
-        "cron" | "systemd_unit" => mistake.hint("put it into a `file` that only its user can read"),
+        "cron" => mistake.hint("put it into a `file` that only its user can read"),
+        "systemd_unit" => mistake.hint(
+            "put it into a `file` that only root can read, and name that as `EnvironmentFile`",
+        ),
         _ => mistake,
     }
 }

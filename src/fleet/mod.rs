@@ -14,6 +14,7 @@ use crate::events::Event;
 use crate::inventory::connection::SshSettings;
 use crate::manifest::{Expect, Manifest, ResourceId};
 use crate::resources::Facts;
+use crate::size::Size;
 use crate::transport::{Link, Login, Transport};
 use crate::wire::{Request, RunOptions};
 
@@ -295,20 +296,20 @@ fn differences(server: &str, expect: &Expect, facts: &Facts) -> Result<Vec<Strin
         if let Some(expected) = expected.filter(|expected| !is_near(*expected)) {
             warnings.push(format!(
                 "it has {} of {what}, its inventory expects {}",
-                megabytes(found),
-                megabytes(expected)
+                in_gigabytes(found),
+                Size(expected)
             ));
         }
     }
     Ok(warnings)
 }
 
-fn megabytes(bytes: u64) -> String {
-    let megabytes = bytes / (1 << 20);
-    if megabytes < 10 * 1024 {
-        format!("{megabytes} MB")
-    } else {
-        format!("{} GB", megabytes / 1024)
+/// A number of bytes as people say it of a machine, with one decimal.
+fn in_gigabytes(bytes: u64) -> String {
+    let tenths = (bytes + 50_000_000) / 100_000_000;
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole} GB"),
+        (whole, tenth) => format!("{whole}.{tenth} GB"),
     }
 }
 
@@ -351,7 +352,7 @@ mod tests {
             differences("rufus", &expect, &facts()).unwrap(),
             [
                 "it has 2 processors, its inventory expects 4",
-                "it has 37 GB of disk, its inventory expects 80 GB"
+                "it has 40 GB of disk, its inventory expects 80 GiB"
             ]
         );
     }

@@ -15,6 +15,9 @@ use crate::shown::{self, cut, whole_line};
 /// So many servers are named in one part of the closing line.
 const MOST_NAMES: usize = 10;
 
+/// The most resources that are named as skipped.
+const MOST_SKIPPED: usize = 5;
+
 /// Longer differences are cut unless `-v` is given.
 pub(super) const MOST_DIFF_LINES: usize = 60;
 
@@ -201,7 +204,19 @@ impl Style {
             done.skipped,
         );
         let reboot = if totals.is_reboot_new { self.reboot(server, totals) } else { String::new() };
-        reboot + &self.line(server, &text)
+        reboot + &self.line(server, &text) + &self.skipped(server, &totals.skipped)
+    }
+
+    /// The names of resources that were skipped; with `-v`, each has had a line of its own.
+    fn skipped(self, server: &str, skipped: &[ResourceId]) -> String {
+        if skipped.is_empty() || self.verbose {
+            return String::new();
+        }
+        let shown = skipped.iter().take(MOST_SKIPPED).map(|id| format!("`{id}`"));
+        let more = skipped.len().checked_sub(MOST_SKIPPED).filter(|more| *more > 0);
+        let more = more.map(|more| format!(" and {more} more, shown by -v")).unwrap_or_default();
+        let text = format!("skipped: {}{more}", shown.collect::<Vec<_>>().join(", "));
+        self.line(server, &self.paint(Tone::Quiet, &shown::line(&text)))
     }
 
     /// How all servers of a run stand, for a run with more than one.

@@ -27,6 +27,8 @@ pub(super) struct Totals {
     pub(super) down: Vec<ResourceId>,
     /// Whether an apply began.
     pub(super) is_applying: bool,
+    /// Resources that were not applied because another one failed.
+    pub(super) skipped: Vec<ResourceId>,
     /// What failed; `None` stands for the server itself.
     pub(super) failures: Vec<(Option<ResourceId>, Error)>,
 }
@@ -134,6 +136,9 @@ impl Totals {
             Event::Applied { id, outcome } => {
                 self.begin();
                 self.applied.add(outcome);
+                if matches!(outcome, Outcome::Skipped { .. }) {
+                    self.skipped.push(id.clone());
+                }
                 self.note_failure(id, outcome);
             }
             Event::ServiceDone { id, error: Some(error), .. }

@@ -1,8 +1,10 @@
-//! Things that a change needs on the server: accounts, and the folder of what is made.
+//! Things that a change needs on the server: accounts, the folder of what is made, a system that is up.
 
 use super::Spec;
 use super::probe::{FileKind, Probe};
+use super::query::Query;
 use super::state::Change;
+use super::systemd;
 use crate::error::{Error, Result};
 
 /// Looks for what `change` needs, unless a preview cannot know what comes before.
@@ -25,7 +27,21 @@ pub(super) fn check(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<(
                 .hint(format!("declare `{}: {name}` before", id.kind())));
         }
     }
+    if matches!(change, Change::Update(_)) && spec.as_service().is_some() && systemd::starts(change)
+    {
+        check_is_up(probe)?;
+    }
     check_folder(spec, change, probe)
+}
+
+/// Refuses to start a service of a server that is going down: its services are stopped for that, by nobody's
+/// mistake.
+fn check_is_up(probe: &dyn Probe) -> Result<()> {
+    let output = probe.query(&Query::system_state())?;
+    if output.text().trim() != "stopping" {
+        return Ok(());
+    }
+    Err(Error::failed("the server is shutting down").hint("try again when it is up"))
 }
 
 /// Refuses to make a thing in a folder that is not there.

@@ -36,7 +36,7 @@ pub struct Prediction<'a> {
     /// Units that read their configuration anew: the processes that they have now may end.
     told: BTreeSet<String>,
     changed: BTreeSet<ResourceId>,
-    /// The first resource that will change something which nobody can predict in full.
+    /// The last resource so far that will change something which nobody can predict in full.
     brings_more: RefCell<Option<ResourceId>>,
 }
 
@@ -141,7 +141,7 @@ impl<'a> Prediction<'a> {
     /// `id` will bring things that cannot be listed before (a package's programs, a clone's
     /// files, whatever a command makes).
     pub fn brings_more(&mut self, id: &ResourceId) {
-        self.brings_more.borrow_mut().get_or_insert_with(|| id.clone());
+        self.brings_more.replace(Some(id.clone()));
     }
 
     #[expect(
@@ -391,7 +391,7 @@ impl Probe for Prediction<'_> {
         self.brings_more.borrow().is_some()
     }
 
-    fn first_unpredictable(&self) -> Option<ResourceId> {
+    fn last_unpredictable(&self) -> Option<ResourceId> {
         let started = || self.started("").next().map(service_id);
         self.brings_more.borrow().clone().or_else(started)
     }

@@ -131,8 +131,9 @@ pub trait Probe {
         false
     }
 
-    /// The first resource of a preview that brings what nobody can list before.
-    fn first_unpredictable(&self) -> Option<ResourceId> {
+    /// The last resource of a preview so far that brings what nobody can list before: once it is applied, all
+    /// is known.
+    fn last_unpredictable(&self) -> Option<ResourceId> {
         None
     }
 }

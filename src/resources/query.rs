@@ -214,6 +214,11 @@ impl Query {
         query
     }
 
+    /// The state of the whole system: `running`, `degraded`, `stopping`…
+    pub fn system_state() -> Self {
+        Self::reading(["systemctl", "is-system-running"])
+    }
+
     /// systemd's words about a unit `name` that holds `text`. The file is in a place of its own in memory,
     /// which ends with the program.
     pub fn systemd_verify(name: &str, text: &str) -> Self {

@@ -26,7 +26,7 @@ fn a_stopped_postgresql_is_asked_once_it_runs() {
     service.predict(&change.unwrap(), &mut world);
     assert_eq!(role.current(&world), Ok(Current::Unknown));
     let after = ResourceId::parse("service:postgresql@15-main");
-    assert_eq!(world.first_unpredictable(), after);
+    assert_eq!(world.last_unpredictable(), after);
 }
 
 #[test]

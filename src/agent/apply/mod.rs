@@ -74,6 +74,8 @@ pub(super) struct Run<'a> {
     has_reverted: bool,
     /// What was put back because something failed.
     is_put_back: BTreeSet<ResourceId>,
+    /// Services for which something was put back.
+    restored: BTreeSet<ResourceId>,
 }
 
 impl<'a> Run<'a> {
@@ -116,6 +118,7 @@ impl<'a> Run<'a> {
             together: package::Together::default(),
             has_reverted: false,
             is_put_back: BTreeSet::new(),
+            restored: BTreeSet::new(),
         }
     }
 

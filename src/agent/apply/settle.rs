@@ -89,9 +89,8 @@ impl Run<'_> {
                 for service in &snapshot.services {
                     let action = self.action_for(&snapshot.id, service);
                     raise(&mut self.due, service, action);
+                    self.restored.insert(service.clone());
                 }
-            }
-            if error.is_none() {
                 self.is_put_back.insert(snapshot.id.clone());
             }
             self.emitter.emit(Event::RolledBack { id: snapshot.id.clone(), error });
@@ -157,6 +156,10 @@ impl Run<'_> {
         let Some(service) = resource.and_then(|resource| resource.spec.as_service()) else {
             return Ok(());
         };
+        // It has just failed to start, with the same files: the debt stays.
+        if self.failed.as_ref() == Some(id) && !self.restored.contains(id) {
+            return Ok(());
+        }
         // A run that failed before it made the unit has nothing to reload.
         let units = resource.map(|resource| resource.spec.units()).unwrap_or_default();
         for unit in &units {

@@ -109,6 +109,9 @@ fn default_host() -> String {
 /// Between two requests of one check.
 const PAUSE_MILLISECONDS: u32 = 500;
 
+/// For how long a certificate that is not trusted may still become another one.
+const CERTIFICATE: Duration = Duration::from_secs(3);
+
 impl HttpCheck {
     fn ask(&self, probe: &dyn Probe) -> Result<Answer> {
         match (&self.url, &self.fastcgi) {
@@ -140,6 +143,12 @@ impl HttpCheck {
     fn failure(&self, answer: &Answer, waited: Duration) -> Error {
         let what = self.identity();
         let seconds = waited.as_secs();
+        if answer.is_untrusted {
+            let message = format!("`{what}` shows a certificate that this server does not trust");
+            return Error::failed(message)
+                .because(&answer.complaint)
+                .hint("`insecure: true` takes any certificate, such as a self-signed one");
+        }
         let message = match answer.status {
             None => format!("`{what}` does not answer after {seconds} s"),
             Some(status) if !self.status.0.contains(&status.to_string()) => format!(
@@ -239,7 +248,9 @@ impl Resource for HttpCheck {
             if self.is_right(&answer) {
                 return Ok(());
             }
-            if !patience.pause(system) {
+            // A certificate gets no better, once a web server that reads it anew has done so.
+            let is_hopeless = answer.is_untrusted && patience.elapsed() >= CERTIFICATE;
+            if is_hopeless || !patience.pause(system) {
                 return Err(self.failure(&answer, patience.elapsed()));
             }
         }

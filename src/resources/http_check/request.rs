@@ -16,7 +16,12 @@ pub(super) struct Answer {
     pub body: String,
     /// What the program that asked had to complain about, in one line.
     pub complaint: String,
+    /// Whether the certificate is none that the asking server trusts.
+    pub is_untrusted: bool,
 }
+
+/// The exit code of curl for a certificate that it does not trust (`CURLE_PEER_FAILED_VERIFICATION`).
+const UNTRUSTED: i32 = 60;
 
 /// What `curl` writes after the body: on a line of its own, so that it is found again.
 const WRITE_OUT: &str = "\\n%{http_code}";
@@ -28,7 +33,12 @@ pub(super) fn http(check: &HttpCheck, url: &str, probe: &dyn Probe) -> Result<An
     let (body, status) = text.rsplit_once('\n').unwrap_or_default();
     // curl says 000 where there was no answer at all.
     let status = status.trim().parse().ok().filter(|status| *status != 0);
-    Ok(Answer { status, body: body.to_owned(), complaint: complaint(&output.stderr) })
+    Ok(Answer {
+        status,
+        body: body.to_owned(),
+        complaint: complaint(&output.stderr),
+        is_untrusted: output.status == UNTRUSTED,
+    })
 }
 
 /// Asks PHP-FPM.
@@ -42,6 +52,7 @@ pub(super) fn fastcgi(check: &HttpCheck, request: &FastCgi, probe: &dyn Probe) -
         status: status.filter(|_| output.success()),
         body,
         complaint: complaint(&output.stderr),
+        is_untrusted: false,
     })
 }
 
@@ -141,6 +152,8 @@ pub(super) fn excerpt(body: &str) -> String {
 fn complaint(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // curl explains at length what a certificate is.
+    let lines = lines.take_while(|line| !line.starts_with("More details here: "));
     lines.collect::<Vec<_>>().join("; ")
 }
 

@@ -279,10 +279,23 @@ fn instances_run(
     }
 }
 
-/// Adds the end of the unit's journal to an error.
+/// Adds the end of the unit's journal to an error: of its last start, where systemd has a name for that.
 fn with_journal(system: &mut dyn System, unit: &str, error: Error) -> Error {
-    let journalctl = ["journalctl", "-u", unit, "-n", "15", "--no-pager", "-o", "cat"];
-    let journal = system.run(&Command::new(journalctl).timeout_seconds(30));
+    let start =
+        system.unit(unit).ok().and_then(|unit| unit.properties.get("InvocationID").cloned());
+    let is_id = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let journalctl = Command::new(["journalctl"]);
+    let journalctl = match start.filter(is_id) {
+        // Lines of its processes, and lines of systemd about them.
+        Some(id) => journalctl
+            .arg(format!("_SYSTEMD_INVOCATION_ID={id}"))
+            .arg("+")
+            .arg(format!("INVOCATION_ID={id}")),
+        None => journalctl.arg("-u").arg(unit),
+    };
+    let journalctl =
+        ["-n", "15", "--no-pager", "-o", "cat"].into_iter().fold(journalctl, Command::arg);
+    let journal = system.run(&journalctl.timeout_seconds(30));
     let lines = journal.map(|output| output.text()).unwrap_or_default();
     let error = if lines.is_empty() { error } else { error.because(lines) };
     error.hint(format!("`journalctl -u {unit}` on the server shows more"))
