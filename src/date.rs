@@ -41,7 +41,16 @@ pub fn date_of(days: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_day_is_read_back(days in 0_u32..2_900_000) {
+            prop_assert_eq!(days_of(&date_of(days)), Some(days));
+        }
+    }
 
     #[test]
     fn days_and_dates() {

@@ -96,7 +96,17 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_size_is_read_back(bytes in any::<u64>(), factor in 0_u32..40) {
+            let size = Size(bytes >> factor << factor);
+            prop_assert_eq!(parse_size(&size.to_string()), Ok(size.0));
+        }
+    }
 
     #[test]
     fn reads_sizes() {

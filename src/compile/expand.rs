@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::derived::Comparison;
 use super::engine::Failure;
 use super::links::{Linked, links};
+use super::origin;
 use super::role::{Body, Item, Role};
 use super::rounds::rounds;
 use super::scope::{Local, Scope};
@@ -93,6 +94,8 @@ impl Budget {
 pub(super) struct Expansion<'a> {
     pub(super) project: &'a Project,
     pub(super) role: &'a Role,
+    /// The parameters of the role.
+    pub(super) params: &'a Node,
     pub(super) linked: &'a mut Vec<Linked>,
     /// Values that were made from secrets.
     pub(super) derived: &'a mut BTreeSet<Secret>,
@@ -224,7 +227,8 @@ impl Expansion<'_> {
         let Some(spec) = Spec::deserialize_kind(kind, &node) else {
             return Err(Box::new(Diagnostic::at(&span, format!("unknown kind `{kind}`"))));
         };
-        let mut spec = spec.map_err(|error| Box::new(error.into_diagnostic(kind, &span)))?;
+        let placed = |mistake| Box::new(origin::placed(mistake, self.params));
+        let mut spec = spec.map_err(|error| placed(error.into_diagnostic(kind, &span)))?;
         spec.validate().map_err(|message| Box::new(Diagnostic::at(&span, message)))?;
         if let Spec::DockerCompose(compose) = &mut spec {
             let read = compose.read_services();

@@ -12,6 +12,7 @@ mod masked;
 mod nodes;
 mod operands;
 mod order;
+mod origin;
 mod other_tools;
 mod params;
 mod peers;
@@ -151,6 +152,7 @@ impl<'a> Compiler<'a> {
             let mut expansion = Expansion {
                 project: self.project,
                 role,
+                params,
                 linked: &mut linked,
                 derived: &mut derived,
                 mistakes: &mut mistakes,

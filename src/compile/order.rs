@@ -57,10 +57,11 @@ fn folder_of_later<'a>(
     position: usize,
     resources: &'a [Resource],
 ) -> Option<&'a Resource> {
-    let is_made = matches!(
-        resource.spec,
-        Spec::Archive(_) | Spec::Directory(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_)
-    );
+    let is_made = match &resource.spec {
+        Spec::Directory(directory) => !directory.parents,
+        Spec::Archive(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_) => true,
+        _ => false,
+    };
     let path = Some(resource.id.identity()).filter(|_| is_made)?;
     if !OF_PEOPLE.iter().any(|folder| is_in(path, folder)) {
         return None;

@@ -159,7 +159,27 @@ fn comment(line: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever it names, and whatever stands around it: the entry is read back, and the rest keeps its bytes.
+        #[test]
+        fn an_entry_is_read_back(
+            source in "[a-zA-Z/][\\PC \t]{0,20}",
+            target in "/[\\PC \t#]{0,20}",
+            before in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let entry = Entry { source, target, fstype: "ext4".to_owned(), options: "ro".to_owned(), passes: (0, 2) };
+            let read = Entry::parse(&entry.line());
+            prop_assert_eq!(read.as_ref(), Some(&entry));
+            let is_old = |old: &Entry| old.target == entry.target;
+            let table = with_entry(&before, &entry, true, is_old);
+            prop_assert!(entries(&table).any(|found| found == entry));
+            prop_assert_eq!(with_entry(&table, &entry, true, is_old), table);
+        }
+    }
 
     const HEAD: &[u8] = b"# donn\xe9es\nUUID=6a5f / ext4 errors=remount-ro 0 1\n\n";
     const OLD: &[u8] = b"/dev/sdb /mnt/old\\040data ext4 defaults 0 2\n";

@@ -138,7 +138,20 @@ fn is_own(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// The names are found again, whatever was in the file; and nothing is left to do then.
+        #[test]
+        fn names_are_read_back(content in "(([0-9.:]{3,9}|#)[ \tvmwebx.#éa\r]{0,16}\n?){0,5}") {
+            let (_, edited) = told(content.as_bytes());
+            let (found, again) = told(&edited);
+            prop_assert_eq!(found.as_deref(), Some(RIGHT), "{:?}", String::from_utf8_lossy(&edited));
+            prop_assert_eq!(again, edited);
+        }
+    }
 
     const NAMES: [&str; 2] = ["web.example.org", "web"];
     const RIGHT: &str = "web.example.org web";

@@ -35,7 +35,12 @@ pub(super) fn encrypted(
         [] => {
             return Err(refused()
                 .because("no recipient in `secrets/recipients.yaml` reads it")
-                .hint("add yourself there: `recipients: { you: { key: age1… } }`"));
+                .hint(if path.ends_with("/lab.yaml.age") {
+                    "`infra secrets keygen secrets/lab-identity.txt` makes the key of the lab; add it there: \
+                     `lab: { key: age1…, files: [lab] }`"
+                } else {
+                    "`infra secrets keygen` makes your key; add it there: `recipients: { you: { key: age1… } }`"
+                }));
         }
         [reader] if reader.is_passphrase() => {
             let question = passphrase_question(path);

@@ -3,6 +3,10 @@
 //! ssh has no error codes, only text; the texts are those of OpenSSH 8 to 10 and are held by
 //! tests against a real server.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use sha2::{Digest as _, Sha256};
+
 use crate::error::{Error, Kind};
 use crate::inventory::connection::SshSettings;
 
@@ -130,12 +134,31 @@ pub(super) fn of_ssh(server: &str, settings: &SshSettings, log: &str) -> Error {
             .replace("{keyscan}", &keyscan)
             .replace("{change_key}", &change_key)
     };
-    let cause = telling_lines(log);
+    let cause = changed_key(settings, log).unwrap_or_else(|| telling_lines(log));
     let error = match known(log) {
         Some(known) => Error::new(Kind::Unreachable, fill(known.means)).hint(fill(known.hint)),
         None => Error::new(Kind::Unreachable, format!("cannot connect to `{server}`")),
     };
     if cause.is_empty() { error } else { error.because(cause) }
+}
+
+/// The key that a server shows and those that its inventory has, where they differ: ssh would name the copy
+/// of the inventory's keys that it was given.
+fn changed_key(settings: &SshSettings, log: &str) -> Option<String> {
+    if !log.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+        return None;
+    }
+    let shown = log.lines().map(str::trim).find(|line| line.starts_with("SHA256:"))?;
+    let known: Vec<String> = settings.host_keys.iter().filter_map(|key| fingerprint(key)).collect();
+    let shown = shown.trim_end_matches(['.', '\r']);
+    (!known.is_empty())
+        .then(|| format!("the server shows `{shown}`, its inventory has `{}`", known.join("`, `")))
+}
+
+/// The fingerprint of `ssh-ed25519 AAAA…`, as `ssh-keygen -l` prints it.
+fn fingerprint(key: &str) -> Option<String> {
+    let blob = STANDARD.decode(key.split_whitespace().nth(1)?).ok()?;
+    Some(format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob))))
 }
 
 /// Whether an error of a connection may be over in a moment: nobody was asked for a key yet. One

@@ -209,18 +209,24 @@ fn a_changed_host_key_is_refused() {
     let sshd = Sshd::start(&Setup::default());
     let settings =
         SshSettings { host_keys: vec![sshd.public_key("other_host")], ..sshd.settings() };
-    let error = failure(&sshd, &settings);
+    let [shown, known] = ["host", "other_host"].map(|key| {
+        let listed = std::process::Command::new("ssh-keygen")
+            .arg("-lf")
+            .arg(sshd.file(key))
+            .output()
+            .unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        listed.split_whitespace().nth(1).unwrap().to_owned()
+    });
     assert_eq!(
-        error.lines().next().unwrap(),
-        "`rufus` shows another host key than the one we know: someone may be in between, or the \
-         server was installed anew"
-    );
-    assert!(
-        error.ends_with(
-            "hint: ask whoever runs the server; if the new key is right, change `ssh.host_key` in \
+        failure(&sshd, &settings),
+        format!(
+            "`rufus` shows another host key than the one we know: someone may be in between, or the \
+             server was installed anew\n\
+             caused by: the server shows `{shown}`, its inventory has `{known}`\n\
+             hint: ask whoever runs the server; if the new key is right, change `ssh.host_key` in \
              `inventory/rufus.yaml`"
-        ),
-        "{error}"
+        )
     );
 }
 
