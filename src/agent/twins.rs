@@ -86,7 +86,7 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
 
 /// The reason why a thing may not go or be stopped as it is declared.
 pub(super) fn must_stay(spec: &Spec, manifest: &Manifest, names: &Names<'_>) -> Option<Error> {
-    way_in::closed_by(spec, manifest, names.probe()).or_else(|| still_named(spec, manifest, names))
+    way_in::closed_by(spec, manifest, names).or_else(|| still_named(spec, manifest, names))
 }
 
 /// The reason why an account may not go, if a declared resource names it or another account that goes

@@ -4,37 +4,71 @@ use std::collections::BTreeSet;
 
 use crate::error::Error;
 use crate::manifest::{Manifest, Resource, ResourceId};
+use crate::resources::names::normal;
 use crate::resources::probe::WayIn;
 use crate::resources::service::Service;
-use crate::resources::{Change, Names, Probe, Spec, read_together};
+use crate::resources::{Change, Names, Probe, Spec, key_files, read_together};
 
-/// Files and folders, by the beginnings of their paths, that sshd, PAM, the network or a firewall read.
-const READ_BY_ALL: [&str; 14] = [
+/// Files and folders, by the beginnings of their paths, that sshd, PAM, a shell, the network or a firewall
+/// read.
+const READ_BY_ALL: [&str; 26] = [
+    "/etc/bash.bashrc",
+    "/etc/default/ssh",
+    "/etc/default/ufw",
+    "/etc/environment",
+    "/etc/firewalld/",
     "/etc/group",
     "/etc/hosts.allow",
     "/etc/hosts.deny",
     "/etc/iptables/",
+    "/etc/ld.so.",
     "/etc/netplan/",
     "/etc/network/",
     "/etc/nftables",
     "/etc/nologin",
+    "/etc/nsswitch.conf",
     "/etc/pam.d/",
     "/etc/passwd",
+    "/etc/profile",
     "/etc/security/",
     "/etc/shadow",
+    "/etc/shells",
+    "/etc/shorewall",
     "/etc/ssh/",
     "/etc/systemd/network/",
+    "/etc/ufw/",
+    "/etc/zsh/",
 ];
 
-/// The same that sudo reads.
-const READ_BY_SUDO: &str = "/etc/sudoers";
+/// The same that sudo reads: its own settings, and those of its rights.
+const READ_BY_SUDO: &str = "/etc/sudo";
+
+/// Files of a home that a shell or sshd reads at each login.
+const READ_AT_LOGIN: [&str; 9] = [
+    ".bash_login",
+    ".bash_profile",
+    ".bashrc",
+    ".config/fish/config.fish",
+    ".profile",
+    ".ssh/environment",
+    ".ssh/rc",
+    ".zshenv",
+    ".zshrc",
+];
+
+/// Services that give a server its addresses.
+const NETWORKS: [&str; 3] =
+    ["NetworkManager.service", "networking.service", "systemd-networkd.service"];
 
 /// The login of this run, by what it depends on.
 pub(super) struct Login<'a> {
     names: &'a Names<'a>,
     way: WayIn,
-    /// The home of its account, the file of its keys, and the folders on the way to both.
+    /// The home of its account, the files of its keys and those that its shell reads, the folders on the way
+    /// to them, and the links.
     places: BTreeSet<String>,
+    /// The groups of its account.
+    groups: BTreeSet<String>,
 }
 
 impl<'a> Login<'a> {
@@ -42,11 +76,14 @@ impl<'a> Login<'a> {
     pub(super) fn of(names: &'a Names<'a>) -> Option<Self> {
         let way = names.probe().way_in()?;
         // An account that cannot be looked up is told by the checks of the resources.
-        let home = names.probe().user(&way.account).ok().flatten().map(|user| user.home);
-        let keys = names.place(&format!("{}/.ssh/authorized_keys", home.unwrap_or_default()));
-        let above = keys.match_indices('/').skip(1).map(|(end, _)| keys[..end].to_owned());
-        let places = above.chain([keys.clone()]).collect();
-        Some(Self { names, way, places })
+        let user = names.probe().user(&way.account).ok().flatten().unwrap_or_default();
+        let home = user.home.trim_end_matches('/');
+        let keys = key_files(&way.account, &user, names.probe()).unwrap_or_default();
+        let usual = [".ssh/authorized_keys"].iter().chain(&READ_AT_LOGIN);
+        let files = usual.map(|file| format!("{home}/{file}")).chain(keys);
+        let places = files.flat_map(|file| ways_to(&file, names)).collect();
+        let groups = user.groups.into_iter().chain([user.group]).collect();
+        Some(Self { names, way, places, groups })
     }
 
     /// Whether it may depend on what a resource holds.
@@ -56,6 +93,7 @@ impl<'a> Login<'a> {
             Spec::User(user) => {
                 return user.name == self.way.account && user.may_close_login(None);
             }
+            Spec::Group(group) => return self.groups.contains(&group.name),
             Spec::Firewall(_) => return true,
             Spec::Service(service) => return service.is_firewall(),
             _ => {}
@@ -63,7 +101,9 @@ impl<'a> Login<'a> {
         let is_of_unit = |path: &str| {
             let unit = self.way.unit.as_deref().unwrap_or_default();
             let rest = path.strip_prefix("/etc/systemd/system/");
-            !unit.is_empty() && rest.is_some_and(|rest| rest.starts_with(unit))
+            let stem = unit.split(['@', '.']).next().unwrap_or_default();
+            let rest = rest.and_then(|rest| rest.strip_prefix(stem));
+            !stem.is_empty() && rest.is_some_and(|rest| rest.starts_with(['@', '.']))
         };
         spec.switches().iter().any(|path| {
             READ_BY_ALL.iter().any(|beginning| path.starts_with(beginning))
@@ -73,6 +113,18 @@ impl<'a> Login<'a> {
                 || self.places.contains(&self.names.place(path))
         })
     }
+}
+
+/// The path of a file as it is written and as the server has it, with all folders on the way.
+fn ways_to(file: &str, names: &Names<'_>) -> BTreeSet<String> {
+    let ends = BTreeSet::from([normal(file), names.place(file), names.target(file)]);
+    let above = |path: &String| {
+        let ends = path.match_indices('/').skip(1).map(|(end, _)| path[..end].to_owned());
+        ends.chain([path.clone()]).collect::<Vec<_>>()
+    };
+    let written = ends.iter().flat_map(above).collect::<BTreeSet<_>>();
+    // A link on the way has a place of its own, beside that to which it leads.
+    written.iter().flat_map(|path| [path.clone(), names.place(path)]).collect()
 }
 
 /// The resources of a manifest that are guarded: those that are declared so, and those that the login of
@@ -97,16 +149,33 @@ pub(super) fn may_close(spec: &Spec, change: &Change) -> bool {
     }
 }
 
-/// The reason why a service may not be stopped, or left out at boot: infra came in by it.
-pub(super) fn closed_by(spec: &Spec, manifest: &Manifest, probe: &dyn Probe) -> Option<Error> {
-    let Spec::Service(service) = spec else { return None };
+/// The reason why a thing may not become as declared, because infra came in by it and nothing could put it
+/// back.
+pub(super) fn closed_by(spec: &Spec, manifest: &Manifest, names: &Names<'_>) -> Option<Error> {
+    let service = match spec {
+        Spec::Service(service) => service.clone(),
+        Spec::SystemdUnit(unit) => unit.as_plain_service()?,
+        _ => return hidden_by(spec, names),
+    };
+    let service = &service;
+    let probe = names.probe();
     let verb = match (service.stops(), service.starts_at_boot()) {
         (true, _) => "to be stopped",
         (false, Some(false)) => "not to start at boot",
         _ => return None,
     };
     let way_unit = probe.way_in()?.unit?;
-    let unit = spec.holds_unit(probe, false).ok().flatten()?;
+    let held = spec.holds_unit(probe, false).ok().flatten();
+    let unit = held.or_else(|| spec.units().into_iter().next())?;
+    if NETWORKS.contains(&unit.as_str()) && probe.unit(&unit).is_ok_and(|unit| unit.is_active()) {
+        return Some(
+            Error::failed(format!(
+                "the server has its network by `{}`, which is {verb}",
+                spec.id()
+            ))
+            .hint("let another service give it its addresses first, and stop this one by hand"),
+        );
+    }
     // Where systemd listens for sshd, the service of one login is an instance of `ssh@`.
     let stem = way_unit.split(['@', '.']).next().unwrap_or_default();
     let socket = format!("{stem}.socket");
@@ -117,6 +186,40 @@ pub(super) fn closed_by(spec: &Spec, manifest: &Manifest, probe: &dyn Probe) -> 
         Error::failed(format!("infra logs in by `{}`, which is {verb}", spec.id()))
             .hint("give the server another way in first, and use that")
     })
+}
+
+/// The reason why a folder may not be hidden or emptied: the login needs what is in it.
+fn hidden_by(spec: &Spec, names: &Names<'_>) -> Option<Error> {
+    let path = match spec {
+        Spec::Mount(mount) if spec.desired().is_some() => mount.path.as_str(),
+        Spec::Volume(volume) if spec.desired().is_some() => volume.path.as_str(),
+        Spec::Directory(directory) if directory.state.is_absent() && directory.recursive => {
+            directory.path.as_str()
+        }
+        _ => return None,
+    };
+    let hides = !matches!(spec, Spec::Directory(_));
+    if hides && is_mounted(path, names) {
+        return None;
+    }
+    let login = Login::of(names)?;
+    let is_on_the_way = login.places.contains(&names.place(path));
+    let is_read = || {
+        let below = format!("{}/", path.trim_end_matches('/'));
+        login.way.account != "root" && below.starts_with("/etc/sudoers.d/")
+            || READ_BY_ALL.iter().any(|read| below.starts_with(read))
+    };
+    if !is_on_the_way && (hides || !is_read()) {
+        return None;
+    }
+    let verb = if hides { "would hide" } else { "would take away" };
+    let error = Error::failed(format!("`{}` {verb} what infra logs in by", spec.id()));
+    Some(error.hint("log in by another account first, or do it by hand"))
+}
+
+/// Whether something is mounted at this place already.
+fn is_mounted(path: &str, names: &Names<'_>) -> bool {
+    names.mounted_in(path, &[]).is_some_and(|mounted| mounted == names.target(path))
 }
 
 /// Whether a unit starts at boot, or is declared to.

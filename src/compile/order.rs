@@ -7,8 +7,21 @@ use crate::manifest::{Resource, ResourceId};
 use crate::resources::Spec;
 use crate::resources::names::is_in;
 
-/// Folders in which packages put nothing: whatever is there was declared, or made by a command or a clone.
+/// Folders in which packages put nothing, but for [`OF_PACKAGES`]: whatever is there was declared, or made by a
+/// command or a clone. They themselves are there on every Debian.
 const OF_PEOPLE: [&str; 5] = ["/home", "/media", "/mnt", "/root", "/srv"];
+
+/// Folders in them that packages of Debian make: vsftpd, proftpd and tftpd-hpa.
+const OF_PACKAGES: [&str; 2] = ["/srv/ftp", "/srv/tftp"];
+
+/// Kinds of resources that bring accounts which nobody declares.
+const BRING_ACCOUNTS: [&str; 3] = ["command", "docker_engine", "package"];
+
+/// Accounts and groups of every Debian (base-passwd(8)), the first of which somebody is likely to name.
+const OF_DEBIAN: [&str; 16] = [
+    "adm", "audio", "backup", "daemon", "games", "list", "mail", "news", "nogroup", "proxy",
+    "root", "staff", "sudo", "users", "video", "www-data",
+];
 
 /// Refuses a resource that needs another one which is declared later, or declared to be absent.
 pub(super) fn check(
@@ -28,7 +41,7 @@ pub(super) fn check(
             let needed = resources.get(other)?;
             let words = if needed.spec.desired().is_none() {
                 "is to be absent"
-            } else if other > position {
+            } else if other > position && !is_there_before(id, &resources[..position]) {
                 "is declared later"
             } else {
                 return None;
@@ -63,13 +76,18 @@ fn folder_of_later<'a>(
         _ => false,
     };
     let path = Some(resource.id.identity()).filter(|_| is_made)?;
-    if !OF_PEOPLE.iter().any(|folder| is_in(path, folder)) {
+    let is_below = |folders: &[&str]| folders.iter().any(|folder| is_in(path, folder));
+    if !is_below(&OF_PEOPLE) || is_below(&OF_PACKAGES) {
         return None;
     }
     let before = resources.get(..position).unwrap_or_default();
-    let may_make = |other: &Resource| {
-        let makes = matches!(other.spec, Spec::Command(_) | Spec::Mount(_) | Spec::Volume(_));
-        makes || is_in(path, other.id.identity()) && other.spec.desired().is_some()
+    let may_make = |other: &Resource| match &other.spec {
+        Spec::Command(_) | Spec::Mount(_) | Spec::Volume(_) | Spec::AuthorizedKey(_) => true,
+        Spec::User(user) => {
+            let usual = format!("/home/{}", user.name);
+            is_in(path, user.home.as_ref().map_or(&*usual, |home| home.as_str()))
+        }
+        _ => is_in(path, other.id.identity()) && other.spec.desired().is_some(),
     };
     if before.iter().any(may_make) {
         return None;
@@ -77,6 +95,19 @@ fn folder_of_later<'a>(
     let mut later = resources.iter().skip(position + 1);
     later.find(|other| {
         let is_folder = matches!(other.spec, Spec::Directory(_)) && other.spec.desired().is_some();
-        is_folder && is_in(path, other.id.identity())
+        let folder = other.id.identity();
+        is_folder && folder != path && is_in(path, folder) && !OF_PEOPLE.contains(&folder)
     })
+}
+
+/// Whether an account may be there although it is declared later: Debian has it, or something before brings
+/// it.
+fn is_there_before(id: &ResourceId, before: &[Resource]) -> bool {
+    let is_account = matches!(id.kind(), "group" | "user");
+    let brings = |other: &Resource| {
+        // A user has a group of its own name.
+        BRING_ACCOUNTS.contains(&other.id.kind())
+            || id.kind() == "group" && other.id == ResourceId::new("user", id.identity())
+    };
+    is_account && (OF_DEBIAN.contains(&id.identity()) || before.iter().any(brings))
 }

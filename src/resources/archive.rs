@@ -1,6 +1,7 @@
 //! `archive`: what a tar or zip file holds, unpacked in a folder.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::fields::{AbsolutePath, Presence, root};
 use super::ground;
@@ -76,6 +77,9 @@ const STAMP: &str = ".infra-archive";
 
 /// A large file over a slow line takes its time.
 const TIMEOUT_SECONDS: u32 = 1800;
+
+/// The largest archive of the server that a preview reads, in bytes: others are read by the apply.
+const LARGEST_HASHED_BYTES: u64 = 32 * 1024 * 1024;
 
 const TAR_ENDINGS: &[&str] =
     &[".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst"];
@@ -158,11 +162,14 @@ impl Archive {
         let output = run_checked(system, &sum)?.text();
         // A name with a backslash or a line break is announced by a backslash before the hash.
         let found = output.trim_start_matches('\\').split_whitespace().next().unwrap_or_default();
+        let source = self.source.as_ref().map(AbsolutePath::as_str);
+        self.is_of_hash(self.url.as_deref().or(source).unwrap_or(file), found)
+    }
+
+    fn is_of_hash(&self, name: &str, found: &str) -> Result<()> {
         if found == self.sha256 {
             return Ok(());
         }
-        let source = self.source.as_ref().map(AbsolutePath::as_str);
-        let name = self.url.as_deref().or(source).unwrap_or(file);
         Err(Error::failed(format!("`{name}` has another hash"))
             .because(format!("its SHA-256 is {found}, not {}", self.sha256)))
     }
@@ -262,6 +269,23 @@ impl Resource for Archive {
             }
             Some(_) => Ok(()),
         }
+    }
+
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        let Some(source) = self.source.as_ref().filter(|_| !change.is_remove()) else {
+            return Ok(());
+        };
+        let Some(stat) = probe.stat(source.as_str())? else {
+            if probe.is_preview_of_more() {
+                return Ok(());
+            }
+            return Err(Error::failed(format!("there is no file `{source}`")));
+        };
+        if probe.is_preview_of_more() || stat.size > LARGEST_HASHED_BYTES {
+            return Ok(());
+        }
+        let content = probe.read(source.as_str())?.unwrap_or_default();
+        self.is_of_hash(source.as_str(), &format!("{:x}", Sha256::digest(content)))
     }
 
     fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {

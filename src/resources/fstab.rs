@@ -34,7 +34,10 @@ pub(super) struct Entry {
 impl Entry {
     /// Reads one line of fstab or of `/proc/self/mounts`; `None` for a comment or an empty one.
     pub(super) fn parse(line: &str) -> Option<Self> {
-        let mut fields = line.split_whitespace().take_while(|field| !field.starts_with('#'));
+        // Blanks and tabs alone separate: a path may hold any other space.
+        let line = line.trim_end_matches(['\r', '\n']);
+        let fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
+        let mut fields = fields.take_while(|field| !field.starts_with('#'));
         let mut text = || fields.next().map(octal::unescape);
         let (source, target, fstype) = (text()?, text()?, text()?);
         let options = text().unwrap_or_else(|| "defaults".to_owned());

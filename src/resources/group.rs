@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
 use super::account::{self, check_account_name};
 use super::bonds::{self, Touch};
 use super::fields::Presence;
@@ -13,6 +12,7 @@ use super::removal::Dropped;
 use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{System, run_checked};
+use super::{Resource, WayBack};
 use crate::error::Result;
 use crate::manifest::ResourceId;
 
@@ -115,6 +115,17 @@ impl Resource for Group {
 
     fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
         bonds::GROUPS.iter().map(|path| ((*path).to_owned(), Share::Part)).collect()
+    }
+
+    fn way_back(&self, probe: &dyn Probe) -> Result<Vec<WayBack>> {
+        let Some(entry) = probe.group(&self.name)? else { return Ok(Vec::new()) };
+        let (gid, members) = (entry.gid.to_string(), entry.members.join(","));
+        let back = [
+            // It may be there still.
+            Command::new(["groupadd", "--force", "--gid", &gid, "--", &self.name]),
+            Command::new(["gpasswd", "--members", &members, &self.name]),
+        ];
+        Ok(back.map(|command| WayBack { command, outlives_boot: true }).to_vec())
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

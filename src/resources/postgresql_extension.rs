@@ -13,7 +13,7 @@ use super::probe::{Cluster, Probe};
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 
 /// An extension, such as `pg_trgm`, in one database of the host's PostgreSQL cluster.
@@ -47,6 +47,10 @@ pub struct PostgresqlExtension {
 const QUESTION: &str = "SELECT n.nspname::pg_catalog.text FROM pg_catalog.pg_extension e \
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace \
 WHERE e.extname OPERATOR(pg_catalog.=) $1";
+
+/// Whether the files of an extension are there.
+const AVAILABLE: &str = "SELECT e.name::pg_catalog.text FROM pg_catalog.pg_available_extensions e \
+WHERE e.name OPERATOR(pg_catalog.=) $1";
 
 /// The schema that an extension insists on, where it does.
 const OWN_SCHEMA: &str = "SELECT v.schema::pg_catalog.text \
@@ -98,6 +102,20 @@ impl Resource for PostgresqlExtension {
         };
         let Some(schema) = rows.into_iter().flatten().next() else { return Ok(Current::Absent) };
         Ok(Current::Present(State::new().with("schema", schema.unwrap_or_default())))
+    }
+
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        if !change.is_create() || probe.is_preview_of_more() {
+            return Ok(());
+        }
+        let Some(rows) = rows(probe, &self.on(), &self.database, AVAILABLE, &[&self.name])? else {
+            return Ok(());
+        };
+        if !rows.is_empty() {
+            return Ok(());
+        }
+        let message = format!("PostgreSQL has no extension `{}` here", self.name);
+        Err(Error::failed(message).hint("declare the `package` that has it before"))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {

@@ -69,7 +69,7 @@ impl Swap {
         let table = probe.read("/proc/swaps")?.unwrap_or_default();
         let table = String::from_utf8_lossy(&table).into_owned();
         let path = octal::escape(self.path.as_str());
-        Ok(table.lines().any(|line| line.split_whitespace().next() == Some(&path)))
+        Ok(table.lines().any(|line| line.split([' ', '\t']).next() == Some(&path)))
     }
 
     /// Refuses a place where others can put another file: root's programs write to it by its path.

@@ -29,7 +29,9 @@ head -c "$bytes" | gzip -dc >"$new" || fail "cannot store the agent in $folder"
 echo "$hash  $new" | sha256sum -c - >/dev/null || fail "the agent was garbled on its way"
 chmod 700 "$new" && mv -f "$new" "$folder/$hash" || fail "cannot store the agent in $folder"
 guard=/etc/systemd/system/infra-guard-boot.service
-ls -t "$folder" | tail -n +3 | while read -r old; do
+# Another run may be storing its agent at this moment.
+find "$folder" -name 'new.*' -mmin +60 -delete
+ls -t "$folder" | grep -v '^new[.]' | tail -n +3 | while read -r old; do
     # The guard of the way in needs the agent that armed it until it is disarmed.
     grep -qsF "$folder/$old " "$guard" || rm -f "$folder/$old"
 done

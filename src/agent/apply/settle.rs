@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Result};
 use crate::events::{Event, ServiceAction};
 use crate::manifest::ResourceId;
-use crate::resources::System;
+use crate::resources::{Spec, System};
 
 use super::super::plan::{notifications, raise};
 use super::super::undo::Snapshot;
@@ -80,7 +80,8 @@ impl Run<'_> {
         self.undo = keep;
         let back: Vec<Snapshot> = back;
         for snapshot in back.iter().rev() {
-            let error = snapshot.restore(self.system).err();
+            let error =
+                snapshot.restore(self.system).err().or_else(|| self.lost_with(&snapshot.id));
             self.state.unapplied(&snapshot.id);
             if let Some(step) = self.removal.steps.get(&snapshot.id) {
                 self.gone.remove(&step.of);
@@ -94,6 +95,17 @@ impl Run<'_> {
                 self.is_put_back.insert(snapshot.id.clone());
             }
             self.emitter.emit(Event::RolledBack { id: snapshot.id.clone(), error });
+        }
+    }
+
+    /// What a put-back cannot bring again.
+    fn lost_with(&self, id: &ResourceId) -> Option<Error> {
+        let resource = self.manifest.resources.iter().find(|resource| resource.id == *id);
+        match resource.map(|resource| &resource.spec) {
+            Some(Spec::Directory(folder)) if folder.state.is_absent() && folder.recursive => {
+                Some(Error::failed(format!("what was in `{}` is gone", folder.path)))
+            }
+            _ => None,
         }
     }
 

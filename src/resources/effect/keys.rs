@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use crate::resources::names::Names;
 use crate::resources::probe::{Probe, UserEntry};
 
+/// The files of `AuthorizedKeysFile` where nothing else is said (`sshd_config(5)`).
+const USUAL: [&str; 2] = [".ssh/authorized_keys", ".ssh/authorized_keys2"];
+
 /// Refuses keys of the user `name` in the file at `path` that would not count.
 ///
 /// # Errors
@@ -39,6 +42,17 @@ pub(in crate::resources) fn check(
         Some(_) => Ok(()),
         None => check_home(name, user, probe),
     }
+}
+
+/// The files in which sshd looks for the keys of the user `name`.
+///
+/// # Errors
+/// If the files of sshd cannot be read.
+pub fn files(name: &str, user: &UserEntry, probe: &dyn Probe) -> Result<Vec<String>> {
+    let reading = Reading::of("", "", probe)?;
+    let said = reading.for_user("authorizedkeysfile", name)?.map(Setting::words);
+    let files = said.unwrap_or_else(|| USUAL.map(str::to_owned).to_vec());
+    Ok(files.iter().map(|file| expanded(file, name, user)).collect())
 }
 
 /// sshd takes no keys from a home that others can write to.

@@ -104,6 +104,9 @@ pub(super) fn check_line(path: &str, line: &str, edited: &str, probe: &dyn Probe
     if is_of_sshd { sshd::check_text(path, edited, probe) } else { Ok(()) }
 }
 
+/// The files in which sshd looks for keys of an account.
+pub use keys::files as key_files;
+
 /// The program that reads the file at `path` together with others, of which one decides.
 pub fn read_together(path: &str) -> Option<&'static str> {
     if sshd::is_of_sshd(path) {

@@ -175,9 +175,7 @@ impl Git {
 
     fn check_out(&self, folder: &str, system: &mut dyn System) -> Result<()> {
         let Some(commit) = self.known_now(folder, system)?.target() else {
-            let message = format!("`{}` is not in `{}`", self.reference, self.repository);
-            return Err(Error::failed(message)
-                .hint("a tag, a commit of at least seven digits or a branch is needed"));
+            return Err(self.unknown_reference());
         };
         let force: &[&str] = if self.force { &["--force"] } else { &[] };
         let arguments = [&["checkout", "--quiet", "--detach"], force, &[&commit]].concat();
@@ -365,7 +363,13 @@ impl Resource for Git {
     }
 
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
-        if change.is_remove() && !self.force { self.check_removal(probe) } else { Ok(()) }
+        match change {
+            Change::Remove if self.force => Ok(()),
+            Change::Remove => self.check_removal(probe),
+            Change::Create(_) => self.check_reference(probe),
+            Change::Update(_) if change.sets("ref") => self.check_reference(probe),
+            Change::Update(_) => Ok(()),
+        }
     }
 
     fn traces(&self, probe: &dyn Probe) -> Result<State> {

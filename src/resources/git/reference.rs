@@ -76,10 +76,28 @@ impl Git {
         Ok(at_remote.or_else(|| known.commit.clone()))
     }
 
+    /// Refuses a tag or branch that the remote says it does not have. Where it does not answer yet, such as
+    /// before its key is there, the apply tells.
+    pub(super) fn check_reference(&self, probe: &dyn Probe) -> Result<()> {
+        if probe.is_preview_of_more() || is_commit(&self.reference) {
+            return Ok(());
+        }
+        match self.at_remote(probe) {
+            Ok(None) => Err(self.unknown_reference()),
+            Ok(Some(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn unknown_reference(&self) -> Error {
+        Error::failed(format!("`{}` is not in `{}`", self.reference, self.repository))
+            .hint("a tag, a commit of at least seven digits or a branch is needed")
+    }
+
     /// The commit of the tag or branch at the remote.
     fn at_remote(&self, probe: &dyn Probe) -> Result<Option<String>> {
         // Root's git has nothing to read in a work tree of another user.
-        let folder = if self.is_fetched_by_root() { "/" } else { self.path.as_str() };
+        let is_there = !self.is_fetched_by_root() && probe.exists(self.path.as_str())?;
+        let folder = if is_there { self.path.as_str() } else { "/" };
         let name = self.written_out().map_or(self.reference.as_str(), |(_, name)| name);
         let (tag, branch) = (format!("{TAGS}{name}"), format!("{HEADS}{name}"));
         let peeled = format!("{tag}^{{}}");

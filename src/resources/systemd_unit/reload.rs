@@ -4,7 +4,7 @@ use super::SystemdUnit;
 use crate::error::Result;
 use crate::resources::Service;
 use crate::resources::query::Command;
-use crate::resources::service::may_run;
+use crate::resources::service::{self, may_run};
 use crate::resources::state::Change;
 use crate::resources::system::System;
 use crate::resources::systemd::{self, Watch};
@@ -37,5 +37,16 @@ impl Service for SystemdUnit {
             systemd::restart(system, &self.name)?;
         }
         Ok(())
+    }
+}
+
+impl SystemdUnit {
+    /// The unit as a service of no file of its own; `None` for a drop-in or a template.
+    pub fn as_plain_service(&self) -> Option<service::Service> {
+        let is_absent = self.state.is_absent();
+        let (running, enabled) =
+            if is_absent { (Some(false), Some(false)) } else { (self.running, self.enabled) };
+        let plain = service::Service::named(&self.name);
+        self.is_a_unit().then_some(service::Service { running, enabled, ..plain })
     }
 }

@@ -12,10 +12,9 @@ impl User {
     /// Whether somebody who is logged in as this user may not get in again, once it is as declared or,
     /// if that is known, once it is changed so.
     pub fn may_close_login(&self, change: Option<&Change>) -> bool {
-        let leaves_groups = !self.append && self.groups.is_some();
         let declared = [
             ("group", self.group.is_some()),
-            ("groups", leaves_groups),
+            ("groups", self.groups.is_some()),
             ("shell", self.shell.is_some()),
             ("locked", self.locked.is_some()),
             ("expires", self.expires.is_some()),

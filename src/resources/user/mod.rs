@@ -1,5 +1,6 @@
 //! `user`: an account, with its groups, home, shell and password.
 
+mod home;
 mod login;
 mod password;
 
@@ -134,9 +135,18 @@ impl User {
 
     fn create(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         let mut command = self.options(change).iter().fold(Command::new(["useradd"]), Command::arg);
-        if self.group.is_none() && system.group(&self.name)?.is_some() {
+        if self.group.is_none() {
             // useradd refuses to make a group that is there already.
-            command = command.arg("--gid").arg(&self.name);
+            let is_there = system.group(&self.name)?.is_some();
+            let options = if is_there { &["--gid", &self.name][..] } else { &["--user-group"] };
+            command = options.iter().fold(command, |command, option| command.arg(*option));
+        }
+        // Not as the server's own defaults (useradd(8)) say: the plan has told otherwise.
+        if self.home.is_none() {
+            command = command.arg("--home-dir").arg(self.home_or_default());
+        }
+        if self.expires.is_none() {
+            command = command.arg("--expiredate").arg("");
         }
         if self.shell.is_none() {
             command = command.arg("--shell").arg(self.shell_or_default());
@@ -201,6 +211,13 @@ impl Resource for User {
         let hash = self.password_hash.as_ref().map(Secret::expose);
         if hash.is_some_and(|hash| hash.contains(':') || !is_one_line(hash)) {
             return Err("`password_hash` cannot hold a colon or a line break".to_owned());
+        }
+        if hash.is_some_and(|hash| hash.trim().is_empty()) && !self.state.is_absent() {
+            return Err(
+                "`password_hash` is empty, which lets everybody in: `\"*\"` lets nobody in by a \
+                        password"
+                    .to_owned(),
+            );
         }
         if self.locked.is_some() && hash.is_some_and(account::is_no_hash) {
             return Err("`locked` needs a `password_hash` that is no lock itself".to_owned());
@@ -282,13 +299,19 @@ impl Resource for User {
         let wanted = self.locked.unwrap_or_default();
         let locked = field.map(|field| Password::of(field).counts_as_locked(wanted));
         let expires = field.map(|_| entry.expires.map_or_else(|| NEVER.to_owned(), date_of));
+        // Others may have written it with a slash at its end.
+        let home = if entry.home == "/" {
+            entry.home
+        } else {
+            entry.home.trim_end_matches('/').to_owned()
+        };
         Ok(Current::Present(
             State::new()
                 .with("uid", entry.uid)
                 .with("group", entry.group.as_str())
                 .with("groups", groups)
                 .with("comment", entry.comment)
-                .with("home", entry.home)
+                .with("home", home)
                 .with("shell", entry.shell)
                 .with_some("password_hash", password)
                 .with_some("locked", locked)
@@ -360,7 +383,7 @@ impl Resource for User {
             world.group_entry(&entry.group, Some(GroupEntry::default()));
         }
         if is_new && self.creates_home() && matches!(world.stat(&entry.home), Ok(None)) {
-            let mode = home_mode(world);
+            let mode = home::mode(world);
             world.directory(&entry.home, &self.name, &entry.group, mode);
         }
         world.user_entry(&self.name, Some(entry));
@@ -416,15 +439,4 @@ impl Resource for User {
         let with_data = Self { remove_home: true, ..absent.clone() };
         Some(Dropped { gently: Some(absent), with_data: Some(with_data), stays: None })
     }
-}
-
-/// The mode that useradd gives to a home folder.
-fn home_mode(probe: &dyn Probe) -> u32 {
-    let text = probe.read("/etc/login.defs").ok().flatten().unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let octal = |name: &str| {
-        let value = text.lines().find_map(|line| line.trim().strip_prefix(name))?;
-        u32::from_str_radix(value.trim(), 8).ok()
-    };
-    octal("HOME_MODE").unwrap_or_else(|| 0o777 & !octal("UMASK").unwrap_or(0o022))
 }

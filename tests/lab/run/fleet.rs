@@ -38,8 +38,9 @@ fn lines_of(text: &str, server: &str) -> String {
 const FAREMIS_DONE: &str = "\
 faremis  directory:/var/lib/demo  changed
 faremis  file:/var/lib/demo/motd  changed
-faremis  file:/var/lib/demo/missing/file  failed: cannot write `/var/lib/demo/missing/file`
+faremis  file:/var/lib/demo/missing/file  failed: its folder `/var/lib/demo/missing` is not there
 faremis  4 resources: 0 ok, 2 changed, 1 failed, 1 skipped
+faremis  skipped: `file:/var/lib/demo/last`
 ";
 
 const RUFUS_PLAN: &str = "\
@@ -60,9 +61,9 @@ rufus    3 resources: 0 ok, 3 changed, 0 failed, 0 skipped
 ";
 
 const FAILURES: &str = "\
-error: cannot write `/var/lib/demo/missing/file`
+error: its folder `/var/lib/demo/missing` is not there
  --> faremis  file:/var/lib/demo/missing/file  roles/demo/role.yaml:8
-caused by: its folder is not there
+hint: declare `directory: /var/lib/demo/missing` before
 
 error: cannot reach `mikado`: `127.0.0.1` refuses connections
  --> mikado

@@ -269,8 +269,9 @@ fn a_server_that_is_away_ends_a_series_as_well() {
 
 fn resources_are_chosen_by_name() {
     let project = Project::new();
-    let (code, text, _) = project.infra(&["diff", "rufus", "--only", "file:/var/lib/demo/last"]);
-    assert!(text.ends_with("rufus  1 resource: 0 ok, 1 to create\n"), "{text}");
+    let only = ["--only", "directory:/var/lib/demo", "--only", "file:/var/lib/demo/last"];
+    let (code, text, _) = project.infra(&[&["diff", "rufus"][..], &only].concat());
+    assert!(text.ends_with("rufus  2 resources: 0 ok, 2 to create\n"), "{text}");
     assert_eq!(code, 2);
     let (code, _, error) = project.infra(&["diff", "rufus", "--skip", "dmo"]);
     assert_eq!(error, "error: `rufus` has no role or resource `dmo`\nhint: did you mean `demo`?\n");
