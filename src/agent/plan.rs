@@ -13,6 +13,7 @@ use super::removal::{self, Removal};
 use super::state::State;
 use super::state::managed::{Key, Managed};
 use super::steady::Steady;
+use super::way_in;
 
 /// What an apply would do. Two plans of one manifest are equal if the server did not change in
 /// between, as far as the manifest can see.
@@ -88,6 +89,9 @@ impl Plan {
                     raise(&mut due, service, action);
                     let told = manifest.resources.iter().filter(|other| other.id == *service);
                     told.for_each(|other| world.tell(&other.spec));
+                }
+                if let Some(unit) = way_in::untold_sshd(resource, manifest, probe) {
+                    raise(&mut due, &way_in::service_of(&unit), ServiceAction::Reload);
                 }
                 let known = state.resources().get(&resource.id);
                 mark = removal.mark(&resource.id).or_else(|| {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use super::plan::notifications;
 use crate::error::Error;
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::names::normal;
 use crate::resources::probe::WayIn;
 use crate::resources::service::Service;
-use crate::resources::{Change, Names, Probe, Spec, key_files, read_together};
+use crate::resources::{
+    Change, Names, Probe, Spec, key_files, read_by_sshd, read_together, sshd_includes_elsewhere,
+};
 
 /// Files and folders, by the beginnings of their paths, that sshd, PAM, a shell, the network or a firewall
 /// read.
@@ -69,6 +72,8 @@ pub(super) struct Login<'a> {
     places: BTreeSet<String>,
     /// The groups of its account.
     groups: BTreeSet<String>,
+    /// Whether sshd reads files beside those in its own folder.
+    includes_elsewhere: bool,
 }
 
 impl<'a> Login<'a> {
@@ -83,7 +88,8 @@ impl<'a> Login<'a> {
         let files = usual.map(|file| format!("{home}/{file}")).chain(keys);
         let places = files.flat_map(|file| ways_to(&file, names)).collect();
         let groups = user.groups.into_iter().chain([user.group]).collect();
-        Some(Self { names, way, places, groups })
+        let includes_elsewhere = sshd_includes_elsewhere(names.probe()).unwrap_or_default();
+        Some(Self { names, way, places, groups, includes_elsewhere })
     }
 
     /// Whether it may depend on what a resource holds.
@@ -108,6 +114,8 @@ impl<'a> Login<'a> {
         spec.switches().iter().any(|path| {
             READ_BY_ALL.iter().any(|beginning| path.starts_with(beginning))
                 || read_together(path) == Some("sshd")
+                || self.includes_elsewhere
+                    && read_by_sshd(path, self.names.probe()).unwrap_or_default()
                 || self.way.account != "root" && path.starts_with(READ_BY_SUDO)
                 || is_of_unit(path)
                 || self.places.contains(&self.names.place(path))
@@ -137,6 +145,32 @@ pub(super) fn guarded(manifest: &Manifest, probe: &dyn Probe) -> BTreeSet<Resour
             || login.as_ref().is_some_and(|login| login.depends_on(&resource.spec))
     };
     manifest.resources.iter().filter(is_guarded).map(|resource| resource.id.clone()).collect()
+}
+
+/// The unit of sshd, where a resource switches what sshd reads and tells no service of it: a proof would be one
+/// of the old settings.
+pub(super) fn untold_sshd(
+    resource: &Resource,
+    manifest: &Manifest,
+    probe: &dyn Probe,
+) -> Option<String> {
+    let unit = probe.way_in()?.unit.filter(|unit| !unit.contains('@'))?;
+    let switched = resource.spec.switches();
+    let is_read = |path: &String| read_by_sshd(path, probe).unwrap_or_default();
+    if matches!(resource.spec, Spec::AuthorizedKey(_)) || !switched.iter().any(is_read) {
+        return None;
+    }
+    let told: BTreeSet<&ResourceId> = notifications(resource).map(|(service, _)| service).collect();
+    let is_told = manifest.resources.iter().filter(|one| told.contains(&one.id)).any(|one| {
+        one.spec.holds_unit(probe, false).ok().flatten().as_ref() == Some(&unit)
+            || one.spec.units().contains(&unit)
+    });
+    (!is_told).then_some(unit)
+}
+
+/// The service that a plan names for a unit of sshd.
+pub(super) fn service_of(unit: &str) -> ResourceId {
+    ResourceId::new("service", unit.strip_suffix(".service").unwrap_or(unit))
 }
 
 /// Whether a change of a guarded resource may close the way in: a new password does not, and nobody could

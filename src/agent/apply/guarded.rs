@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, ServiceAction};
 use crate::manifest::{Resource, ResourceId};
-use crate::resources::Change;
+use crate::resources::service::Service;
+use crate::resources::{Change, Service as _};
 
 use super::super::guard::{Guard, Verdict};
 use super::super::plan::{Checked, change_of, notifications};
@@ -22,6 +23,10 @@ impl Run<'_> {
         for (service, action) in notifications(resource) {
             let told = self.manifest.resources.iter().filter(|other| other.id == *service);
             units.extend(told.flat_map(|other| other.spec.units()).map(|unit| (unit, action)));
+        }
+        if let Some(unit) = way_in::untold_sshd(resource, self.manifest, self.system) {
+            self.untold = Some(unit.clone());
+            units.push((unit, ServiceAction::Reload));
         }
         guard.watch(resource, units, self.system)
     }
@@ -65,7 +70,20 @@ impl Run<'_> {
         let resources = self.manifest.resources.iter().filter(|one| ids.contains(&one.id));
         let told: BTreeSet<&ResourceId> =
             resources.flat_map(notifications).map(|(service, _)| service).collect();
-        self.settle_those(index, |service| told.contains(service))
+        self.settle_those(index, |service| told.contains(service))?;
+        let Some(unit) = self.untold.take().filter(|_| self.failed.is_none()) else {
+            return Ok(());
+        };
+        // Nobody says that sshd is to read them, and the next boot does: the proof has to be one of them.
+        let id = way_in::service_of(&unit);
+        match Service::named(&unit).reload(self.system) {
+            Ok(_) => {
+                let (action, error) = (ServiceAction::Reload, None);
+                self.emitter.emit(Event::ServiceDone { id, action, error });
+            }
+            Err(error) => self.fail_service(&id, ServiceAction::Reload, error),
+        }
+        Ok(())
     }
 
     /// Asks for the proof, and puts everything back without it.

@@ -62,6 +62,8 @@ pub(super) struct Run<'a> {
     /// Asks for a proof that a change of the way in locks nobody out; `None` where nobody is there
     /// to give one.
     guard: Option<Guard<'a>>,
+    /// The unit of sshd that has to read its files before a proof, though nobody says so.
+    untold: Option<String>,
     /// The resources whose change has to be proved.
     guarded: BTreeSet<ResourceId>,
     /// Whether the plan has shown that packages go for others that come.
@@ -112,6 +114,7 @@ impl<'a> Run<'a> {
             missing,
             counts: [0; 3],
             guard: None,
+            untold: None,
             guarded: BTreeSet::new(),
             may_remove_packages: false,
             impossible: BTreeMap::new(),

@@ -104,6 +104,9 @@ pub(super) fn check_line(path: &str, line: &str, edited: &str, probe: &dyn Probe
     if is_of_sshd { sshd::check_text(path, edited, probe) } else { Ok(()) }
 }
 
+/// Whether sshd reads a file, by whatever includes, and whether it reads files beside those in its folder.
+pub use sshd::{includes_elsewhere as sshd_includes_elsewhere, reads as read_by_sshd};
+
 /// The files in which sshd looks for keys of an account.
 pub use keys::files as key_files;
 

@@ -271,11 +271,20 @@ pub(super) fn is_of_sshd(path: &str) -> bool {
 ///
 /// # Errors
 /// If one of its files cannot be read.
-pub(super) fn reads(path: &str, probe: &dyn Probe) -> Result<bool> {
+pub fn reads(path: &str, probe: &dyn Probe) -> Result<bool> {
     let reading = Reading::of(path, "", probe)?;
     let names = Names::of(probe);
     let target = names.target(path);
     Ok(reading.is_read || reading.looked_at.iter().any(|one| names.target(one) == target))
+}
+
+/// Whether sshd looks for files outside `/etc/ssh/`.
+///
+/// # Errors
+/// If one of its files cannot be read.
+pub fn includes_elsewhere(probe: &dyn Probe) -> Result<bool> {
+    let reading = Reading::of("", "", probe)?;
+    Ok(reading.looked_at.iter().any(|path| path != "/etc/ssh" && !path.starts_with("/etc/ssh/")))
 }
 
 /// Why sshd would not start with its configuration, in its own words.

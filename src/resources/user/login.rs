@@ -43,6 +43,13 @@ impl User {
             "--expiredate",
             &expires,
         ])];
+        if let Some(field) = entry.password_hash.as_ref().filter(|_| self.password_hash.is_some()) {
+            // The lock is a part of it. Through standard input, as it was set.
+            let command =
+                Command::new(["chpasswd", "-e"]).stdin(format!("{}:{field}\n", self.name));
+            back.push(WayBack { command, outlives_boot: true });
+            return Ok(back);
+        }
         let password = entry.password_hash.as_deref().map(Password::of);
         if let Some(password) = password.filter(|it| self.locked.is_some() && !it.hash.is_empty()) {
             let option = if password.is_locked() { "--lock" } else { "--unlock" };
