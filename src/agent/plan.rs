@@ -82,16 +82,13 @@ impl Plan {
                 if starts_service(resource, change) {
                     due.remove(&resource.id);
                 }
-                if let Some(service) = own_restart(resource, change) {
-                    raise(&mut due, service, ServiceAction::Restart);
+                for (service, action) in unasked(resource, change, manifest, probe) {
+                    raise(&mut due, &service, action);
                 }
                 for (service, action) in notifications(resource) {
                     raise(&mut due, service, action);
                     let told = manifest.resources.iter().filter(|other| other.id == *service);
                     told.for_each(|other| world.tell(&other.spec));
-                }
-                if let Some(unit) = way_in::untold_sshd(resource, manifest, probe) {
-                    raise(&mut due, &way_in::service_of(&unit), ServiceAction::Reload);
                 }
                 let known = state.resources().get(&resource.id);
                 mark = removal.mark(&resource.id).or_else(|| {
@@ -170,6 +167,20 @@ pub(super) fn raise(
 ) {
     let entry = due.entry(service.clone()).or_insert(action);
     *entry = (*entry).max(action);
+}
+
+/// Services that are told of `change` although the resource names none: the unit itself, and sshd before a
+/// proof.
+fn unasked(
+    resource: &Resource,
+    change: &Change,
+    manifest: &Manifest,
+    probe: &dyn Probe,
+) -> Vec<(ResourceId, ServiceAction)> {
+    let own = own_restart(resource, change).map(|id| (id.clone(), ServiceAction::Restart));
+    let sshd = way_in::untold_sshd(resource, manifest, probe);
+    let sshd = sshd.map(|unit| (way_in::service_of(&unit), ServiceAction::Reload));
+    own.into_iter().chain(sshd).collect()
 }
 
 /// The service that `change` owes a restart because it switches what the service itself runs from.

@@ -193,7 +193,7 @@ pub fn check_may_go(path: &str) -> Result<(), String> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OneOrMany(pub Vec<String>);
 
-/// What a user may write for [`OneOrMany`] and [`super::argv::Argv`]. Numbers and booleans are read as the
+/// The forms that a user may write for [`OneOrMany`] and [`super::argv::Argv`]. Numbers and booleans are read as the
 /// texts they look like.
 pub(super) struct TextOrList;
 

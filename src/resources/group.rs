@@ -119,13 +119,14 @@ impl Resource for Group {
 
     fn way_back(&self, probe: &dyn Probe) -> Result<Vec<WayBack>> {
         let Some(entry) = probe.group(&self.name)? else { return Ok(Vec::new()) };
-        let (gid, members) = (entry.gid.to_string(), entry.members.join(","));
-        let back = [
-            // It may be there still.
-            Command::new(["groupadd", "--force", "--gid", &gid, "--", &self.name]),
-            Command::new(["gpasswd", "--members", &members, &self.name]),
-        ];
-        Ok(back.map(|command| WayBack { command, outlives_boot: true }).to_vec())
+        // The group may be there still.
+        let command = Command::new(["groupadd", "--force", "--gid"]).arg(entry.gid.to_string());
+        let command = match entry.members.as_slice() {
+            [] => command,
+            members => command.arg("--users").arg(members.join(",")),
+        };
+        let command = command.arg("--").arg(&self.name);
+        Ok(vec![WayBack { command, outlives_boot: true }])
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {

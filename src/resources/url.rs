@@ -12,7 +12,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     if url.contains(has_odd) {
         return Err(wrong());
     }
-    // What stands before the last `@` is a user and a password.
+    // A user and a password stand before the last `@`.
     let host = authority.rsplit('@').next().unwrap_or_default();
     let (host, port) = match host.strip_prefix('[') {
         Some(rest) => {

@@ -70,11 +70,13 @@ impl Run<'_> {
         let resources = self.manifest.resources.iter().filter(|one| ids.contains(&one.id));
         let told: BTreeSet<&ResourceId> =
             resources.flat_map(notifications).map(|(service, _)| service).collect();
-        self.settle_those(index, |service| told.contains(service))?;
-        let Some(unit) = self.untold.take().filter(|_| self.failed.is_none()) else {
-            return Ok(());
-        };
-        // Nobody says that sshd is to read them, and the next boot does: the proof has to be one of them.
+        self.settle_those(index, |service| told.contains(service))
+    }
+
+    /// Lets sshd read its files where nobody says that it is to: the next boot does, so that the proof has to be
+    /// one of them.
+    fn tell_sshd(&mut self) {
+        let Some(unit) = self.untold.take() else { return };
         let id = way_in::service_of(&unit);
         match Service::named(&unit).reload(self.system) {
             Ok(_) => {
@@ -83,11 +85,15 @@ impl Run<'_> {
             }
             Err(error) => self.fail_service(&id, ServiceAction::Reload, error),
         }
-        Ok(())
     }
 
     /// Asks for the proof, and puts everything back without it.
     pub(super) fn prove(&mut self) -> Result<()> {
+        self.tell_sshd();
+        if self.failed.is_some() {
+            self.unguard();
+            return Ok(());
+        }
         let Some(guard) = &mut self.guard else { return Ok(()) };
         let Some((ids, left)) = guard.unproved() else { return Ok(()) };
         // What is put back is told as whole seconds: better one too few.

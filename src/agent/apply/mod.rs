@@ -51,7 +51,7 @@ pub(super) struct Run<'a> {
     watched: BTreeMap<ResourceId, Watch>,
     /// Everything that was switched for them before that point.
     kept_for_watched: Vec<Snapshot>,
-    /// What was applied before its turn.
+    /// Resources that were applied before their turn.
     forwarded: forward::Forwarded<'a>,
     /// The first resource that failed; nothing is applied after it.
     failed: Option<ResourceId>,

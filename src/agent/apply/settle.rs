@@ -98,7 +98,7 @@ impl Run<'_> {
         }
     }
 
-    /// What a put-back cannot bring again.
+    /// The loss that a put-back cannot mend.
     fn lost_with(&self, id: &ResourceId) -> Option<Error> {
         let resource = self.manifest.resources.iter().find(|resource| resource.id == *id);
         match resource.map(|resource| &resource.spec) {

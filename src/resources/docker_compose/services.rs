@@ -66,7 +66,7 @@ mod read {
         let mut shared = file.clone();
         shared.remove("services");
         shared.remove("version");
-        // What a service takes of an extension is a part of that service by now.
+        // Whichever part a service takes of an extension belongs to that service by now.
         shared.retain(|key, _| !key.as_str().is_some_and(|key| key.starts_with("x-")));
         let shared = canonical(&Value::Mapping(shared));
         // Compose replaces `$NAME` by what `.env` says; `$$` stands for a dollar.

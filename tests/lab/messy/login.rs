@@ -87,6 +87,8 @@ fn the_login_of_a_run_stays_open(os: &str) {
     let open =
         "  - directory: { path: /home/deploy, owner: deploy, group: deploy, mode: '0777' }\n";
     deployed.puts_back(&format!("{all}{open}"), "Permission denied");
+    what_nobody_names_is_guarded(&deployed);
+    what_cannot_come_back_is_refused(&deployed);
 
     // A change that closes nothing is proved, and stays.
     let (code, said) = deployed.apply(&user("shell: /bin/sh"));
@@ -99,4 +101,44 @@ fn the_login_of_a_run_stays_open(os: &str) {
     assert_eq!(code, 3, "{said}");
     let refusal = "infra logs in by `service:sshd`, which is not to start at boot";
     assert!(said.contains(refusal), "{said}");
+}
+
+/// Groups that sshd asks for, and files that each login reads.
+const GROUPS: &str = "groupadd nossh; groupadd ops; gpasswd -a deploy ops >/dev/null; \
+    printf 'DenyGroups nossh\nAllowGroups ops root\n' > /etc/ssh/sshd_config.d/50-groups.conf; systemctl reload ssh";
+
+fn what_nobody_names_is_guarded(deployed: &Deployed) {
+    let all = deployed.all();
+    deployed.ground.server.run(GROUPS);
+    let untold = "  - sshd_config: { name: 10-own, settings: { AllowUsers: root } }\n";
+    let absent = "  - group: { name: ops, state: absent }\n";
+    let path = "  - file: { path: /etc/environment, content: 'PATH=/opt/app/bin:$PATH' }\n";
+    for (more, because) in
+        [(untold, "Permission denied"), (absent, "Permission denied"), (path, "")]
+    {
+        deployed.puts_back(&format!("{all}{more}"), because);
+    }
+    let joins = all.replace("shell: /bin/bash", "groups: [nossh]");
+    deployed.puts_back(&joins, "Permission denied");
+    deployed.ground.server.run("id -nG deploy | grep -w ops && ! id -nG deploy | grep -w nossh");
+}
+
+fn what_cannot_come_back_is_refused(deployed: &Deployed) {
+    let all = deployed.all();
+    let mount = "  - mount: { path: /home, device: tmpfs, fstype: tmpfs }\n";
+    let folder = "  - directory: { path: /home/deploy/.ssh, state: absent, recursive: true }\n";
+    let keys = all.replace(&deployed.key, "");
+    for (resources, refusal) in [
+        (format!("{all}{mount}"), "`mount:/home` would hide what infra logs in by"),
+        (
+            format!("{keys}{folder}"),
+            "`directory:/home/deploy/.ssh` would take away what infra logs in by",
+        ),
+    ] {
+        let (code, said) = deployed.apply(&resources);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains(refusal), "{said}");
+    }
+    let (code, said) = deployed.apply(&all);
+    assert_eq!(code, 0, "{said}");
 }
