@@ -357,7 +357,6 @@ pub(super) fn with_lets(lets: &[Entry], scope: &Arc<Scope>) -> Result<Arc<Scope>
     Ok(scope)
 }
 
-/// The mistake of a secret where others can read it.
 /// The text in `node` that names a secret.
 fn place_of_secret(node: &Node) -> Option<&Span> {
     match &node.value {
@@ -367,6 +366,7 @@ fn place_of_secret(node: &Node) -> Option<&Span> {
     }
 }
 
+/// The mistake of a secret where others can read it.
 fn exposed(field: &Entry, secret: &str, kind: &str, confidential: &[&str]) -> Diagnostic {
     let message = format!("the secret `{secret}` may not be in `{}`", field.key);
     let place = place_of_secret(&field.value).unwrap_or(&field.value.span);

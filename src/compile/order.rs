@@ -23,6 +23,10 @@ const OF_DEBIAN: [&str; 16] = [
     "root", "staff", "sudo", "users", "video", "www-data",
 ];
 
+/// The reason why a resource cannot be had, and a way out: it comes too late, or not at all.
+const LATER: [&str; 2] = ["is declared later", "declare it before"];
+const ABSENT: [&str; 2] = ["is to be absent", "let both go, or keep both"];
+
 /// Refuses a resource that needs another one which is declared later, or declared to be absent.
 pub(super) fn check(
     resources: &[Resource],
@@ -39,27 +43,22 @@ pub(super) fn check(
         let mut wrong = needs.iter().filter_map(|id| {
             let other = *positions.get(id)?;
             let needed = resources.get(other)?;
-            let words = if needed.spec.desired().is_none() {
-                "is to be absent"
+            let why = if needed.spec.desired().is_none() {
+                ABSENT
             } else if other > position && !is_there_before(id, &resources[..position]) {
-                "is declared later"
+                LATER
             } else {
                 return None;
             };
-            Some((needed, words))
+            Some((needed, why))
         });
-        let wrong = wrong.next().or_else(|| {
-            Some((folder_of_later(resource, position, resources)?, "is declared later"))
-        });
-        let Some((needed, words)) = wrong else { continue };
+        let folder = || folder_of_later(resource, position, resources);
+        let wrong = wrong.next().or_else(|| Some((folder()?, LATER)));
+        let Some((needed, [words, hint])) = wrong else { continue };
         let (Some(place), Some(other)) = (places.get(&resource.id), places.get(&needed.id)) else {
             continue;
         };
         let message = format!("`{}` needs `{}`, which {words}", resource.id, needed.id);
-        let hint = match words {
-            "is declared later" => "declare it before",
-            _ => "let both go, or keep both",
-        };
         mistakes.push(Diagnostic::at(place, message).and(other, "declared here").hint(hint));
     }
 }

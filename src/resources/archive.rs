@@ -272,16 +272,12 @@ impl Resource for Archive {
     }
 
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
-        let Some(source) = self.source.as_ref().filter(|_| !change.is_remove()) else {
-            return Ok(());
-        };
+        let is_known = !change.is_remove() && !probe.is_preview_of_more();
+        let Some(source) = self.source.as_ref().filter(|_| is_known) else { return Ok(()) };
         let Some(stat) = probe.stat(source.as_str())? else {
-            if probe.is_preview_of_more() {
-                return Ok(());
-            }
             return Err(Error::failed(format!("there is no file `{source}`")));
         };
-        if probe.is_preview_of_more() || stat.size > LARGEST_HASHED_BYTES {
+        if stat.size > LARGEST_HASHED_BYTES {
             return Ok(());
         }
         let content = probe.read(source.as_str())?.unwrap_or_default();

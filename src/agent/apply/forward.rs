@@ -45,7 +45,7 @@ impl<'a> Run<'a> {
             && matches!(change_of(resource, self.system), Ok(Checked::Differs(_)))
     }
 
-    /// Of the services that a failed step was to start, the one.
+    /// The service of a step that is about nothing else.
     pub(super) fn started_alone(
         group: &[(&'a Resource, crate::resources::Change)],
     ) -> Option<&'a ResourceId> {

@@ -16,6 +16,11 @@ use super::Run;
 impl Run<'_> {
     /// Makes sure that `resource` is put back unless somebody proves that it locks nobody out.
     pub(super) fn watch(&mut self, resource: &Resource, change: &Change) -> Result<()> {
+        // The plan has told of it, whether or not somebody is there to prove anything.
+        let untold = way_in::untold_sshd(resource, self.manifest, self.system);
+        if untold.is_some() {
+            self.untold.clone_from(&untold);
+        }
         let is_guarded = self.guarded.contains(&resource.id)
             && (resource.guard.is_some() || way_in::may_close(&resource.spec, change));
         let Some(guard) = self.guard.as_mut().filter(|_| is_guarded) else { return Ok(()) };
@@ -24,10 +29,7 @@ impl Run<'_> {
             let told = self.manifest.resources.iter().filter(|other| other.id == *service);
             units.extend(told.flat_map(|other| other.spec.units()).map(|unit| (unit, action)));
         }
-        if let Some(unit) = way_in::untold_sshd(resource, self.manifest, self.system) {
-            self.untold = Some(unit.clone());
-            units.push((unit, ServiceAction::Reload));
-        }
+        units.extend(untold.map(|unit| (unit, ServiceAction::Reload)));
         guard.watch(resource, units, self.system)
     }
 

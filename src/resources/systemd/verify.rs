@@ -28,8 +28,8 @@ pub(in crate::resources) fn check_unit(
     let mut causes: Vec<String> =
         said.lines().filter_map(|line| passed_over(line, name, text)).collect();
     if is_started {
-        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-        let is_own = |line: &&str| line.starts_with(stem) && line.ends_with("Refusing.");
+        let own = format!("{name}: ");
+        let is_own = |line: &&str| line.starts_with(&own) && line.ends_with("Refusing.");
         causes.extend(said.lines().filter(is_own).map(str::to_owned));
     }
     if causes.is_empty() {

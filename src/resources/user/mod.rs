@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::account::{self, Password, check_account_name};
 use super::bonds::{self, Touch};
 use super::fields::{AbsolutePath, OneOrMany, Presence, is_one_line, yes};
+use super::names::normal;
 use super::prediction::Prediction;
 use super::probe::{FileKind, GroupEntry, Probe, UserEntry};
 use super::query::Command;
@@ -299,19 +300,14 @@ impl Resource for User {
         let wanted = self.locked.unwrap_or_default();
         let locked = field.map(|field| Password::of(field).counts_as_locked(wanted));
         let expires = field.map(|_| entry.expires.map_or_else(|| NEVER.to_owned(), date_of));
-        // Others may have written it with a slash at its end.
-        let home = if entry.home == "/" {
-            entry.home
-        } else {
-            entry.home.trim_end_matches('/').to_owned()
-        };
         Ok(Current::Present(
             State::new()
                 .with("uid", entry.uid)
                 .with("group", entry.group.as_str())
                 .with("groups", groups)
                 .with("comment", entry.comment)
-                .with("home", home)
+                // Others may have written it with a slash at its end.
+                .with("home", normal(&entry.home))
                 .with("shell", entry.shell)
                 .with_some("password_hash", password)
                 .with_some("locked", locked)

@@ -14,6 +14,7 @@ fn what_others_made_outlives_the_declaration(os: &str) {
     commits_of_others_stay(&ground);
     a_locale_goes_alone(&ground);
     a_put_back_file_keeps_its_list(&ground);
+    a_correction_mends_a_service(&ground);
 }
 
 /// A drop-in and two units by hand, which run; the second is not said to run or to be enabled.
@@ -133,4 +134,27 @@ fn a_put_back_file_keeps_its_list(ground: &Ground) {
     assert_eq!(code, 3, "{said}");
     assert!(said.contains("put back"), "{said}");
     server.run("grep -qx good /srv/jobs/a && getfacl -p /srv/jobs/a | diff - /root/list");
+}
+
+/// The service has read nothing of the bad line when it reloads, and does not start with it any more.
+fn a_correction_mends_a_service(ground: &Ground) {
+    let server = &ground.server;
+    let settings = |content: &str| {
+        let file = format!("  - file: {{ path: /etc/demo.conf, content: {content} }}\n");
+        ground.add_role("settings", &format!("{file}    reload: demo.service\n"));
+    };
+    ground.declare(
+        "  - systemd_unit:\n      name: demo.service\n      running: true\n      service:\n        \
+         ExecStartPre: /bin/sh -c '! grep -q bad /etc/demo.conf'\n        ExecStart: /bin/sleep inf\n        \
+         ExecReload: /bin/true\n",
+    );
+    for content in ["good", "bad"] {
+        settings(content);
+        server.converge(&[]);
+    }
+    server.run("! systemctl restart demo");
+    settings("good");
+    server.converge(&[]);
+    server.run("systemctl is-active demo && grep -qx good /etc/demo.conf");
+    server.has_nothing_to_do(&[]);
 }

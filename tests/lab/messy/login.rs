@@ -49,10 +49,14 @@ impl Deployed {
 
     /// Applies these resources as the user; returns the exit code and what was said.
     fn apply(&self, resources: &str) -> (i32, String) {
+        self.apply_guarded(resources, "20")
+    }
+
+    fn apply_guarded(&self, resources: &str, seconds: &str) -> (i32, String) {
         self.ground.declare(resources);
         let server = &self.ground.server;
         let mut command =
-            server.command(&["apply", "ground", "--yes", "-v", "--guard-timeout", "20"]);
+            server.command(&["apply", "ground", "--yes", "-v", "--guard-timeout", seconds]);
         let config = server.lab.folder().join("ssh_config");
         let output = command.env("INFRA_SSH_CONFIG", config).output().unwrap();
         let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
@@ -89,6 +93,7 @@ fn the_login_of_a_run_stays_open(os: &str) {
     deployed.puts_back(&format!("{all}{open}"), "Permission denied");
     what_nobody_names_is_guarded(&deployed);
     what_cannot_come_back_is_refused(&deployed);
+    sshd_is_told_as_the_plan_says(&deployed);
 
     // A change that closes nothing is proved, and stays.
     let (code, said) = deployed.apply(&user("shell: /bin/sh"));
@@ -141,4 +146,16 @@ fn what_cannot_come_back_is_refused(deployed: &Deployed) {
     }
     let (code, said) = deployed.apply(&all);
     assert_eq!(code, 0, "{said}");
+}
+
+/// Also where nothing is guarded.
+fn sshd_is_told_as_the_plan_says(deployed: &Deployed) {
+    for (tries, seconds) in [(4, "0"), (5, "20")] {
+        let untold =
+            format!("  - sshd_config: {{ name: 10-own, settings: {{ MaxAuthTries: {tries} }} }}\n");
+        let (code, said) = deployed.apply_guarded(&(deployed.all() + &untold), seconds);
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(said.matches("~ service:ssh  reload\n").count(), 1, "{said}");
+        assert_eq!(said.matches("service:ssh  reloaded\n").count(), 1, "{said}");
+    }
 }
