@@ -83,6 +83,9 @@ impl Plan {
                     due.remove(&resource.id);
                 }
                 for (service, action) in unasked(resource, change, manifest, probe) {
+                    if service == resource.id {
+                        world.tell(&resource.spec);
+                    }
                     raise(&mut due, &service, action);
                 }
                 for (service, action) in notifications(resource) {

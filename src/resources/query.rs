@@ -214,6 +214,11 @@ impl Query {
         query
     }
 
+    /// The packages that have files of a pattern, as `PACKAGE: PATH`.
+    pub fn packages_with(pattern: &str) -> Self {
+        Self::reading(["dpkg-query", "--search", "--", pattern])
+    }
+
     /// The state of the whole system: `running`, `degraded`, `stopping`…
     pub fn system_state() -> Self {
         Self::reading(["systemctl", "is-system-running"])

@@ -258,8 +258,18 @@ impl<'a> Reading<'a> {
             let keyword = line.split(' ').next().unwrap_or_default();
             self.settings.iter().any(|one| self.is_own(one) && one.keyword == keyword)
         };
-        Ok(own.lines().filter(is_asked).find(|line| !all.contains(line)).map(str::to_owned))
+        let is_said = |line: &&str| all.iter().any(|one| are_one(one, line));
+        Ok(own.lines().filter(is_asked).find(|line| !is_said(line)).map(str::to_owned))
     }
+}
+
+/// Whether two lines of `sshd -T` are the same but for the port of an address, which another file may say.
+fn are_one(line: &str, own: &str) -> bool {
+    let without_port = |line: &str| {
+        let address = line.strip_prefix("listenaddress ")?;
+        Some(address.rsplit_once(':').map_or(address, |(address, _)| address).to_owned())
+    };
+    line == own || without_port(line).is_some_and(|address| Some(address) == without_port(own))
 }
 
 /// Whether the file at `path` is sshd's own one, or of the folder that this includes.

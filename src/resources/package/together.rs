@@ -112,9 +112,11 @@ impl Together {
     /// are `kept`.
     fn keep_way_in(&mut self, going: &[String], kept: &mut Kept, probe: &dyn Probe) {
         let way_in = probe.way_in();
-        for needed in way_in.iter().flat_map(WayIn::packages) {
-            kept.entry((*needed).to_owned()).or_insert_with(|| ((*needed).to_owned(), WAY_IN));
-            for name in going.iter().filter(|name| names::canonical(name, probe.facts()) == *needed)
+        let needed = way_in.iter().flat_map(WayIn::packages).map(|name| (*name).to_owned());
+        let shell = way_in.as_ref().and_then(|way| package_of_shell(way, probe));
+        for needed in needed.chain(shell) {
+            kept.entry(needed.clone()).or_insert_with(|| (needed.clone(), WAY_IN));
+            for name in going.iter().filter(|name| names::canonical(name, probe.facts()) == needed)
             {
                 let error = Error::failed(format!("infra logs in by `package:{name}`"));
                 let error = error.hint(ANOTHER_WAY);
@@ -249,4 +251,17 @@ fn also_removed(going: &[String], probe: &dyn Probe) -> Vec<String> {
     removed.sort();
     removed.dedup();
     removed
+}
+/// The package that has the shell of the login.
+fn package_of_shell(way: &WayIn, probe: &dyn Probe) -> Option<String> {
+    let shell = probe.user(&way.account).ok()??.shell;
+    let without_usr = |path: &str| path.strip_prefix("/usr").unwrap_or(path).to_owned();
+    let name = shell.rsplit('/').next()?;
+    let output = probe.query(&Query::packages_with(&format!("*bin/{name}"))).ok()?;
+    let text = output.text();
+    let is_shell = |line: &&str| {
+        line.split_once(": ").is_some_and(|(_, path)| without_usr(path) == without_usr(&shell))
+    };
+    let (packages, _) = text.lines().find(is_shell)?.split_once(": ")?;
+    packages.split([',', ':']).next().map(str::to_owned)
 }
