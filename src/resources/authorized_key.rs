@@ -112,9 +112,8 @@ impl AuthorizedKey {
             return Ok(None);
         }
         let Some((content, stat)) = lines::read(path, probe)? else { return Ok(None) };
-        let number = |name: &str| -> Result<Option<u32>> {
-            Ok(probe.user(name)?.map(|user| user.uid))
-        };
+        let number =
+            |name: &str| -> Result<Option<u32>> { Ok(probe.user(name)?.map(|user| user.uid)) };
         let is_own = stat.owner == self.user || number(&stat.owner)? == number(&self.user)?;
         if !is_own && stat.mode & 0o004 == 0 {
             let message = format!("`{path}` belongs to `{}`, not to `{}`", stat.owner, self.user);

@@ -41,6 +41,49 @@ fn a_database_to_come_is_empty() {
 }
 
 #[test]
+fn files_keep_their_numbers() {
+    let fake = fake(
+        "{ users: { one: { uid: 2100, home: /home/one } }, groups: { team: { gid: 2200 } }, files: { \
+         /srv/a: { content: a, owner: one, group: team }, \
+         /home/one/b: { content: b, owner: one, group: team } } }",
+    );
+    let owners = |changes: &[(&str, &str)], path: &str| {
+        let mut world = Prediction::new(&fake);
+        for (kind, fields) in changes {
+            let spec = spec(kind, fields);
+            let current = spec.current(&world).unwrap();
+            let change = Change::between(spec.desired().as_ref(), &current).unwrap();
+            spec.predict(&change, &mut world);
+        }
+        let stat = world.stat(path).unwrap().unwrap();
+        format!("{}:{}", stat.owner, stat.group)
+    };
+    let (group, user) =
+        (("group", "{ name: team, gid: 2300 }"), ("user", "{ name: one, uid: 2101 }"));
+    assert_eq!(owners(&[group, user], "/srv/a"), "2100:2200");
+    // usermod gives what is in the home to the new number.
+    assert_eq!(owners(&[group, user], "/home/one/b"), "one:2200");
+    let renamed = [("user", "{ name: one, state: absent }"), ("user", "{ name: two, uid: 2100 }")];
+    assert_eq!(owners(&renamed, "/srv/a"), "two:team");
+    assert_eq!(owners(&renamed[..1], "/srv/a"), "2100:team");
+    assert_eq!(owners(&[("user", "{ name: one, comment: One }")], "/srv/a"), "one:team");
+}
+
+#[test]
+fn the_shell_of_the_login_stays() {
+    let apt = "apt-get, -s, -q, -o, Debug::NoLocking=1, -o, 'Dir::Log::Planner='";
+    let world = format!(
+        "{{ login: ada, users: {{ ada: {{ shell: /usr/bin/zsh }} }}, packages: {{ zsh: '5', tree: '1' }}, \
+         answers: [ {{ run: [{apt}, remove, --, zsh], stdout: 'Remv zsh [5]' }}, {{ run: [{apt}, remove, --, \
+         tree], stdout: 'Remv tree [1]' }}, {{ run: [dpkg-query, --search, --, '*bin/zsh'], stdout: \
+         \"zsh-doc: /usr/share/sbin/zsh\\nzsh: /bin/zsh\\n\" }} ] }}"
+    );
+    let refused = refusals(&world, &["{ name: zsh, state: absent }"]);
+    assert_eq!(refused, ["infra logs in by `package:zsh`"]);
+    assert_eq!(refusals(&world, &["{ name: tree, state: absent }"]), Vec::<String>::new());
+}
+
+#[test]
 fn what_apt_removes_beside_what_goes() {
     let package = |fields: &str| -> Package { serde_yaml::from_str(fields).unwrap() };
     let gone = package("{ name: exim4-base, state: absent }");
