@@ -82,10 +82,7 @@ impl Plan {
                 if starts_service(resource, change) {
                     due.remove(&resource.id);
                 }
-                for (service, action) in unasked(resource, change, manifest, probe) {
-                    if service == resource.id {
-                        world.tell(&resource.spec);
-                    }
+                for (service, action) in unasked(resource, change, manifest, &mut world) {
                     raise(&mut due, &service, action);
                 }
                 for (service, action) in notifications(resource) {
@@ -178,10 +175,13 @@ fn unasked(
     resource: &Resource,
     change: &Change,
     manifest: &Manifest,
-    probe: &dyn Probe,
+    world: &mut Prediction<'_>,
 ) -> Vec<(ResourceId, ServiceAction)> {
     let own = own_restart(resource, change).map(|id| (id.clone(), ServiceAction::Restart));
-    let sshd = way_in::untold_sshd(resource, manifest, probe);
+    if own.is_some() {
+        world.tell(&resource.spec);
+    }
+    let sshd = way_in::untold_sshd(resource, manifest, world);
     let sshd = sshd.map(|unit| (way_in::service_of(&unit), ServiceAction::Reload));
     own.into_iter().chain(sshd).collect()
 }
