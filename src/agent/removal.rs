@@ -282,8 +282,7 @@ impl Removal {
             self.forgotten.push(id.clone());
             return;
         }
-        let was_there = managed.existed && managed.paths.is_empty();
-        let because = was_there.then(|| "it was there before infra".to_owned());
+        let because = managed.stays_as_found().then(|| "it was there before infra".to_owned());
         match because.or_else(|| managed.dropped.stays.clone()) {
             Some(because) => self.released.push((id.clone(), because)),
             None => self.forgotten.push(id.clone()),

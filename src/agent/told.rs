@@ -94,7 +94,10 @@ fn told(id: &ResourceId, state: &State, world: &World<'_>) -> Result<Option<Told
     let service = match known {
         // Its own step stops it.
         Some(Spec::Service(service))
-            if service.stops() && managed.is_some_and(|one| !one.existed) =>
+            if service.stops()
+                && managed.is_some_and(|one| {
+                    !one.existed && one.unit_before.is_none_or(|before| !before.running)
+                }) =>
         {
             return Ok(None);
         }

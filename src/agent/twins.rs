@@ -11,7 +11,7 @@ use crate::resources::{Names, Probe, Spec, clashes};
 
 use super::way_in;
 
-/// The names of a server as a manifest will leave it: declared symlinks count as if they were there.
+/// The names of a server as a manifest will leave it: declared symlinks and mounts count as if they were there.
 pub(super) fn names<'a>(manifest: &Manifest, probe: &'a dyn Probe) -> Names<'a> {
     let names = Names::of(probe);
     for resource in &manifest.resources {
@@ -19,6 +19,17 @@ pub(super) fn names<'a>(manifest: &Manifest, probe: &'a dyn Probe) -> Names<'a> 
             && let Some(target) = &link.target
         {
             names.learn(&names.place(link.path.as_str()), Some(target.clone()));
+        }
+    }
+    for resource in manifest.resources.iter().filter(|one| one.spec.desired().is_some()) {
+        match &resource.spec {
+            Spec::Mount(mount) => {
+                names.will_mount(mount.path.as_str(), &mount.device, mount.is_bind());
+            }
+            Spec::Volume(volume) => {
+                names.will_mount(volume.path.as_str(), volume.device.as_str(), false);
+            }
+            _ => {}
         }
     }
     names
@@ -154,8 +165,13 @@ pub(super) fn inside<'a>(
     manifest: &'a Manifest,
     names: &Names<'_>,
 ) -> Option<&'a ResourceId> {
-    let folder = names.place(path);
-    find_present(manifest, names, |place| is_in(place, &folder) && (with_itself || place != folder))
+    let folders = [names.place(path), names.on_disk(path)];
+    let is_inside =
+        |path: &str, folder: &str| is_in(path, folder) && (with_itself || path != folder);
+    let is_at = |path: &str| {
+        is_inside(&names.place(path), &folders[0]) || is_inside(&names.on_disk(path), &folders[1])
+    };
+    find_present(manifest, names, is_at)
 }
 
 /// The first declared resource that is reached over the symlink at `path`, where nothing else is
@@ -166,7 +182,7 @@ pub(super) fn over<'a>(
     names: &Names<'_>,
 ) -> Option<&'a ResourceId> {
     let link = names.place(path);
-    if find_present(manifest, names, |place| place == link).is_some() {
+    if find_present(manifest, names, |path| names.place(path) == link).is_some() {
         return None;
     }
     let present = manifest.resources.iter().filter(|one| one.spec.desired().is_some());
@@ -181,7 +197,7 @@ fn find_present<'a>(
     matches: impl Fn(&str) -> bool,
 ) -> Option<&'a ResourceId> {
     let mut present = manifest.resources.iter().filter(|one| one.spec.desired().is_some());
-    let is_at = |path: &String| matches(&names.place(path));
+    let is_at = |path: &String| matches(path);
     present.find(|one| paths(one, names.probe()).iter().any(is_at)).map(|one| &one.id)
 }
 

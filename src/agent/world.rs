@@ -25,7 +25,7 @@ pub(super) struct World<'a> {
     pub(super) declared: BTreeSet<&'a ResourceId>,
     /// The declared resources that should be there.
     pub(super) present: Vec<&'a Resource>,
-    /// The places whose whole content is a declared resource's own.
+    /// The places whose whole content is a declared resource's own, and where they are on their file systems.
     taken: BTreeSet<String>,
 }
 
@@ -45,7 +45,7 @@ impl<'a> World<'a> {
             names,
             declared: resources.iter().map(|resource| &resource.id).collect(),
             present: resources.iter().filter(|one| one.spec.desired().is_some()).collect(),
-            taken: replaced.map(|path| names.place(&path)).collect(),
+            taken: replaced.flat_map(|path| [names.place(&path), names.on_disk(&path)]).collect(),
         }
     }
 
@@ -80,6 +80,7 @@ impl<'a> World<'a> {
 
     pub(super) fn is_taken(&self, path: &str) -> bool {
         self.taken.contains(&self.names.place(path))
+            || self.taken.contains(&self.names.on_disk(path))
     }
 
     /// The clones and archives that stay, as beginnings of paths: what infra put into one of them
@@ -113,9 +114,13 @@ impl<'a> World<'a> {
         let away = with_data.or(dropped.gently.as_ref());
         // A thing that infra only found, and a file that comes back, are not taken away first.
         let is_one_file = matches!(away, Some(Spec::File(_) | Spec::Symlink(_)));
-        let existed = managed.existed && managed.paths.is_empty();
+        let existed = managed.stays_as_found();
         let away = away.filter(|_| !existed && (!is_one_file || back.is_empty()));
-        Ok(away.cloned().map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
+        let away = match &managed.unit_before {
+            Some(before) => away.and_then(|spec| spec.back_to(before)),
+            None => away.cloned(),
+        };
+        Ok(away.map(|spec| (spec, Mark::Undeclared)).into_iter().chain(back).collect())
     }
 
     /// Whether the database of an extension goes in the same run, with everything in it.
@@ -263,10 +268,9 @@ impl<'a> World<'a> {
 
     /// The declared resources that write a part of the file at `path`, with their places.
     pub(super) fn writers(&self, path: &str) -> Vec<(usize, &'a Resource)> {
-        let place = self.names.place(path);
         let writes = |resource: &Resource| {
             let mut shares = resource.spec.shares(Some(self.names.probe())).into_iter();
-            shares.any(|(path, share)| share == Share::Part && self.names.place(&path) == place)
+            shares.any(|(other, share)| share == Share::Part && self.names.are_one(&other, path))
         };
         let resources = self.manifest.resources.iter().enumerate();
         resources.filter(|(_, resource)| writes(resource)).collect()
@@ -305,13 +309,13 @@ impl World<'_> {
         let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
         for (index, resource) in self.manifest.resources.iter().enumerate().rev() {
             if resource.spec.desired().is_some() {
-                let claims = resource.spec.claims(probe).unwrap_or_default();
+                let claims = resource.spec.claims(Some(probe)).unwrap_or_default();
                 wanted.extend(claims.into_iter().map(|claim| (claim, index)));
             }
         }
         for (position, resource) in going.iter_mut().filter(|(_, one)| one.spec.desired().is_none())
         {
-            let claims = resource.spec.claims(probe)?;
+            let claims = resource.spec.claims(Some(probe))?;
             let first = claims.iter().filter_map(|claim| wanted.get(claim)).min();
             if let Some(first) = first.filter(|first| *first < position) {
                 self.move_to(*first, position, resource);

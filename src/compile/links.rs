@@ -74,7 +74,7 @@ fn unique(
     (kept, places)
 }
 
-/// Refuses two resources that decide otherwise about one file.
+/// Refuses two resources that decide otherwise about one file, or want what only one of them can have.
 fn alone(resources: &[Resource], places: &BTreeMap<ResourceId, Span>, mistakes: &mut Diagnostics) {
     for clash in clashes(resources, None) {
         let place = |resource: &Resource| places.get(&resource.id);
@@ -83,6 +83,18 @@ fn alone(resources: &[Resource], places: &BTreeMap<ResourceId, Span>, mistakes: 
         };
         let mistake = Diagnostic::at(second, clash.message()).label("declared here");
         mistakes.push(mistake.and(first, "and here").hint(clash.hint()));
+    }
+    let mut claimed: BTreeMap<String, &Resource> = BTreeMap::new();
+    for resource in resources.iter().filter(|one| one.spec.desired().is_some()) {
+        // Without a server, nothing can go wrong.
+        for claim in resource.spec.claims(None).unwrap_or_default() {
+            let Some(other) = claimed.insert(claim.clone(), resource) else { continue };
+            let place = |resource: &Resource| places.get(&resource.id);
+            let (Some(first), Some(second)) = (place(other), place(resource)) else { continue };
+            let message = format!("`{}` and `{}` both have the {claim}", resource.id, other.id);
+            let mistake = Diagnostic::at(second, message).label("declared here");
+            mistakes.push(mistake.and(first, "and here").hint("give one of them another"));
+        }
     }
 }
 

@@ -246,6 +246,16 @@ impl Resource for AuthorizedKey {
         Some(Dropped::goes(Self { exclusive: false, state: Presence::Absent, ..self.clone() }))
     }
 
+    /// The keys may have been there, whatever else of the file changes.
+    fn is_found(&self, change: &Change, probe: &dyn Probe) -> Result<bool> {
+        let Some(user) = probe.user(&self.user)?.filter(|_| !change.is_create()) else {
+            return Ok(false);
+        };
+        let content = self.file(&file_of(&user), probe)?.map(|(content, _)| content);
+        let content = lines::readable(&content.unwrap_or_default()).into_owned();
+        Ok(content.lines().any(|line| self.holds(line.trim())))
+    }
+
     fn beside(&self, declared: &Spec, _: &Names<'_>) -> Option<Self> {
         let Spec::AuthorizedKey(other) = declared else { return Some(self.clone()) };
         if other.user != self.user || other.state.is_absent() {

@@ -59,9 +59,11 @@ impl Resource for Group {
         Ok(account::named([], group.map(|_| self.name.as_str())))
     }
 
-    fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
-        let found = probe.group(&self.name)?.map(|group| group.gid);
-        let gid = if self.state.is_absent() { found } else { self.gid };
+    fn claims(&self, probe: Option<&dyn Probe>) -> Result<Vec<String>> {
+        let gid = match probe.filter(|_| self.state.is_absent()) {
+            Some(probe) => probe.group(&self.name)?.map(|group| group.gid),
+            None => self.gid,
+        };
         Ok(gid.iter().map(|gid| format!("gid {gid}")).collect())
     }
 

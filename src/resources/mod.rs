@@ -33,6 +33,7 @@ mod docker_compose;
 mod docker_engine;
 mod effect;
 pub mod file;
+mod filesystems;
 mod firewall;
 mod fstab;
 mod git;
@@ -78,7 +79,7 @@ pub use query::{Command, Query};
 #[cfg(feature = "cli")]
 pub use registry::schema;
 pub use registry::{KINDS, Spec, example, primary_field};
-pub use removal::Dropped;
+pub use removal::{Dropped, UnitBefore};
 pub use shares::{Share, clashes};
 pub use state::{Change, Current, DIFFERS, FieldChange, LINKED_OTHERWISE, OUTDATED, State, Value};
 pub use system::{Attributes, Progress, System, run_checked};
@@ -131,8 +132,9 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
     }
 
     /// Numbers and addresses that a single thing of a server can have, such as `uid 2000`: those that the spec
-    /// wants, or those that the thing on the server has where absence is applied.
-    fn claims(&self, _: &dyn Probe) -> Result<Vec<String>> {
+    /// wants, or those that the thing on the server has where absence is applied; without a server, as far as
+    /// the spec alone says.
+    fn claims(&self, _: Option<&dyn Probe>) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 
@@ -255,6 +257,25 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Self: Sized,
     {
         self.dropped()
+    }
+
+    /// Whether the thing was there before its first `change`, so that infra does not take it away.
+    fn is_found(&self, change: &Change, _: &dyn Probe) -> Result<bool> {
+        // A service that was there and did not run is nothing that somebody had set up.
+        Ok(matches!(change, Change::Update(_)) && self.as_service().is_none())
+    }
+
+    /// How the unit that it holds is before its first change.
+    fn unit_before(&self, _: &dyn Probe) -> Result<Option<UnitBefore>> {
+        Ok(None)
+    }
+
+    /// Of this removal, what is left to do so that the unit is as it was `before`; `None` if nothing is.
+    fn back_to(&self, _before: &UnitBefore) -> Option<Self>
+    where
+        Self: Sized + Clone,
+    {
+        Some(self.clone())
     }
 
     /// Of what was applied, whether a field may have had this value: for fields that say what is right

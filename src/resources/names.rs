@@ -1,9 +1,10 @@
 //! The things that the names in specs stand for on one server: two names of one thing are one.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 
+use super::filesystems::{self, Mounted, Planned};
 use super::fstab::{self, MOUNTS};
 use super::probe::Probe;
 
@@ -15,13 +16,20 @@ pub struct Names<'a> {
     probe: &'a dyn Probe,
     /// The targets of symlinks by their paths; `None` where there is no symlink.
     known: RefCell<BTreeMap<String, Option<String>>>,
+    mounted: OnceCell<Vec<Mounted>>,
+    planned: RefCell<Vec<Planned>>,
 }
 
 impl<'a> Names<'a> {
     /// The names of a server on which the symlinks `links`, path and target, are to be.
     pub fn new(probe: &'a dyn Probe, links: BTreeMap<String, String>) -> Self {
         let known = links.into_iter().map(|(path, target)| (path, Some(target)));
-        Self { probe, known: RefCell::new(known.collect()) }
+        Self {
+            probe,
+            known: RefCell::new(known.collect()),
+            mounted: OnceCell::new(),
+            planned: RefCell::default(),
+        }
     }
 
     /// The names of a server as it is.
@@ -58,6 +66,63 @@ impl<'a> Names<'a> {
     /// The path of the thing at `path`, with a symlink at its end followed as well.
     pub fn target(&self, path: &str) -> String {
         self.walk(path, true, &mut Vec::new())
+    }
+
+    /// Whether two paths are of one thing: over links on the way, or because its file system or folder is
+    /// mounted at several places.
+    pub fn are_one(&self, one: &str, other: &str) -> bool {
+        self.place(one) == self.place(other) || self.on_disk(one) == self.on_disk(other)
+    }
+
+    /// The path of the thing at `path` on its file system, such as `8:1:/srv/data`, also where that is still to
+    /// be mounted; its place where that is not known.
+    pub fn on_disk(&self, path: &str) -> String {
+        let place = self.shown_at(self.place(path));
+        filesystems::on_disk(&place, self.mounted()).unwrap_or(place)
+    }
+
+    /// Whether what is at `place` is the folder `other`, mounted there; `None` where nobody can tell.
+    pub(super) fn shows(&self, place: &str, other: &str) -> Option<bool> {
+        let shown = filesystems::on_disk(place, self.mounted())?;
+        Some(shown == filesystems::on_disk(&self.target(other), self.mounted())?)
+    }
+
+    /// The path at which the thing at `place` is now, should `place` be where something is to be mounted that
+    /// is mounted, or there, elsewhere.
+    fn shown_at(&self, place: String) -> String {
+        let planned = self.planned.borrow();
+        let over = planned.iter().filter(|mount| is_in(&place, &mount.target));
+        let Some(mount) = over.max_by_key(|mount| mount.target.len()) else { return place };
+        if filesystems::depth(&place, self.mounted()) >= mount.target.len() {
+            return place;
+        }
+        let source = if mount.is_bind {
+            Some(self.target(&mount.source))
+        } else {
+            filesystems::place_of(&mount.source, self.mounted(), self).map(str::to_owned)
+        };
+        let below = filesystems::below(&place, &mount.target);
+        source.zip(below).map_or(place.clone(), |(source, below)| filesystems::join(&source, below))
+    }
+
+    /// The path at which the thing at `path` is now, where that is another one because of a mount to come.
+    pub(super) fn shown_elsewhere(&self, path: &str) -> Option<String> {
+        if self.planned.borrow().is_empty() {
+            return None;
+        }
+        let place = self.place(path);
+        let shown = self.shown_at(place.clone());
+        (shown != place).then_some(shown)
+    }
+
+    /// Notes that a device, or with `is_bind` a folder, will be mounted at `path`.
+    pub fn will_mount(&self, path: &str, source: &str, is_bind: bool) {
+        let planned = Planned { target: self.target(path), source: source.to_owned(), is_bind };
+        self.planned.borrow_mut().push(planned);
+    }
+
+    fn mounted(&self) -> &[Mounted] {
+        self.mounted.get_or_init(|| filesystems::read(self.probe))
     }
 
     /// Notes that a symlink to `target` will be at `place`, or none.

@@ -119,8 +119,13 @@ pub trait Probe {
     /// question to systemd serves them all.
     fn preload_units(&self, _names: &[String]) {}
 
-    /// Whether something that the host lacks may be brought by an earlier resource of the same
+    /// Whether something that the host lacks may be brought by an earlier resource of this kind in the same
     /// run: always `false` outside a preview.
+    fn is_preview_after(&self, _kind: &str) -> bool {
+        false
+    }
+
+    /// The same, for a resource of any kind.
     fn is_preview_of_more(&self) -> bool {
         false
     }

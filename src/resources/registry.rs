@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::bonds;
 use super::fields;
-use super::removal::Dropped;
+use super::removal::{Dropped, UnitBefore};
 use super::shares::Share;
 use super::state::{Change, Current, State, Value};
 use super::system::System;
@@ -109,7 +109,7 @@ macro_rules! registry {
             }
 
             /// See [`Resource::claims`].
-            pub fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+            pub fn claims(&self, probe: Option<&dyn Probe>) -> Result<Vec<String>> {
                 match self { $(Self::$type(spec) => spec.claims(probe),)* }
             }
 
@@ -232,6 +232,21 @@ macro_rules! registry {
                 match self {
                     $(Self::$type(spec) => Some(spec.dropped_on(probe)?.map(Self::$type)),)*
                 }
+            }
+
+            /// See [`Resource::is_found`].
+            pub fn is_found(&self, change: &Change, probe: &dyn Probe) -> Result<bool> {
+                match self { $(Self::$type(spec) => spec.is_found(change, probe),)* }
+            }
+
+            /// See [`Resource::unit_before`].
+            pub fn unit_before(&self, probe: &dyn Probe) -> Result<Option<UnitBefore>> {
+                match self { $(Self::$type(spec) => spec.unit_before(probe),)* }
+            }
+
+            /// See [`Resource::back_to`].
+            pub fn back_to(&self, before: &UnitBefore) -> Option<Self> {
+                match self { $(Self::$type(spec) => spec.back_to(before).map(Self::$type),)* }
             }
 
             /// See [`Resource::allowed`].

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::probe::Unit;
+
 /// How a resource goes away once nobody declares it. The host keeps it beside each resource that
 /// it manages, so it holds no secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,28 @@ impl<T> Dropped<T> {
             with_data: self.with_data.map(wrap),
             stays: self.stays,
         }
+    }
+}
+
+/// How a unit was before infra held it in a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitBefore {
+    /// Whether it ran.
+    pub running: bool,
+    /// Whether it was to start at boot.
+    pub enabled: bool,
+    /// Whether nothing could start it.
+    pub masked: bool,
+}
+
+impl UnitBefore {
+    /// A unit as it is now; `None` if there is none.
+    pub(super) fn of(unit: &Unit) -> Option<Self> {
+        unit.exists().then(|| Self {
+            running: unit.is_active(),
+            enabled: unit.unit_file_state.starts_with("enabled"),
+            masked: unit.unit_file_state.starts_with("masked"),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use super::names::Names;
 use super::prediction::Prediction;
 use super::probe::{Probe, Unit};
 use super::query::Command;
-use super::removal::Dropped;
+use super::removal::{Dropped, UnitBefore};
 use super::state::{Change, Current, State};
 use super::system::System;
 use super::systemd::{self, Links, Watch};
@@ -213,6 +213,18 @@ impl Resource for Service {
         let off = |wanted: Option<bool>| wanted.filter(|yes| *yes).map(|_| false);
         let (running, enabled) = (off(self.running), off(self.enabled));
         Some(Dropped::goes(Self { running, enabled, ..self.clone() }))
+    }
+
+    fn unit_before(&self, probe: &dyn Probe) -> Result<Option<UnitBefore>> {
+        Ok(UnitBefore::of(&self.find(probe)?.1))
+    }
+
+    /// Each field on its own: a service that ran before infra, and was not enabled, runs on.
+    fn back_to(&self, before: &UnitBefore) -> Option<Self> {
+        let running = self.running.filter(|_| !before.running);
+        let enabled = self.enabled.filter(|_| !before.enabled);
+        let is_left = running.is_some() || enabled.is_some() || before.masked;
+        is_left.then(|| Self { running, enabled, masked: before.masked, ..self.clone() })
     }
 
     fn beside(&self, declared: &Spec, _: &Names<'_>) -> Option<Self> {

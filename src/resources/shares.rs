@@ -109,7 +109,8 @@ pub fn clashes<'a>(
             // A part is written to the file behind a link, and a whole file takes the place of the link.
             let target = names.filter(|_| share == Share::Part).map(|names| names.target(&path));
             let target = target.filter(|target| *target != place);
-            for place in std::iter::once(place).chain(target) {
+            let on_disk = names.map(|names| names.on_disk(&path)).filter(|path| *path != place);
+            for place in std::iter::once(place).chain(target).chain(on_disk) {
                 let holder = Holder { resource, path: path.clone(), share };
                 files.entry(place).or_default().push(holder);
             }

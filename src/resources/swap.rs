@@ -109,6 +109,17 @@ impl Swap {
         Ok(String::from_utf8_lossy(&found.stdout).lines().any(|line| line == "TYPE=swap"))
     }
 
+    /// Refuses a file that somebody has other things in: no swap, and no zeros as of a run that was cut.
+    fn check_file(&self, probe: &dyn Probe) -> Result<()> {
+        let path = self.path.as_str();
+        if self.is_formatted(probe)? || probe.query(&Query::starts_with_zeros(path))?.success() {
+            return Ok(());
+        }
+        Err(Error::failed(format!("`{path}` is no swap file"))
+            .because("infra would write over it".to_owned())
+            .hint("move it away, or name another `path`"))
+    }
+
     fn activate(&self, system: &mut dyn System) -> Result<()> {
         let command = Command::new(["swapon", "--", self.path.as_str()]);
         run_checked(system, &command).map(drop).map_err(|error| {
@@ -191,13 +202,19 @@ impl Resource for Swap {
         match probe.stat(self.path.as_str())? {
             None if at_boot && self.state.is_absent() => Ok(Current::Present(State::new())),
             None => Ok(Current::Absent),
-            Some(stat) if stat.kind == FileKind::File => Ok(Current::Present(
-                State::new()
-                    .with("size", Size(stat.size).to_string())
-                    .with("mode", format!("{:04o}", stat.mode))
-                    .with("active", self.is_active(probe)?)
-                    .with("at_boot", at_boot),
-            )),
+            Some(stat) if stat.kind == FileKind::File => {
+                let is_active = self.is_active(probe)?;
+                if !is_active && stat.size > 0 {
+                    self.check_file(probe)?;
+                }
+                Ok(Current::Present(
+                    State::new()
+                        .with("size", Size(stat.size).to_string())
+                        .with("mode", format!("{:04o}", stat.mode))
+                        .with("active", is_active)
+                        .with("at_boot", at_boot),
+                ))
+            }
             Some(stat) => Err(Error::failed(format!(
                 "`{}` is a {}, not a swap file",
                 self.path,

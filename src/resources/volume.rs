@@ -240,6 +240,11 @@ impl Resource for Volume {
         self.mount().edits(path, content, probe)
     }
 
+    /// The file system may be older than infra; its place is what goes.
+    fn is_found(&self, _: &Change, probe: &dyn Probe) -> Result<bool> {
+        Ok(matches!(self.mount().current(probe)?, Current::Present(_)))
+    }
+
     fn dropped(&self) -> Option<Dropped<Self>> {
         Some(Dropped::goes(Self { state: Mounted::Absent, ..self.clone() }))
     }

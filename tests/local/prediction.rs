@@ -41,6 +41,39 @@ fn a_database_to_come_is_empty() {
 }
 
 #[test]
+fn another_architecture_comes_by_a_command_alone() {
+    let fake = fake("{ files: { /var/lib/dpkg/arch: amd64 } }");
+    let mut world = Prediction::new(&fake);
+    let package = spec("package", "{ name: 'libc6:i386' }");
+    world.brings_more(&ResourceId::new("package", "git"));
+    let said = package.current(&world).unwrap_err().to_string();
+    assert!(said.starts_with("the server takes no packages for `i386`"), "{said}");
+    world.brings_more(&ResourceId::new("command", "add-architecture"));
+    assert_eq!(package.current(&world), Ok(Current::Absent));
+}
+
+#[test]
+fn files_below_a_mount_to_come_are_seen() {
+    let fake = fake(
+        "{ files: { /srv/data/a: a, /mnt/one/b: b, /mnt/two/.keep: '', /mnt/bound/hidden: h, \
+         /proc/self/mounts: '', /dev/sdb: { device: true }, /proc/self/mountinfo: \"1 1 8:1 / / rw - ext4 /dev/sda rw\\n\
+         2 1 8:16 / /mnt/one rw - ext4 /dev/sdb rw\\n\" } }",
+    );
+    let mut world = Prediction::new(&fake);
+    for fields in [
+        "{ path: /mnt/bound, device: /srv/data, fstype: none, options: bind }",
+        "{ path: /mnt/two, device: /dev/sdb }",
+    ] {
+        let mount = spec("mount", fields);
+        mount.predict(&Change::Create(mount.desired().unwrap()), &mut world);
+    }
+    assert_eq!(world.read("/mnt/bound/a").unwrap().as_deref(), Some(&b"a"[..]));
+    assert_eq!(world.read("/mnt/two/b").unwrap().as_deref(), Some(&b"b"[..]));
+    assert_eq!(world.stat("/mnt/bound/hidden"), Ok(None));
+    assert_eq!(world.list("/mnt/bound"), Ok(Some(vec!["a".to_owned()])));
+}
+
+#[test]
 fn files_keep_their_numbers() {
     let fake = fake(
         "{ users: { one: { uid: 2100, home: /home/one } }, groups: { team: { gid: 2200 } }, files: { \

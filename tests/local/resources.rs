@@ -268,6 +268,7 @@ fn check(spec: &Spec, fake: &Fake, preview: bool) -> Result<Found, String> {
     let mut world = Prediction::new(fake);
     if preview {
         world.brings_more(&infra::manifest::ResourceId::new("package", "more"));
+        world.brings_more(&infra::manifest::ResourceId::new("command", "more"));
     }
     let current = match spec.current(&world) {
         Err(error) if error.kind == Kind::ToolMissing && world.is_preview_of_more() => {

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::events::Outcome;
 use crate::manifest::{Resource, ResourceId};
+use crate::resources::package;
 
 use super::super::state::managed::Managed;
 use super::Run;
@@ -30,7 +31,15 @@ impl Run<'_> {
         let is_heir = self.removal.heirs.contains(&resource.id);
         let existed = existed && !is_heir && package.is_none_or(|package| package.existed);
         let order = self.manifest.resources.iter().position(|other| other.id == resource.id);
-        Managed::of(resource, order.unwrap_or_default(), existed, self.system)
+        let mut managed = Managed::of(resource, order.unwrap_or_default(), existed, self.system)?;
+        let is_known = self.state.resources().contains_key(&resource.id);
+        // A unit that came with a package of infra's is nothing that somebody had set up.
+        let units = resource.spec.units();
+        if !is_known && !is_heir && !units.iter().any(|unit| package::is_held(unit, self.system)) {
+            // A unit that cannot be looked at is an error of its own check.
+            managed.unit_before = resource.spec.unit_before(self.system).ok().flatten();
+        }
+        Some(managed)
     }
 
     /// A step has done its part; with the last one, what it took away is forgotten.

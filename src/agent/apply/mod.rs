@@ -1,6 +1,7 @@
 //! Applying a manifest: each resource is checked, applied and checked again; services are
 //! validated and then reloaded or restarted once; what cannot hold is put back.
 
+mod coupled;
 mod forward;
 mod guarded;
 mod memory;
@@ -78,6 +79,8 @@ pub(super) struct Run<'a> {
     is_put_back: BTreeSet<ResourceId>,
     /// Services for which something was put back.
     restored: BTreeSet<ResourceId>,
+    /// Whether a setting of the kernel has changed.
+    has_set: bool,
 }
 
 impl<'a> Run<'a> {
@@ -122,6 +125,7 @@ impl<'a> Run<'a> {
             has_reverted: false,
             is_put_back: BTreeSet::new(),
             restored: BTreeSet::new(),
+            has_set: false,
         }
     }
 
@@ -214,6 +218,7 @@ impl<'a> Run<'a> {
                     self.inherited.insert(passed.id.clone());
                 }
             }
+            self.hold_settings(index, width)?;
             index += width;
         }
         self.settle(resources.len())?;
@@ -298,9 +303,7 @@ impl<'a> Run<'a> {
         for (resource, change) in group {
             self.emitter.applying(&resource.id);
             let is_followed = self.is_followed(&resource.id);
-            let is_update = matches!(change, Change::Update(_));
-            // A service that was there and did not run is nothing that somebody had set up.
-            let existed = is_update && resource.spec.as_service().is_none();
+            let existed = resource.spec.is_found(change, self.system)?;
             let managed = self.managed(resource, existed);
             self.state.prepare(self.system, resource, change, managed, is_followed)?;
             let services = notifications(resource).map(|(id, _)| id);
@@ -366,6 +369,7 @@ impl<'a> Run<'a> {
         match &outcome {
             Outcome::Changed(change) => {
                 self.system.mark_changed(&resource.id);
+                self.has_set |= matches!(resource.spec, Spec::Sysctl(_));
                 if starts_service(resource, change) {
                     self.due.remove(&resource.id);
                     self.state.settle_service(self.system, &resource.id)?;

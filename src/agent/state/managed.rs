@@ -11,7 +11,7 @@ use crate::events::{Mark, ServiceAction};
 use crate::manifest::{Guard, Resource, ResourceId};
 use crate::resources::{
     Change, DIFFERS, Dropped, FieldChange, LINKED_OTHERWISE, Names, OUTDATED, Probe, Spec,
-    State as Fields, Value,
+    State as Fields, UnitBefore, Value,
 };
 
 /// One resource that infra manages.
@@ -38,6 +38,10 @@ pub struct Managed {
     pub dropped: Dropped<Spec>,
     /// Whether it was there before infra: what infra did not make, it does not take away.
     pub existed: bool,
+    /// How the unit that it holds was before infra; `None` for other kinds, for units that infra brought, and
+    /// where an older build applied it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_before: Option<UnitBefore>,
     /// Whether its going may lock everybody out.
     #[serde(default)]
     pub guard: Option<Guard>,
@@ -61,6 +65,7 @@ impl Managed {
             places: Some(places(resource, probe)),
             dropped: resource.spec.dropped_on(probe)?,
             existed,
+            unit_before: None,
             guard: resource.guard,
             holds_secrets: !resource.secrets.is_empty(),
         })
@@ -75,6 +80,13 @@ impl Managed {
             (then != now).then(|| (path.clone(), then.clone(), now.clone()))
         });
         places.collect()
+    }
+
+    /// Whether it stays since it was there before infra. Where a file of before comes back, that is not left
+    /// as it is; the containers of a project are.
+    pub fn stays_as_found(&self) -> bool {
+        let is_project = matches!(self.away(), Some(Spec::DockerCompose(_)));
+        self.existed && (self.paths.is_empty() || is_project)
     }
 
     /// The spec that takes it away, if there is one.

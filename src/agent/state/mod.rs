@@ -312,6 +312,7 @@ impl State {
     ) -> Result<()> {
         let is_ours = self.released.remove(id);
         managed.existed &= !is_ours;
+        managed.unit_before = managed.unit_before.filter(|_| !is_ours);
         let known = self.resources.get(id);
         if self.run.as_ref().is_some_and(|run| run.is_partial) {
             // A part of the manifest says nothing of where it stands in the whole.
@@ -321,6 +322,7 @@ impl State {
         if let Some(known) = known {
             let was_found = managed.existed;
             managed.existed = known.existed || was_found && managed.stands_for_another(known);
+            managed.unit_before = known.unit_before;
             managed.holds_secrets |= known.holds_secrets;
             managed.fields.clone_from(&known.fields);
             managed.traces.clone_from(&known.traces);

@@ -26,7 +26,8 @@ impl State {
             .collect();
         for id in gone {
             let thing = self.resources.get(&id).and_then(|managed| thing(&id, managed, names));
-            if let Some(resource) = thing.and_then(|thing| things.get(&thing)) {
+            let known = thing.and_then(|thing| things.get(&thing).copied());
+            if let Some(resource) = known.or_else(|| on_one_disk(&id, manifest, names)) {
                 self.rename(&id, resource, names);
             }
         }
@@ -44,8 +45,7 @@ impl State {
         let Some(mut managed) = self.resources.remove(old) else { return };
         let new = &resource.id;
         for path in resource.spec.replaces() {
-            let place = names.place(&path);
-            let is_same = |other: &&mut String| **other != path && names.place(other) == place;
+            let is_same = |other: &&mut String| **other != path && names.are_one(other, &path);
             for known in managed.paths.iter_mut().filter(is_same) {
                 if let Some(original) = self.originals.remove(known) {
                     let original = original.kept_as(known);
@@ -84,6 +84,24 @@ fn thing(id: &ResourceId, managed: &Managed, names: &Names<'_>) -> Option<Resour
         Some(spec) => spec.known_as(names).ok(),
         None => at_path(id, names),
     }
+}
+
+/// The declared resource of the same kind at another path to the same thing, over another mount. The mounts
+/// themselves are things of their own.
+fn on_one_disk<'a>(
+    id: &ResourceId,
+    manifest: &'a Manifest,
+    names: &Names<'_>,
+) -> Option<&'a Resource> {
+    let is_path = id.identity().starts_with('/');
+    if !is_path || matches!(id.kind(), "line" | "mount" | "swap" | "volume") {
+        return None;
+    }
+    let on_disk = names.on_disk(id.identity());
+    manifest.resources.iter().find(|other| {
+        let is_like = other.id.kind() == id.kind() && other.id.identity().starts_with('/');
+        is_like && names.on_disk(other.id.identity()) == on_disk
+    })
 }
 
 /// The thing of an id that is a path.

@@ -1,5 +1,7 @@
 //! Talking to Docker and to Compose, of whichever age.
 
+use std::collections::BTreeSet;
+
 use super::super::probe::Probe;
 use super::super::query::{Command, Query};
 use super::super::system::{System, run_checked};
@@ -29,6 +31,10 @@ pub(super) struct Container {
     pub(super) service: String,
     /// `running`, `exited`, `restarting` …; [`UNHEALTHY`] if it runs and its own check fails.
     pub(super) state: String,
+    /// Whether it has ended without an error.
+    pub(super) has_succeeded: bool,
+    /// The folder of the Compose file that it was made from.
+    pub(super) folder: String,
     /// Whether its own check has not come to a result yet.
     pub(super) is_starting: bool,
     /// Its image as the Compose file names it; an id if that name means another image by now.
@@ -63,7 +69,8 @@ impl Compose {
 /// The containers of a project, whether they run or not.
 pub(super) fn containers(project: &str, probe: &dyn Probe) -> Result<Vec<Container>> {
     let format = "{{.Label \"com.docker.compose.service\"}}\t{{.State}}\t{{.Image}}\t\
-                  {{.Label \"com.docker.compose.config-hash\"}}\t{{.Status}}";
+                  {{.Label \"com.docker.compose.config-hash\"}}\t{{.Status}}\t\
+                  {{.Label \"com.docker.compose.project.working_dir\"}}";
     let filter = format!("label={PROJECT_LABEL}={project}");
     let arguments = ["container", "ls", "--all", "--no-trunc", "--filter", &filter];
     let listing = ask(&[&arguments[..], &["--format", format]].concat(), probe)?;
@@ -77,7 +84,9 @@ pub(super) fn containers(project: &str, probe: &dyn Probe) -> Result<Vec<Contain
             UNHEALTHY.clone_into(&mut state);
         }
         let is_starting = status.ends_with("(health: starting)");
-        Some(Container { service, state, is_starting, image, label })
+        let has_succeeded = status.starts_with("Exited (0)");
+        let folder = next().unwrap_or_default();
+        Some(Container { service, state, has_succeeded, folder, is_starting, image, label })
     });
     Ok(containers.collect())
 }
@@ -92,21 +101,37 @@ pub(in crate::resources) fn volumes(
     if let Some(filter) = &filter {
         arguments.extend(["--filter", filter]);
     }
-    let names: Vec<String> = match ask(&arguments, probe) {
-        Ok(listing) => listing.lines().map(str::to_owned).collect(),
+    let names: BTreeSet<String> = match ask(&arguments, probe) {
+        Ok(listing) => {
+            let named = listing.lines().map(str::to_owned);
+            let mounted = match &filter {
+                Some(filter) => mounted(filter, probe)?,
+                None => Vec::new(),
+            };
+            named.chain(mounted).collect()
+        }
         // What stays has to be named all the more when nobody can be asked.
         Err(_) => on_disk(project, probe)?,
     };
     Ok(names.into_iter().map(|name| format!("the volume `{name}`")).collect())
 }
 
+/// The volumes that containers have, those without a name of their own among them. A name with a `/` is a
+/// folder of the host.
+fn mounted(filter: &str, probe: &dyn Probe) -> Result<Vec<String>> {
+    let arguments = ["container", "ls", "--all", "--no-trunc", "--filter", filter];
+    let listing = ask(&[&arguments[..], &["--format", "{{.Mounts}}"]].concat(), probe)?;
+    let names = listing.lines().flat_map(|line| line.split(','));
+    Ok(names.filter(|name| !name.is_empty() && !name.contains('/')).map(str::to_owned).collect())
+}
+
 /// The volumes by their folders. Compose puts the name of the project before theirs.
-fn on_disk(project: Option<&str>, probe: &dyn Probe) -> Result<Vec<String>> {
+fn on_disk(project: Option<&str>, probe: &dyn Probe) -> Result<BTreeSet<String>> {
     let prefix = project.map(|project| format!("{project}_")).unwrap_or_default();
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     for name in probe.list(VOLUMES)?.unwrap_or_default() {
         if name.starts_with(&prefix) && probe.exists(&format!("{VOLUMES}/{name}/_data"))? {
-            found.push(name);
+            found.insert(name);
         }
     }
     Ok(found)

@@ -128,6 +128,7 @@ impl DockerCompose {
 
     /// How one service is, in a few words.
     fn service(
+        &self,
         name: &str,
         service: &Service,
         containers: &[Container],
@@ -140,10 +141,16 @@ impl DockerCompose {
         }
         let made = record.services.get(name);
         let inputs = service.inputs(probe)?;
+        let (mut count, wanted) = (0, made.map_or(1, |made| made.containers));
         for container in own {
+            count += 1;
             let is_known = made.is_some_and(|made| made.label == container.label);
-            if container.state != RUNNING {
+            let has_ended = service.ends && container.has_succeeded;
+            if container.state != RUNNING && !has_ended {
                 return Ok(container.state.clone());
+            }
+            if service.is_elsewhere(container, self.folder(), probe)? {
+                return Ok(OUTDATED.to_owned());
             }
             if !is_known || made.is_none_or(|made| made.inputs != inputs) {
                 return Ok(OUTDATED.to_owned());
@@ -151,6 +158,9 @@ impl DockerCompose {
             if service.image.as_ref().is_some_and(|image| *image != container.image) {
                 return Ok("running with another image".to_owned());
             }
+        }
+        if count < wanted {
+            return Ok(format!("{count} of {wanted} containers"));
         }
         Ok(RUNNING.to_owned())
     }
@@ -294,7 +304,7 @@ impl Resource for DockerCompose {
             state = state.with("content", Value::Content(content)).with("mode", mode);
         }
         for (name, service) in &self.services {
-            state = state.with(name, Self::service(name, service, &containers, &record, probe)?);
+            state = state.with(name, self.service(name, service, &containers, &record, probe)?);
         }
         let others = containers.iter().map(|container| container.service.clone());
         let others = others.filter(|name| !self.services.contains_key(name));
@@ -339,6 +349,14 @@ impl Resource for DockerCompose {
 
     fn leaves(&self, probe: &dyn Probe) -> Result<Vec<String>> {
         engine::volumes(Some(self.project()), probe)
+    }
+
+    fn is_found(&self, _: &Change, probe: &dyn Probe) -> Result<bool> {
+        Ok(!engine::containers(self.project(), probe)?.is_empty())
+    }
+
+    fn claims(&self, _: Option<&dyn Probe>) -> Result<Vec<String>> {
+        Ok(vec![format!("Compose project `{}`", self.project())])
     }
 
     fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {

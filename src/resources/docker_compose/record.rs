@@ -27,6 +27,18 @@ pub(super) struct Made {
     pub(super) inputs: String,
     /// The note that Compose left at its containers.
     pub(super) label: String,
+    /// How many containers it has.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(super) containers: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_one(containers: &usize) -> bool {
+    *containers == 1
 }
 
 impl Record {
@@ -35,11 +47,12 @@ impl Record {
         containers: &[Container],
         probe: &dyn Probe,
     ) -> Result<Self> {
-        let mut made = BTreeMap::new();
+        let mut made: BTreeMap<String, Made> = BTreeMap::new();
         for container in containers {
             let Some(service) = services.get(&container.service) else { continue };
             let (inputs, label) = (service.inputs(probe)?, container.label.clone());
-            made.insert(container.service.clone(), Made { inputs, label });
+            let made = made.entry(container.service.clone());
+            made.or_insert(Made { inputs, label, containers: 0 }).containers += 1;
         }
         Ok(Self { services: made })
     }

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::super::names::Names;
 use super::super::probe::Probe;
-use crate::error::Result;
+use super::engine::Container;
+use crate::error::{Error, Result};
 
 /// What one service is made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +19,46 @@ pub struct Service {
     /// The files whose lines become its environment, and those whose lines replace variables in
     /// the Compose file.
     pub env_files: Vec<String>,
+    /// The folders and files beside the Compose file that it mounts, as they are written there.
+    #[serde(default)]
+    pub beside: Vec<String>,
+    /// Whether it ends once its job is done, and is not started again.
+    #[serde(default)]
+    pub ends: bool,
 }
 
 impl Service {
+    /// Whether a container was made from a Compose file in another folder, so that it mounts what is beside
+    /// that file.
+    ///
+    /// # Errors
+    /// If what is there is not in `folder`: the service would begin anew without its data.
+    pub(super) fn is_elsewhere(
+        &self,
+        container: &Container,
+        folder: &str,
+        probe: &dyn Probe,
+    ) -> Result<bool> {
+        let names = Names::of(probe);
+        let of = container.folder.as_str();
+        if of.is_empty() || self.beside.is_empty() || names.are_one(of, folder) {
+            return Ok(false);
+        }
+        for path in &self.beside {
+            let there = format!("{of}/{path}");
+            if probe.exists(&there)? && !probe.exists(&format!("{folder}/{path}"))? {
+                let message = format!(
+                    "`{there}` of the service `{}` is not in `{folder}`",
+                    container.service
+                );
+                return Err(Error::failed(message)
+                    .because("the service would begin anew without it".to_owned())
+                    .hint("stop the service, and move it there"));
+            }
+        }
+        Ok(true)
+    }
+
     /// A hash of everything that it is made from, files included.
     pub(super) fn inputs(&self, probe: &dyn Probe) -> Result<String> {
         let mut hash = Sha256::new();
@@ -91,9 +130,36 @@ mod read {
             let image = service.get("image").and_then(Value::as_str);
             // A name with a variable cannot be compared.
             let image = image.filter(|image| !image.contains('$')).map(str::to_owned);
-            found.insert(name.to_owned(), Service { digest, image, env_files });
+            let beside = beside(service.get("volumes"));
+            let ends = is_no(service.get("restart")) || is_awaited(name, services);
+            found.insert(name.to_owned(), Service { digest, image, env_files, beside, ends });
         }
         Ok(found)
+    }
+
+    /// The relative sources of mounts: `./data:/data`, or a map with a `source`.
+    fn beside(volumes: Option<&Value>) -> Vec<String> {
+        let volumes = volumes.and_then(Value::as_sequence).into_iter().flatten();
+        let source = |volume: &Value| {
+            let source = volume.as_str().and_then(|text| text.split(':').next());
+            let source = source.or_else(|| volume.get("source")?.as_str())?;
+            source.starts_with('.').then(|| source.strip_prefix("./").unwrap_or(source).to_owned())
+        };
+        volumes.filter_map(source).collect()
+    }
+
+    /// `restart: no`, which YAML may take for a truth value.
+    fn is_no(restart: Option<&Value>) -> bool {
+        restart.is_some_and(|value| value.as_bool() == Some(false) || value.as_str() == Some("no"))
+    }
+
+    /// Whether another service begins only after `name` has ended.
+    fn is_awaited(name: &str, services: &Mapping) -> bool {
+        let awaits = |service: &Value| {
+            let condition = service.get("depends_on")?.get(name)?.get("condition")?.as_str();
+            Some(condition == Some("service_completed_successfully"))
+        };
+        services.values().any(|service| awaits(service) == Some(true))
     }
 
     /// A text, a list of texts, or a list of maps with a `path`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Result;
+use crate::resources::probe::Probe;
 use crate::resources::query::Command;
 use crate::resources::system::{Attributes, System};
 use crate::resources::systemd::{self, Links};
@@ -66,6 +67,13 @@ fn running_services(system: &mut dyn System) -> Result<Vec<String>> {
     let units = output.text();
     let names = units.lines().filter_map(|line| line.split_whitespace().next());
     Ok(names.map(|unit| unit.strip_suffix(".service").unwrap_or(unit).to_owned()).collect())
+}
+
+/// Whether `unit` came with a package and was kept from starting.
+pub fn is_held(unit: &str, probe: &dyn Probe) -> bool {
+    // No such file, or one that nobody can read: nothing is known of the unit.
+    let held = probe.read(HELD).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&held).lines().any(|line| systemd::unit_name(line) == unit)
 }
 
 /// Starts what was kept from starting and what no resource has an opinion on, as Debian would

@@ -9,7 +9,7 @@ mod names;
 mod together;
 
 pub use foresee::Foreseen;
-pub use held::start_held;
+pub use held::{is_held, start_held};
 pub(super) use lists::owe_update;
 pub(super) use names::canonical;
 pub use together::Together;

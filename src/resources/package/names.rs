@@ -129,13 +129,13 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Refuses a package of an architecture that dpkg does not take, unless an earlier resource of a
+/// Refuses a package of an architecture that dpkg does not take, unless an earlier command of a
 /// preview may bring that about.
 pub(super) fn check_architecture(name: &str, probe: &dyn Probe) -> Result<()> {
     let (_, Some(architecture)) = split(canonical(name, probe.facts())) else { return Ok(()) };
     let enabled = probe.read(ARCHITECTURES)?.unwrap_or_default();
     let enabled = String::from_utf8_lossy(&enabled);
-    if enabled.lines().any(|line| line == architecture) || probe.is_preview_of_more() {
+    if enabled.lines().any(|line| line == architecture) || probe.is_preview_after("command") {
         return Ok(());
     }
     Err(Error::failed(format!("the server takes no packages for `{architecture}`")).hint(format!(

@@ -13,6 +13,7 @@ pub use watch::Watch;
 
 use std::collections::BTreeMap;
 
+use super::names::normal;
 use super::probe::{Probe, Unit};
 use super::query::{Command, Query};
 use super::state::{Change, FAILING, STARTING};
@@ -44,6 +45,21 @@ const LOOK_MILLISECONDS: u32 = 100;
 pub(super) fn unit_name(name: &str) -> String {
     let has_suffix = name.rsplit_once('.').is_some_and(|(_, suffix)| SUFFIXES.contains(&suffix));
     if has_suffix { name.to_owned() } else { format!("{name}.service") }
+}
+
+/// The unit that mounts something at a path (`systemd-escape --path`).
+pub(super) fn mount_unit(path: &str) -> String {
+    let path = normal(path);
+    let path = path.trim_start_matches('/');
+    let is_kept = |at: usize, byte: u8| {
+        byte.is_ascii_alphanumeric() || b":_".contains(&byte) || byte == b'.' && at > 0
+    };
+    let name = path.bytes().enumerate().fold(String::new(), |name, (at, byte)| match byte {
+        b'/' => name + "-",
+        byte if is_kept(at, byte) => name + &char::from(byte).to_string(),
+        byte => format!("{name}\\x{byte:02x}"),
+    });
+    format!("{}.mount", if name.is_empty() { "-" } else { &name })
 }
 
 /// Says what is wrong with the name of a unit.

@@ -1,6 +1,7 @@
 //! `systemd_unit`: a unit file of one's own, or a drop-in for a unit of a package.
 
 mod reload;
+mod removal;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use super::bonds::{self, Touch};
 use super::fields::Presence;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
-use super::removal::Dropped;
+use super::removal::{Dropped, UnitBefore};
 use super::service::predicted;
 use super::state::{Change, Current, OUTDATED, State, Value};
 use super::system::{Attributes, System};
@@ -221,7 +222,9 @@ impl Resource for SystemdUnit {
         Ok(sections::accounts(&self.text(probe)?))
     }
 
-    fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
+    fn claims(&self, probe: Option<&dyn Probe>) -> Result<Vec<String>> {
+        // Several units may listen at one place, as long as they do not run at once.
+        let Some(probe) = probe else { return Ok(Vec::new()) };
         let text = self.text(probe)?;
         Ok(sections::words(&text, &["ListenStream"])
             .map(|socket| format!("stream {socket}"))
@@ -320,7 +323,7 @@ impl Resource for SystemdUnit {
             if self.is_a_unit() {
                 let of_package = format!("/lib/systemd/system/{}", self.name);
                 let is_left = world.exists(&of_package).unwrap_or_default();
-                let unit = if is_left { packaged() } else { super::Unit::default() };
+                let unit = if is_left { self.packaged() } else { super::Unit::default() };
                 world.unit_state(&self.name, unit);
             }
             return;
@@ -366,6 +369,18 @@ impl Resource for SystemdUnit {
         }))
     }
 
+    fn unit_before(&self, probe: &dyn Probe) -> Result<Option<UnitBefore>> {
+        let is_packaged = self.is_a_unit()
+            && !probe.exists(&self.file())?
+            && probe.exists(&format!("/lib/systemd/system/{}", self.name))?;
+        Ok(if is_packaged { UnitBefore::of(&probe.unit(&self.name)?) } else { None })
+    }
+
+    fn back_to(&self, before: &UnitBefore) -> Option<Self> {
+        let (running, enabled) = (Some(before.running), Some(before.enabled));
+        Some(Self { running, enabled, ..self.clone() })
+    }
+
     fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
         let fields = &["content", "owner", "group", "mode"][..];
         Ok(bonds::written(change, [(self.file(), fields)]))
@@ -381,44 +396,5 @@ impl Resource for SystemdUnit {
 
     fn as_service(&self) -> Option<&dyn Service> {
         self.is_a_unit().then_some(self as &dyn Service)
-    }
-}
-
-impl SystemdUnit {
-    /// The unit, or the drop-in, with the content that it had before infra. One that runs is to run on with
-    /// that, and nothing else of it changes.
-    pub fn as_before(&self, content: String, probe: &dyn Probe) -> Result<Self> {
-        let runs = self.is_a_unit() && probe.unit(&self.name)?.is_active();
-        let (running, content) = (runs.then_some(true), Some(content));
-        Ok(Self { content, running, enabled: None, state: Presence::Present, ..self.clone() })
-    }
-}
-
-/// A unit of a package that appears from behind the one that took its place: stopped and disabled.
-fn packaged() -> super::Unit {
-    predicted(super::Unit::default(), Some(false), Some(false), false)
-}
-
-impl SystemdUnit {
-    fn remove(&self, system: &mut dyn System) -> Result<()> {
-        if self.dropin.is_none() {
-            let stopped = if systemd::is_template(&self.name) {
-                self.name.replacen("@.", "@*.", 1)
-            } else {
-                self.name.clone()
-            };
-            systemd::stop(system, &stopped)?;
-            systemd::set(system, "disable", &self.name)?;
-        }
-        system.remove_file(&self.file())?;
-        let folder = self.dropin_folder();
-        if self.dropin.is_some() && system.list(&folder)?.is_some_and(|names| names.is_empty()) {
-            system.remove_directory(&folder)?;
-        }
-        systemd::daemon_reload(system)?;
-        if self.is_a_unit() {
-            systemd::forget_failures(system, &self.name)?;
-        }
-        Ok(())
     }
 }

@@ -259,10 +259,10 @@ impl Resource for User {
         Ok(account::named([], declared.chain(&found).map(String::as_str)))
     }
 
-    fn claims(&self, probe: &dyn Probe) -> Result<Vec<String>> {
-        if !self.state.is_absent() {
+    fn claims(&self, probe: Option<&dyn Probe>) -> Result<Vec<String>> {
+        let Some(probe) = probe.filter(|_| self.state.is_absent()) else {
             return Ok(self.uid.iter().map(|uid| format!("uid {uid}")).collect());
-        }
+        };
         let uid = probe.user(&self.name)?.map(|user| format!("uid {}", user.uid));
         let gid = account::group_that_goes_with(&self.name, probe)?;
         Ok(uid.into_iter().chain(gid.map(|gid| format!("gid {gid}"))).collect())

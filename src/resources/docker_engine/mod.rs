@@ -1,5 +1,7 @@
 //! `docker_engine`: what a Docker engine leaves behind when its packages go.
 
+mod rules;
+
 use serde::{Deserialize, Serialize};
 
 use super::Resource;
@@ -45,9 +47,17 @@ impl DockerEngine {
     fn bridges(probe: &dyn Probe) -> Result<Vec<String>> {
         let names = probe.list(INTERFACES)?.unwrap_or_default();
         let is_id = |id: &str| id.len() == 12 && id.chars().all(|c| c.is_ascii_hexdigit());
-        let is_dockers =
-            |name: &String| name == "docker0" || name.strip_prefix("br-").is_some_and(is_id);
-        Ok(names.into_iter().filter(is_dockers).collect())
+        let mut bridges = Vec::new();
+        for name in names {
+            // Docker cannot be asked any more. Its containers are gone, so that nothing is in its bridges.
+            let is_like = name.strip_prefix("br-").is_some_and(is_id);
+            let inside = format!("{INTERFACES}/{name}/brif");
+            if name == "docker0" || is_like && probe.list(&inside)?.is_some_and(|it| it.is_empty())
+            {
+                bridges.push(name);
+            }
+        }
+        Ok(bridges)
     }
 
     fn remove(system: &mut dyn System) -> Result<()> {
@@ -59,28 +69,24 @@ impl DockerEngine {
                 run_checked(system, &Command::new(["systemctl", "disable", "--now", "--", unit]))?;
             }
         }
-        for bridge in Self::bridges(system)? {
-            run_checked(system, &Command::new(["ip", "link", "delete", "dev", &bridge]))?;
+        let bridges = Self::bridges(system)?;
+        for bridge in &bridges {
+            run_checked(system, &Command::new(["ip", "link", "delete", "dev", bridge]))?;
         }
         for program in ["iptables", "ip6tables"] {
-            Self::forget_rules(program, system)?;
+            Self::forget_rules(program, &bridges, system)?;
         }
         Ok(())
     }
 
-    /// Takes the rules that name Docker's chains and bridges out of the firewall.
-    fn forget_rules(program: &str, system: &mut dyn System) -> Result<()> {
+    /// Takes the rules that Docker made out of the firewall.
+    fn forget_rules(program: &str, bridges: &[String], system: &mut dyn System) -> Result<()> {
         let save = Command::new([format!("{program}-save")]);
         let Ok(saved) = system.run(&save) else { return Ok(()) };
         let text = String::from_utf8_lossy(&saved.stdout).into_owned();
-        let is_dockers = |line: &&str| {
-            line.contains("DOCKER") || line.contains("docker0") || line.contains(" br-")
-        };
-        if !saved.success() || !text.lines().any(|line| is_dockers(&line)) {
+        let Some(rest) = rules::without_dockers(&text, bridges).filter(|_| saved.success()) else {
             return Ok(());
-        }
-        let rest = text.lines().filter(|line| !is_dockers(line));
-        let rest: String = rest.flat_map(|line| [line, "\n"]).collect();
+        };
         let restore = Command::new([format!("{program}-restore")]).stdin(rest);
         run_checked(system, &restore).map(drop)
     }

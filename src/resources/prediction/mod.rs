@@ -1,14 +1,16 @@
 //! A server as it will be: the real one seen through the predicted effects of the resources that
 //! a preview has already passed.
 
-use std::cell::RefCell;
+mod owners;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Spec;
 use super::bonds::Bonds;
-use super::names::{Names, is_in};
+use super::names::Names;
 use super::package::canonical;
 use super::probe::{
     Cluster, Facts, FileKind, GroupEntry, Output, PackageEntry, Probe, SqlRow, Stat, Unit,
@@ -36,8 +38,8 @@ pub struct Prediction<'a> {
     /// Units that read their configuration anew: the processes that they have now may end.
     told: BTreeSet<String>,
     changed: BTreeSet<ResourceId>,
-    /// The last resource so far that will change something which nobody can predict in full.
-    brings_more: RefCell<Option<ResourceId>>,
+    /// The resources so far that will change something which nobody can predict in full.
+    bring_more: Vec<ResourceId>,
 }
 
 /// What will be at a path.
@@ -62,7 +64,7 @@ impl<'a> Prediction<'a> {
             databases: BTreeSet::new(),
             told: BTreeSet::new(),
             changed: BTreeSet::new(),
-            brings_more: RefCell::new(None),
+            bring_more: Vec::new(),
         }
     }
 
@@ -86,6 +88,11 @@ impl<'a> Prediction<'a> {
     pub fn symlink(&mut self, path: &str, target: &str) {
         let link = Some(target.to_owned());
         self.put(path, FileKind::Symlink, "root", "root", 0o777, target.len() as u64, None, link);
+    }
+
+    /// A device, or with `is_bind` a folder, will be mounted at `path`.
+    pub fn mounted(&mut self, path: &str, source: &str, is_bind: bool) {
+        self.names.will_mount(path, source, is_bind);
     }
 
     /// Something will be at `path`.
@@ -128,40 +135,6 @@ impl<'a> Prediction<'a> {
         self.told.extend(service.units());
     }
 
-    /// The attributes of a file that nobody touches, once accounts have other numbers: its own number stays, and
-    /// has the name of whoever has that number then.
-    fn owned(&self, path: &str, stat: Stat) -> Stat {
-        if self.users.is_empty() && self.groups.is_empty() {
-            return stat;
-        }
-        let (owner, group) = (self.owner_after(path, &stat.owner), self.group_after(&stat.group));
-        Stat { owner: owner.unwrap_or(stat.owner), group: group.unwrap_or(stat.group), ..stat }
-    }
-
-    fn owner_after(&self, path: &str, name: &str) -> Option<String> {
-        let predicted = self.users.get(name)?;
-        let real = self.real.user(name).ok()??;
-        // usermod(8) gives what is in the home to the new number.
-        let follows = |entry: &UserEntry| entry.uid == real.uid || is_in(path, &real.home);
-        if predicted.as_ref().is_some_and(follows) {
-            return None;
-        }
-        let mut others = self.users.iter().filter(|(other, _)| *other != name);
-        let other = others.find(|(_, entry)| entry.as_ref().is_some_and(|it| it.uid == real.uid));
-        Some(other.map_or_else(|| real.uid.to_string(), |(other, _)| other.clone()))
-    }
-
-    fn group_after(&self, name: &str) -> Option<String> {
-        let predicted = self.groups.get(name)?;
-        let real = self.real.group(name).ok()??;
-        if predicted.as_ref().is_some_and(|entry| entry.gid == real.gid) {
-            return None;
-        }
-        let mut others = self.groups.iter().filter(|(other, _)| *other != name);
-        let other = others.find(|(_, entry)| entry.as_ref().is_some_and(|it| it.gid == real.gid));
-        Some(other.map_or_else(|| real.gid.to_string(), |(other, _)| other.clone()))
-    }
-
     /// A PostgreSQL database will be there, and empty.
     pub fn database(&mut self, cluster: Cluster, name: &str) {
         self.databases.insert((cluster, name.to_owned()));
@@ -175,7 +148,7 @@ impl<'a> Prediction<'a> {
     /// `id` will bring things that cannot be listed before (a package's programs, a clone's
     /// files, whatever a command makes).
     pub fn brings_more(&mut self, id: &ResourceId) {
-        self.brings_more.replace(Some(id.clone()));
+        self.bring_more.push(id.clone());
     }
 
     #[expect(
@@ -197,6 +170,14 @@ impl<'a> Prediction<'a> {
         let place = self.names.place(path);
         self.names.learn(&place, link.clone());
         self.files.insert(place, PredictedFile::There { stat, content, link });
+    }
+
+    /// The path at which the server has now what will be at `path`.
+    fn on_server<'b>(&self, path: &'b str) -> Cow<'b, str> {
+        match self.names.shown_elsewhere(path) {
+            Some(shown) => Cow::Owned(shown),
+            None => Cow::Borrowed(path),
+        }
     }
 
     /// The units with this beginning that are there, stopped, and will be started.
@@ -254,7 +235,10 @@ impl Probe for Prediction<'_> {
         match self.predicted(path) {
             Some(PredictedFile::Gone) => Ok(None),
             Some(PredictedFile::There { stat, .. }) => Ok(Some(stat.clone())),
-            None => Ok(self.real.stat(path)?.map(|stat| self.owned(path, stat))),
+            None => {
+                let found = self.real.stat(&self.on_server(path))?;
+                Ok(found.map(|stat| self.owned(path, stat)))
+            }
         }
     }
 
@@ -273,7 +257,7 @@ impl Probe for Prediction<'_> {
                 Ok(content.clone().map(|content| (content, stat.clone())))
             }
             None => {
-                let found = self.real.read_with_stat(path)?;
+                let found = self.real.read_with_stat(&self.on_server(path))?;
                 Ok(found.map(|(content, stat)| (content, self.owned(path, stat))))
             }
         }
@@ -298,17 +282,17 @@ impl Probe for Prediction<'_> {
         match self.predicted(path) {
             Some(PredictedFile::Gone) => Ok(None),
             Some(PredictedFile::There { link, .. }) => Ok(link.clone()),
-            None => self.real.read_link(path),
+            None => self.real.read_link(&self.on_server(path)),
         }
     }
 
     fn list(&self, path: &str) -> Result<Option<Vec<String>>> {
         let mut names = match self.predicted(path) {
             Some(PredictedFile::There { stat, .. }) if stat.kind == FileKind::Directory => {
-                self.real.list(path)?.or(Some(Vec::new()))
+                self.real.list(&self.on_server(path))?.or(Some(Vec::new()))
             }
             Some(PredictedFile::Gone | PredictedFile::There { .. }) => return Ok(None),
-            None => self.real.list(path)?,
+            None => self.real.list(&self.on_server(path))?,
         };
         if let Some(names) = &mut names {
             let below = format!("{}/", self.names.target(path).trim_end_matches('/'));
@@ -425,12 +409,16 @@ impl Probe for Prediction<'_> {
     }
 
     fn is_preview_of_more(&self) -> bool {
-        self.brings_more.borrow().is_some()
+        !self.bring_more.is_empty()
+    }
+
+    fn is_preview_after(&self, kind: &str) -> bool {
+        self.bring_more.iter().any(|id| id.kind() == kind)
     }
 
     fn last_unpredictable(&self) -> Option<ResourceId> {
         let started = || self.started("").next().map(service_id);
-        self.brings_more.borrow().clone().or_else(started)
+        self.bring_more.last().cloned().or_else(started)
     }
 
     fn will_start(&self, prefix: &str) -> bool {

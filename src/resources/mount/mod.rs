@@ -1,9 +1,12 @@
 //! `mount`: a file system in its place, now and at boot.
 
+mod options;
+
 use serde::{Deserialize, Serialize};
 
 use super::bonds::Touch;
 use super::fields::{AbsolutePath, is_one_line};
+use super::filesystems::device;
 use super::fstab::{self, Entry, MOUNTS, Places};
 use super::ground;
 use super::names::{Names, normal};
@@ -14,6 +17,7 @@ use super::removal::Dropped;
 use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
+use super::systemd::{self, FOLDER};
 use super::{Resource, Spec};
 use crate::error::{Error, Kind, Result};
 
@@ -77,8 +81,9 @@ impl Mount {
         }
     }
 
-    fn is_bind(&self) -> bool {
-        self.options.split(',').any(|option| matches!(option, "bind" | "rbind"))
+    /// Whether its device is a folder.
+    pub fn is_bind(&self) -> bool {
+        self.has("bind") || self.has("rbind")
     }
 
     /// The entries of fstab for this place; at boot the first one counts (systemd-fstab-generator(8)).
@@ -108,23 +113,59 @@ impl Mount {
     fn live(&self, probe: &dyn Probe) -> Result<Option<Entry>> {
         let place = Places::of(probe)?.place(self.path.as_str());
         let table = probe.read(MOUNTS)?.unwrap_or_default();
-        Ok(fstab::entries(&table).filter(|entry| entry.target == place).last())
+        let live = fstab::entries(&table).filter(|entry| entry.target == place).last();
+        // Mounted as soon as somebody looks into the folder.
+        let waits = |live: &Entry| live.fstype == "autofs" && self.has("x-systemd.automount");
+        Ok(live.map(|live| if waits(&live) { self.entry() } else { live }))
+    }
+
+    fn has(&self, option: &str) -> bool {
+        self.options.split(',').any(|known| known == option)
     }
 
     /// A source in the words of the spec where both name the same device.
     fn device_as(&self, source: &str, probe: &dyn Probe) -> String {
+        let names = Names::of(probe);
         let is_same =
-            source == self.device || resolved(source, probe) == resolved(&self.device, probe);
+            source == self.device || device(source, &names) == device(&self.device, &names);
         if is_same { self.device.clone() } else { source.to_owned() }
     }
 
     fn check_device(&self, probe: &dyn Probe) -> Result<()> {
-        let device = resolved(&self.device, probe);
+        let device = device(&self.device, &Names::of(probe));
         if self.is_bind() || !device.starts_with("/dev/") || probe.stat(&device)?.is_some() {
             return Ok(());
         }
         Err(Error::failed(format!("the device `{}` is not there", self.device))
             .hint("attach the volume, or correct `device`"))
+    }
+
+    /// Refuses a place that shows something else.
+    fn check_shown(&self, live: &Entry, probe: &dyn Probe) -> Result<()> {
+        let names = Names::of(probe);
+        let message = if self.is_bind() {
+            let (path, folder) = (self.path.as_str(), self.device.as_str());
+            if names.shows(&live.target, folder) != Some(false) {
+                return Ok(());
+            }
+            format!("`{path}` shows another folder than `{folder}`")
+        } else if self.device_as(&live.source, probe) != self.device {
+            format!("`{}` holds another file system: `{}`", self.path, live.source)
+        } else {
+            return Ok(());
+        };
+        Err(Error::failed(message).hint("unmount it, or correct `device`"))
+    }
+
+    /// Refuses a place that systemd mounts by a unit: beside such a file, it does not read the entry of fstab
+    /// (systemd.mount(5)).
+    fn check_unit(&self, probe: &dyn Probe) -> Result<()> {
+        let unit = format!("{FOLDER}/{}", systemd::mount_unit(self.path.as_str()));
+        if !probe.exists(&unit)? {
+            return Ok(());
+        }
+        let message = format!("`{unit}` mounts `{}` at boot, whatever fstab says", self.path);
+        Err(Error::failed(message).hint("remove that unit, or this resource"))
     }
 
     /// Refuses a place that others can move away: root's programs mount by its path.
@@ -148,7 +189,7 @@ impl Mount {
             })?;
         } else if change.sets("options") {
             let before = self.live(system)?.map(|live| live.options).unwrap_or_default();
-            let options = format!("remount,{}", remount_options(&before, &self.options));
+            let options = format!("remount,{}", options::of_remount(&before, &self.options));
             run_checked(system, &Command::new(["mount", "-o", &options, "--", path]))?;
         }
         fstab::write(system, &entry, true)?;
@@ -228,12 +269,9 @@ impl Resource for Mount {
             self.check_ground(probe)?;
         }
         self.check_device(probe)?;
-        if let Some(live) = &live
-            && !self.is_bind()
-            && self.device_as(&live.source, probe) != self.device
-        {
-            let message = format!("`{}` holds another file system: `{}`", self.path, live.source);
-            return Err(Error::failed(message).hint("unmount it, or correct `device`"));
+        self.check_unit(probe)?;
+        if let Some(live) = &live {
+            self.check_shown(live, probe)?;
         }
         let mut listed = listed.into_iter();
         let (first, others) = (listed.next(), listed.count());
@@ -243,11 +281,15 @@ impl Resource for Mount {
                 None => Current::Absent,
             });
         };
+        let others = others_in_words(others);
+        let in_force = live.as_ref().and_then(|live| options::otherwise(self, &live.options));
+        let in_force = in_force.map(|words| format!(" (mounted with {words})"));
+        let options = [listed.options.as_str(), &others, in_force.as_deref().unwrap_or_default()];
         Ok(Current::Present(
             State::new()
                 .with("device", self.device_as(&listed.source, probe))
                 .with("fstype", listed.fstype)
-                .with("options", options_of(listed.options, others))
+                .with("options", options.concat())
                 .with("mounted", live.is_some()),
         ))
     }
@@ -273,6 +315,9 @@ impl Resource for Mount {
         let listed = fstab::after(&self.entry(), !change.is_remove(), fstab::FSTAB, world);
         if let Ok(table) = listed {
             world.file(fstab::FSTAB, &table, "root", "root", 0o644);
+        }
+        if !change.is_remove() {
+            world.mounted(self.path.as_str(), &self.device, self.is_bind());
         }
         // The kernel has its own path for it.
         let path = Places::of(world).map(|places| places.place(self.path.as_str()));
@@ -317,96 +362,16 @@ impl Resource for Mount {
     }
 }
 
-/// The options of the first entry of a place, where `others` more entries of it are in the way.
-fn options_of(options: String, others: usize) -> String {
+/// Further entries of the same place.
+fn others_in_words(others: usize) -> String {
     match others {
-        0 => options,
-        1 => format!("{options} (and another entry)"),
-        _ => format!("{options} (and {others} more entries)"),
+        0 => String::new(),
+        1 => " (and another entry)".to_owned(),
+        _ => format!(" (and {others} more entries)"),
     }
 }
-
-/// The options of a remount: those that are asked for, behind the opposites of those that are in force and
-/// that nobody asks for any more. A remount changes nothing else.
-fn remount_options(before: &str, wanted: &str) -> String {
-    let wanted_words: Vec<&str> = wanted.split(',').collect();
-    let lifted = OPPOSITES.iter().filter(|(option, opposite)| {
-        let is_said = wanted_words.contains(option) || wanted_words.contains(opposite);
-        before.split(',').any(|known| known == *option) && !is_said
-    });
-    let lifted: Vec<&str> = lifted.map(|(_, opposite)| *opposite).collect();
-    lifted.into_iter().chain(wanted_words.iter().copied()).collect::<Vec<_>>().join(",")
-}
-
-/// Options that every file system knows, each with the one that lifts it (mount(8)).
-const OPPOSITES: [(&str, &str); 7] = [
-    ("ro", "rw"),
-    ("noexec", "exec"),
-    ("nosuid", "suid"),
-    ("nodev", "dev"),
-    ("noatime", "atime"),
-    ("nodiratime", "diratime"),
-    ("sync", "async"),
-];
 
 /// systemd makes its mount units from fstab, and reads it only when told.
 fn daemon_reload(system: &mut dyn System) -> Result<()> {
     run_checked(system, &Command::new(["systemctl", "daemon-reload"])).map(drop)
-}
-
-/// The device node that a source means: links and `UUID=…` are followed. A source that is no
-/// device is returned as it is.
-fn resolved(source: &str, probe: &dyn Probe) -> String {
-    let by = source.split_once('=').and_then(|(tag, value)| {
-        let folder = match tag {
-            "UUID" => "by-uuid",
-            "LABEL" => "by-label",
-            "PARTUUID" => "by-partuuid",
-            "PARTLABEL" => "by-partlabel",
-            _ => return None,
-        };
-        Some(format!("/dev/disk/{folder}/{}", as_link(value.trim_matches('"'))))
-    });
-    let path = by.unwrap_or_else(|| source.to_owned());
-    let is_device = path.starts_with("/dev/");
-    if is_device { Names::of(probe).target(&path) } else { path }
-}
-
-/// The name of the link that udev makes for a label (`encode_devnode_name` of systemd): other bytes than
-/// these are written as `\x20`.
-fn as_link(label: &str) -> String {
-    label.chars().fold(String::new(), |link, c| {
-        let is_kept = c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c) || !c.is_ascii();
-        if is_kept { format!("{link}{c}") } else { format!("{link}\\x{:02x}", u32::from(c)) }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_nobody_asks_for_any_more_is_lifted() {
-        for (before, wanted, options) in [
-            ("ro,relatime", "bind", "rw,bind"),
-            ("ro,nosuid,nodev", "bind,nodev", "rw,suid,bind,nodev"),
-            ("rw,noexec", "size=5m,noexec", "size=5m,noexec"),
-            ("ro", "rw", "rw"),
-            ("rw", "defaults", "defaults"),
-        ] {
-            assert_eq!(remount_options(before, wanted), options);
-        }
-    }
-
-    #[test]
-    fn a_label_is_found_under_the_name_of_its_link() {
-        for (label, link) in [
-            ("data", "data"),
-            ("my data", "my\\x20data"),
-            ("a/b\\c", "a\\x2fb\\x5cc"),
-            ("été#1", "été#1"),
-        ] {
-            assert_eq!(as_link(label), link);
-        }
-    }
 }
