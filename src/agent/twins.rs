@@ -73,7 +73,7 @@ pub(super) fn find(manifest: &Manifest, names: &Names<'_>) -> BTreeMap<ResourceI
         if let Err(because) = check_may_go(&names.place(&folder)) {
             let error = Error::failed(format!("`{}` would take `{folder}` away", resource.id));
             refused.insert(resource.id.clone(), error.because(because));
-        } else if let Some(inside) = inside(&folder, true, manifest, names) {
+        } else if let Some(inside) = inside(&folder, manifest, names) {
             let error = Error::failed(format!("`{}` would take `{inside}` away", resource.id))
                 .because(format!("`{inside}` is declared, and it is in `{folder}`"))
                 .hint("take one of the two declarations away");
@@ -157,20 +157,26 @@ pub(super) fn home_inside(path: &str, spec: &Spec, names: &Names<'_>) -> Option<
     })
 }
 
-/// The first declared resource that is to be in the folder at `path`, or, `with_itself`, at its very
-/// place.
-pub(super) fn inside<'a>(
+/// The first declared resource whose path leads over the folder at `path`.
+pub(super) fn below<'a>(
     path: &str,
-    with_itself: bool,
     manifest: &'a Manifest,
     names: &Names<'_>,
 ) -> Option<&'a ResourceId> {
-    let folders = [names.place(path), names.on_disk(path)];
-    let is_inside =
-        |path: &str, folder: &str| is_in(path, folder) && (with_itself || path != folder);
-    let is_at = |path: &str| {
-        is_inside(&names.place(path), &folders[0]) || is_inside(&names.on_disk(path), &folders[1])
-    };
+    let folder = names.place(path);
+    let is_below = |place: &str| is_in(place, &folder) && place != folder;
+    find_present(manifest, names, |path| is_below(&names.place(path)))
+}
+
+/// The first declared resource that is the folder at `path` or is to be in it, under whatever path.
+pub(super) fn inside<'a>(
+    path: &str,
+    manifest: &'a Manifest,
+    names: &Names<'_>,
+) -> Option<&'a ResourceId> {
+    let (place, on_disk) = (names.place(path), names.on_disk(path));
+    let is_at =
+        |path: &str| is_in(&names.place(path), &place) || is_in(&names.on_disk(path), &on_disk);
     find_present(manifest, names, is_at)
 }
 

@@ -161,7 +161,7 @@ impl<'a> World<'a> {
         let folder = spec.takes_folder(self.names.probe())?;
         Ok(folder.filter(|folder| folder != spec.id().identity()).is_some_and(|folder| {
             twins::home_inside(&folder, spec, self.names).is_some()
-                || twins::inside(&folder, true, self.manifest, self.names).is_some()
+                || twins::inside(&folder, self.manifest, self.names).is_some()
                 || self.names.mounted_in(&folder, &self.unmounted()).is_some()
         }))
     }
@@ -219,7 +219,7 @@ impl<'a> World<'a> {
         }
         for (spec, _) in specs {
             if let Some(folder) = spec.takes_folder(self.names.probe())? {
-                if let Some(inside) = twins::inside(&folder, true, self.manifest, self.names) {
+                if let Some(inside) = twins::inside(&folder, self.manifest, self.names) {
                     return Ok(Some(format!("`{inside}` is in `{folder}`")));
                 }
                 if let Some(mounted) = self.names.mounted_in(&folder, &self.unmounted()) {
@@ -229,10 +229,10 @@ impl<'a> World<'a> {
             let place = spec.id().identity().to_owned();
             let below = match spec {
                 Spec::Mount(_) | Spec::Volume(_) | Spec::File(_) => {
-                    twins::inside(&place, false, self.manifest, self.names)
+                    twins::below(&place, self.manifest, self.names)
                 }
                 Spec::Symlink(_) if spec.desired().is_some() => {
-                    twins::inside(&place, false, self.manifest, self.names)
+                    twins::below(&place, self.manifest, self.names)
                 }
                 Spec::Symlink(_) => None,
                 _ => continue,

@@ -84,6 +84,11 @@ impl Volume {
         }
     }
 
+    /// The program that makes its file system.
+    fn program(&self) -> String {
+        format!("mkfs.{}", self.filesystem.name())
+    }
+
     /// What the device holds.
     ///
     /// # Errors
@@ -209,10 +214,20 @@ impl Resource for Volume {
         }
     }
 
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        let program = self.program();
+        let is_made = !change.is_remove() && change.sets("filesystem");
+        if is_made && !probe.exists(&format!("/usr/sbin/{program}"))? && !probe.is_preview_of_more()
+        {
+            return Err(Error::tool_missing(&program));
+        }
+        Ok(())
+    }
+
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         // Asked once more, right before.
         if !change.is_remove() && self.holds(system)? == Holds::Nothing {
-            let program = format!("mkfs.{}", self.filesystem.name());
+            let program = self.program();
             let make = Command::new([program.as_str(), "-q", self.device.as_str()]);
             run_checked(system, &make.timeout_seconds(3600))?;
         }

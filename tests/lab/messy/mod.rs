@@ -11,9 +11,12 @@ pub(crate) mod locales;
 pub(crate) mod login;
 pub(crate) mod names;
 pub(crate) mod packages;
+pub(crate) mod services;
+pub(crate) mod storage;
 pub(crate) mod units;
 
 use std::fs;
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -27,12 +30,18 @@ struct Ground {
 
 impl Ground {
     fn new(os: &str) -> Self {
+        Self::holding(os, "")
+    }
+
+    /// A server that has the devices of the volumes among these resources.
+    fn holding(os: &str, resources: &str) -> Self {
         let project = tempfile::tempdir().unwrap();
         for part in ["inventory", "roles/ground"] {
             fs::create_dir_all(project.path().join(part)).unwrap();
         }
         let inventory = "ssh: { host: ground.example.org }\nroles: { ground: {} }\n";
         fs::write(project.path().join("inventory/ground.yaml"), inventory).unwrap();
+        write_role(project.path(), "ground", resources);
         let server = LabServer::bare("ground", os, project.path());
         Self { server, project }
     }
@@ -53,9 +62,7 @@ impl Ground {
     }
 
     fn role(&self, name: &str, resources: &str) {
-        let role = format!("description: what the test declares\nresources:\n{resources}");
-        let role = if resources.is_empty() { format!("{} []\n", role.trim_end()) } else { role };
-        fs::write(self.project.path().join(format!("roles/{name}/role.yaml")), role).unwrap();
+        write_role(self.project.path(), name, resources);
     }
 
     /// Applies these resources and no others, after which nothing is left to do. Returns the plan.
@@ -79,4 +86,10 @@ impl Ground {
         assert_eq!(code, 3, "{said}");
         said
     }
+}
+
+fn write_role(project: &Path, name: &str, resources: &str) {
+    let role = format!("description: what the test declares\nresources:\n{resources}");
+    let role = if resources.is_empty() { format!("{} []\n", role.trim_end()) } else { role };
+    fs::write(project.join(format!("roles/{name}/role.yaml")), role).unwrap();
 }

@@ -11,6 +11,7 @@ use crate::support::{LabServer, copy, lines};
 pub(crate) mod accounts;
 pub(crate) mod containers;
 pub(crate) mod engine;
+pub(crate) mod projects;
 
 crate::tests! {
     ;

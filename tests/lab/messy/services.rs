@@ -1,0 +1,46 @@
+//! Services and keys of before infra: each is as it was once nobody declares it any more.
+
+use super::Ground;
+
+crate::tests! {
+    ; on each release: services_of_before_are_as_they_were = 30,
+}
+
+/// A service that runs and is not enabled, one that is enabled and stopped, one that is masked, and one that a
+/// package would have brought.
+const UNITS: &str = "for unit in runs starts masked; do \
+    printf '[Service]\\nExecStart=/bin/sleep inf\\n[Install]\\nWantedBy=multi-user.target\\n' \
+    > /usr/lib/systemd/system/$unit.service; done; cp /usr/lib/systemd/system/{runs,packaged}.service; \
+    systemctl daemon-reload; systemctl start runs packaged; systemctl enable -q starts packaged; \
+    systemctl mask -q masked";
+
+fn services_of_before_are_as_they_were(os: &str) {
+    let ground = Ground::new(os);
+    let server = &ground.server;
+    server.run(UNITS);
+    let states = "for unit in runs starts masked packaged; do echo $(systemctl is-active $unit) \
+                  $(systemctl is-enabled $unit); done";
+    let before = server.shell(states);
+    assert_eq!(before, "active disabled\ninactive enabled\ninactive masked\nactive enabled");
+    ground.hold(
+        "  - service: runs\n  - service: starts\n  - service: masked\n\
+         \x20 - systemd_unit: { name: packaged.service, service: { ExecStart: /bin/sleep 1000 }, \
+           install: { WantedBy: multi-user.target }, running: true, enabled: true }\n",
+    );
+    assert_eq!(server.shell(states), ["active enabled"; 4].join("\n"));
+    server.run("pgrep -f 'sleep 1000'");
+    let plan = ground.hold("");
+    assert!(plan.contains("- systemd_unit:packaged.service"), "{plan}");
+    assert_eq!(server.shell(states), before);
+    server.run("! pgrep -ax sleep | grep 1000 && test -e /etc/systemd/system/multi-user.target.wants/packaged.service");
+    an_exclusive_key_goes(&ground);
+}
+
+fn an_exclusive_key_goes(ground: &Ground) {
+    let server = &ground.server;
+    server.run("useradd -m ada; install -d -m 700 -o ada -g ada ~ada/.ssh; \
+                echo 'ssh-ed25519 AAAAx old' > ~ada/.ssh/authorized_keys; chown ada: ~ada/.ssh/authorized_keys");
+    ground.hold("  - authorized_key: { user: ada, key: ssh-ed25519 AAAAy new, exclusive: true }\n");
+    ground.hold("");
+    server.run("! grep AAAAy ~ada/.ssh/authorized_keys");
+}
