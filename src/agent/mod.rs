@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Kind, Result};
 use crate::events::{Event, Outcome, RunEnd, RunRecord};
 use crate::manifest::Manifest;
-use crate::resources::{Attributes, Probe, System};
+use crate::resources::{Attributes, Probe, Spec, System};
 use crate::secret::Scrubber;
 use crate::wire::{Request, RunOptions};
 
@@ -182,7 +182,7 @@ fn warn_of_losses(
     emitter: &Emitter,
 ) {
     for (resource, outcome) in manifest.resources.iter().zip(&plan.outcomes) {
-        let Outcome::Changed(_) = outcome else { continue };
+        let Outcome::Changed(change) = outcome else { continue };
         let step = removal.steps.get(&resource.id);
         let managed = step.and_then(|step| state.resources().get(&step.of));
         // A file that cannot be read is an error of its own check.
@@ -193,6 +193,23 @@ fn warn_of_losses(
         }
         if let Some(reason) = state.lost_with(resource, probe) {
             let message = format!("what `{}` finds is not kept: {reason}", resource.id);
+            emitter.emit(Event::Warning { message });
+        }
+        if way_in::waits_for_boot(resource, probe) {
+            let message = format!(
+                "`{}` is read at the next boot: name its service in `reload` or `restart`, and a new connection \
+                 proves that it locks nobody out",
+                resource.id
+            );
+            emitter.emit(Event::Warning { message });
+        }
+        if let Spec::Mount(mount) = &resource.spec
+            && change.sets("mounted")
+            && probe
+                .list(mount.path.as_str())
+                .is_ok_and(|names| names.is_some_and(|it| !it.is_empty()))
+        {
+            let message = format!("`{}` hides what is in `{}`", resource.id, mount.path);
             emitter.emit(Event::Warning { message });
         }
         let folder = resource.spec.takes_folder(probe).ok().flatten();

@@ -59,6 +59,20 @@ const READ_AT_LOGIN: [&str; 9] = [
     ".zshrc",
 ];
 
+/// Settings of firewalls and networks, by the beginnings of their paths: their services read them when they
+/// start, or when they are told to.
+const READ_AT_START: [&str; 9] = [
+    "/etc/default/ufw",
+    "/etc/firewalld/",
+    "/etc/iptables/",
+    "/etc/netplan/",
+    "/etc/network/",
+    "/etc/nftables",
+    "/etc/shorewall",
+    "/etc/systemd/network/",
+    "/etc/ufw/",
+];
+
 /// Services that give a server its addresses.
 const NETWORKS: [&str; 3] =
     ["NetworkManager.service", "networking.service", "systemd-networkd.service"];
@@ -166,6 +180,21 @@ pub(super) fn untold_sshd(
             || one.spec.units().contains(&unit)
     });
     (!is_told).then_some(unit)
+}
+
+/// Whether a resource switches what nobody reads before the next boot, so that no proof of a new connection is
+/// one of the new settings.
+pub(super) fn waits_for_boot(resource: &Resource, probe: &dyn Probe) -> bool {
+    let unit = probe.way_in().and_then(|way| way.unit).unwrap_or_default();
+    let of_unit = match &resource.spec {
+        // Its own rules are in force at once.
+        Spec::Firewall(_) => return false,
+        Spec::SystemdUnit(own) => own.name == unit,
+        _ => false,
+    };
+    let switched = resource.spec.switches();
+    let is_read = |path: &String| READ_AT_START.iter().any(|start| path.starts_with(start));
+    notifications(resource).next().is_none() && (of_unit || switched.iter().any(is_read))
 }
 
 /// The service that a plan names for a unit of sshd.

@@ -88,7 +88,11 @@ fn a_folder_that_is_shown_elsewhere_keeps_its_files(ground: &Ground) {
 
 fn a_mount_by_hand_is_told(ground: &Ground) {
     let server = &ground.server;
+    server.run("mkdir /mnt/ram; touch /mnt/ram/below");
     let mount = "  - mount: { path: /mnt/ram, device: tmpfs, fstype: tmpfs, options: \"size=1m,noexec\" }\n";
+    ground.declare(mount);
+    let (_, said) = ground.diff();
+    assert!(said.contains("`mount:/mnt/ram` hides what is in `/mnt/ram`"), "{said}");
     ground.hold(mount);
     server.run("mount -o remount,ro,exec /mnt/ram");
     let plan = server.plan(&[]);

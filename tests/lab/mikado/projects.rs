@@ -16,7 +16,7 @@ const BY_HAND: &str = "mkdir -p /srv/hand /srv/one/data /tmp/i/bin && cd /tmp/i 
     ln -s busybox bin/sh && ln -s busybox bin/sleep && ln -s busybox bin/true && \
     tar -cf - . | docker import - hand:1 >/dev/null && echo row > /srv/one/data/table && cd /srv/hand && \
     printf 'services:\\n  own: { image: \"hand:1\", command: [sleep, inf], init: true }\\n' > docker-compose.yml && \
-    docker-compose up --detach 2>/dev/null && sha256sum docker-compose.yml > /root/sum";
+    docker-compose up --detach 2>/dev/null && sha256sum /srv/hand/docker-compose.yml > /root/sum";
 
 /// A project of infra's: a service with data beside its file and a volume without a name, two containers of
 /// another, and one that ends.
