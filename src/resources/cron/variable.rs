@@ -51,7 +51,28 @@ fn written(name: &str, value: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The value without its outer quotes, as cron takes them off.
+    fn unquoted(value: &str) -> &str {
+        let within = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+        within('"').or_else(|| within('\'')).unwrap_or(value)
+    }
+
+    proptest! {
+        /// cron reads the value that was meant, or infra says that nobody can tell cron.
+        #[test]
+        fn a_value_is_read_back(value in "[ \t'\"#=%$a-z\u{e9}]{0,12}") {
+            if let Ok(line) = line("X", &value) {
+                let written = line.strip_prefix("X=").and_then(|rest| rest.strip_suffix('\n')).unwrap();
+                prop_assert!(!written.is_empty(), "Debian 12 passes over a file with this line");
+                let read = unquoted(written.trim_start());
+                prop_assert_eq!(unquoted(read.trim_end()), value);
+            }
+        }
+    }
 
     #[test]
     fn quotes_what_cron_would_take_off() {

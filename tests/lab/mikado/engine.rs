@@ -62,7 +62,11 @@ fn without_their_roles_the_engine_is_removed_and_mail_stays(os: &str) {
     let project = tempfile::tempdir().unwrap();
     let inventory = project.path().join("inventory");
     fs::create_dir(&inventory).unwrap();
-    let base = "ssh: { host: mikado.invalid }\nexpect: { without: [docker.io] }\nroles: {}\n";
+    fs::create_dir_all(project.path().join("roles/keep")).unwrap();
+    let role = "description: Tells of rules\nresources: [package: iptables]\n";
+    fs::write(project.path().join("roles/keep/role.yaml"), role).unwrap();
+    let base =
+        "ssh: { host: mikado.invalid }\nexpect: { without: [docker.io] }\nroles: { keep: {} }\n";
     fs::write(inventory.join("mikado.yaml"), base).unwrap();
     mikado.use_project(project.path());
     let (code, said) = mikado.lab.say(&["diff", "mikado", "--lab"]);
