@@ -18,7 +18,8 @@ use crate::error::{Error, Kind, Result};
 /// `/etc/sysctl.d/`.
 ///
 /// `at_boot` is the value that all files of sysctl.d(5) together give. The file of infra is called
-/// `60-infra-KEY.conf`, and `zz-infra-KEY.conf` where a file that sorts behind the first one sets
+/// `60-infra-KEY.conf` (`59-…` for `net.ipv4.ip_forward`, with which the kernel changes others), and
+/// `zz-infra-KEY.conf` where a file that sorts behind the first one sets
 /// another value, so that the declared value counts at the next boot. The plan names that file and
 /// its line.
 ///
@@ -41,6 +42,9 @@ pub struct Sysctl {
 /// Where the files of people and of infra are.
 const FOLDER: &str = "/etc/sysctl.d/";
 
+/// Settings that change others: a host becomes a router, or a router a host (ip-sysctl of the kernel).
+const FIRST: [&str; 2] = ["net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding"];
+
 fn no_value() -> Scalar {
     Scalar(String::new())
 }
@@ -53,7 +57,17 @@ impl Sysctl {
 
     /// The file that sets it at boot.
     fn file(&self) -> String {
-        self.file_called("60")
+        self.file_called(if self.is_first() { "59" } else { "60" })
+    }
+
+    /// Whether the kernel changes other settings with it, so that a boot has to set it before them.
+    fn is_first(&self) -> bool {
+        FIRST.contains(&path_of(&self.key).as_str())
+    }
+
+    /// The same, by an older build.
+    fn former_file(&self) -> Option<String> {
+        self.is_first().then(|| self.file_called("60"))
     }
 
     /// The same, where other files would win.
@@ -164,8 +178,12 @@ impl Resource for Sysctl {
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         if self.state.is_absent() {
-            let there = |_| Current::Present(State::new());
-            return Ok(self.held(probe)?.map_or(Current::Absent, there));
+            for path in self.switches() {
+                if probe.exists(&path)? {
+                    return Ok(Current::Present(State::new()));
+                }
+            }
+            return Ok(Current::Absent);
         }
         let Some(value) = probe.read(&self.kernel_path())? else {
             let message = format!("`{}` is not a setting of this kernel", self.key);
@@ -196,8 +214,10 @@ impl Resource for Sysctl {
             let attributes = Attributes::new("root", "root", 0o644);
             let path = self.place(system)?;
             system.write_file(&path, self.file_content().as_bytes(), &attributes)?;
-            if path != self.file() && system.exists(&self.file())? {
-                system.remove_file(&self.file())?;
+            for other in self.switches().iter().filter(|other| **other != path) {
+                if system.exists(other)? {
+                    system.remove_file(other)?;
+                }
             }
         }
         Ok(())
@@ -210,8 +230,8 @@ impl Resource for Sysctl {
         }
         if change.sets("at_boot") {
             let path = self.place(world).unwrap_or_else(|_| self.file());
-            if path != self.file() {
-                world.removed(&self.file());
+            for other in self.switches().iter().filter(|other| **other != path) {
+                world.removed(other);
             }
             world.file(&path, self.file_content().as_bytes(), "root", "root", 0o644);
         }
@@ -228,12 +248,12 @@ impl Resource for Sysctl {
     }
 
     fn touches(&self, change: &Change, _: &dyn Probe) -> Result<Vec<(String, Touch)>> {
-        let files = [self.file(), self.last_file()];
+        let files = self.switches().into_iter();
         Ok(bonds::written(change, files.map(|file| (file, &["at_boot"][..]))))
     }
 
     fn switches(&self) -> Vec<String> {
-        vec![self.file(), self.last_file()]
+        [self.file(), self.last_file()].into_iter().chain(self.former_file()).collect()
     }
 }
 

@@ -34,13 +34,26 @@ fn services_of_before_are_as_they_were(os: &str) {
     assert_eq!(server.shell(states), before);
     server.run("! pgrep -ax sleep | grep 1000 && test -e /etc/systemd/system/multi-user.target.wants/packaged.service");
     an_exclusive_key_goes(&ground);
+    the_words_are_those_of_this_start(&ground);
 }
 
-fn an_exclusive_key_goes(ground: &Ground) {
+/// A service that does not start is told with its last words, and with none of an earlier start.
+fn the_words_are_those_of_this_start(ground: &Ground) {
     let server = &ground.server;
-    server.run("useradd -m ada; install -d -m 700 -o ada -g ada ~ada/.ssh; \
-                echo 'ssh-ed25519 AAAAx old' > ~ada/.ssh/authorized_keys; chown ada: ~ada/.ssh/authorized_keys");
-    ground.hold("  - authorized_key: { user: ada, key: ssh-ed25519 AAAAy new, exclusive: true }\n");
-    ground.hold("");
-    server.run("! grep AAAAy ~ada/.ssh/authorized_keys");
+    let script = |lines: &str| {
+        server.run(&format!("printf '#!/bin/sh\\n{lines}\\n' > /srv/noisy; chmod 755 /srv/noisy"));
+    };
+    let unit = |name: &str| {
+        format!(
+            "  - systemd_unit: {{ name: noisy.service, unit: {{ Description: {name} }}, \
+             service: {{ ExecStart: /srv/noisy }}, running: true }}\n"
+        )
+    };
+    script("echo earlier words; exec sleep inf");
+    ground.hold(&unit("one"));
+    script("echo last words; sleep 0.1; exit 1");
+    ground.declare(&unit("two"));
+    let (code, said) = server.apply(&[]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("last words") && !said.contains("earlier words"), "{said}");
 }

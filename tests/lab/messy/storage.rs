@@ -138,4 +138,8 @@ fn settings_that_change_with_others_hold(ground: &Ground) {
     );
     let values = "sysctl -n net.ipv4.conf.all.accept_redirects net.ipv6.conf.lo.disable_ipv6";
     assert_eq!(server.shell(values), "1\n0");
+    // So does a boot.
+    server.run("sysctl -w net.ipv4.ip_forward=0; systemctl restart systemd-sysctl");
+    assert_eq!(server.shell(values), "1\n0");
+    server.has_nothing_to_do(&[]);
 }
