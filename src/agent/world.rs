@@ -1,6 +1,7 @@
 //! A server and its manifest as a removal sees them: things that are declared, under whatever name, and
 //! things that are gone.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Result;
@@ -26,7 +27,7 @@ pub(super) struct World<'a> {
     /// The declared resources that should be there.
     pub(super) present: Vec<&'a Resource>,
     /// The places whose whole content is a declared resource's own, and where they are on their file systems.
-    taken: BTreeSet<String>,
+    taken: OnceCell<BTreeSet<String>>,
 }
 
 impl<'a> World<'a> {
@@ -37,7 +38,6 @@ impl<'a> World<'a> {
         names: &'a Names<'a>,
     ) -> Self {
         let resources = &manifest.resources;
-        let replaced = resources.iter().flat_map(|resource| resource.spec.replaces());
         Self {
             manifest,
             state,
@@ -45,7 +45,7 @@ impl<'a> World<'a> {
             names,
             declared: resources.iter().map(|resource| &resource.id).collect(),
             present: resources.iter().filter(|one| one.spec.desired().is_some()).collect(),
-            taken: replaced.flat_map(|path| [names.place(&path), names.on_disk(&path)]).collect(),
+            taken: OnceCell::new(),
         }
     }
 
@@ -79,8 +79,12 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn is_taken(&self, path: &str) -> bool {
-        self.taken.contains(&self.names.place(path))
-            || self.taken.contains(&self.names.on_disk(path))
+        let taken = self.taken.get_or_init(|| {
+            let resources = self.manifest.resources.iter();
+            let replaced = resources.flat_map(|resource| resource.spec.replaces());
+            replaced.flat_map(|path| [self.names.place(&path), self.names.on_disk(&path)]).collect()
+        });
+        taken.contains(&self.names.place(path)) || taken.contains(&self.names.on_disk(path))
     }
 
     /// The clones and archives that stay, as beginnings of paths: what infra put into one of them

@@ -1,6 +1,8 @@
 //! Mounted file systems by their numbers: one file that is reached at several paths, because its device
 //! or its folder is mounted at several places.
 
+use std::collections::BTreeSet;
+
 use super::lines;
 use super::names::{Names, is_in};
 use super::probe::Probe;
@@ -55,6 +57,12 @@ impl Mounted {
     fn on_disk(&self, below: &str) -> String {
         format!("{}:{}", self.number, join(&self.root, below))
     }
+}
+
+/// Whether each file system is mounted at one place.
+pub(super) fn are_apart(mounted: &[Mounted]) -> bool {
+    let numbers: BTreeSet<&str> = mounted.iter().map(|mount| mount.number.as_str()).collect();
+    numbers.len() == mounted.len()
 }
 
 /// The path on its file system of what is at `place`, such as `8:1:/srv/data`: the same for all paths that lead
@@ -152,6 +160,7 @@ mod tests {
             assert_eq!(on_disk(place), path);
         }
         assert!(is_in("8:16:/a", "8:16:/") && !is_in("8:1:/a", "8:16:/"));
+        assert!(are_apart(&mounted[..2]) && !are_apart(&mounted));
     }
 
     #[test]

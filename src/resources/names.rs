@@ -17,6 +17,8 @@ pub struct Names<'a> {
     /// The targets of symlinks by their paths; `None` where there is no symlink.
     known: RefCell<BTreeMap<String, Option<String>>>,
     mounted: OnceCell<Vec<Mounted>>,
+    /// Whether each file system is mounted once.
+    is_plain: OnceCell<bool>,
     planned: RefCell<Vec<Planned>>,
 }
 
@@ -28,6 +30,7 @@ impl<'a> Names<'a> {
             probe,
             known: RefCell::new(known.collect()),
             mounted: OnceCell::new(),
+            is_plain: OnceCell::new(),
             planned: RefCell::default(),
         }
     }
@@ -77,7 +80,13 @@ impl<'a> Names<'a> {
     /// The path of the thing at `path` on its file system, such as `8:1:/srv/data`, also where that is still to
     /// be mounted; its place where that is not known.
     pub fn on_disk(&self, path: &str) -> String {
-        let place = self.shown_at(self.place(path));
+        let place = self.place(path);
+        // On most servers, each file system is at one place: nothing has two paths then.
+        let is_plain = *self.is_plain.get_or_init(|| filesystems::are_apart(self.mounted()));
+        if is_plain && self.planned.borrow().is_empty() {
+            return place;
+        }
+        let place = self.shown_at(place);
         filesystems::on_disk(&place, self.mounted()).unwrap_or(place)
     }
 
