@@ -115,7 +115,8 @@ fn answer(
     }
     state.owed_changes().for_each(|id| host.mark_changed(id));
     let (manifest, removal) = Removal::plan(&declared, &mut state, &options, host)?;
-    memory.is_outdated = state.is_unsaved() || !removal.forgotten.is_empty();
+    memory.is_outdated =
+        state.is_unsaved() || !removal.forgotten.is_empty() || state.lacks(&declared);
     emitter.emit(Event::Remembered(memory));
     warn_of_packages(&declared, host, emitter)?;
     let foreseen = Plan::foresee(&manifest, host);

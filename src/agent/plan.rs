@@ -96,7 +96,9 @@ impl Plan {
                 });
                 removal.hide(resource, known, change);
                 match resource.id.kind() {
-                    "apt_repository" => foreseen_here = foreseen_here.with_lists_due(),
+                    _ if may_bring_lists(&resource.spec) => {
+                        foreseen_here = foreseen_here.with_lists_due();
+                    }
                     "package" => foreseen_here.describe(resource.id.identity(), change, |name| {
                         packages(manifest).any(|package| package.name == name)
                     }),
@@ -368,4 +370,10 @@ fn units(manifest: &Manifest) -> Vec<String> {
     units.sort();
     units.dedup();
     units
+}
+
+/// Whether apt may know of more packages once this is applied.
+fn may_bring_lists(spec: &Spec) -> bool {
+    matches!(spec, Spec::AptRepository(_) | Spec::Command(_))
+        || spec.switches().iter().any(|path| path.starts_with("/etc/apt/"))
 }

@@ -282,7 +282,11 @@ impl Removal {
             self.forgotten.push(id.clone());
             return;
         }
-        let because = managed.stays_as_found().then(|| "it was there before infra".to_owned());
+        let found = match managed.away() {
+            Some(Spec::Line(_)) => "it is in the place of a line that was there before infra",
+            _ => "it was there before infra",
+        };
+        let because = managed.stays_as_found().then(|| found.to_owned());
         match because.or_else(|| managed.dropped.stays.clone()) {
             Some(because) => self.released.push((id.clone(), because)),
             None => self.forgotten.push(id.clone()),

@@ -310,10 +310,34 @@ impl Resource for Command {
         Ok(Current::Present(State::new().with("done", done)))
     }
 
+    fn check_obstacles(&self, _: &Change, probe: &dyn Probe) -> Result<()> {
+        if probe.is_preview_of_more() {
+            return Ok(());
+        }
+        if let Some(cwd) = &self.cwd
+            && !probe.exists(cwd.as_str())?
+        {
+            return Err(Error::failed(format!("the folder `{cwd}` of `cwd` is not there"))
+                .hint(format!("declare `directory: {cwd}` before")));
+        }
+        let has_own_path = self.env.contains_key("PATH");
+        match self.run.0.first().filter(|_| !has_own_path) {
+            Some(program) if !probe.has_program(program)? => Err(Error::tool_missing(program)),
+            _ => Ok(()),
+        }
+    }
+
     fn apply(&self, _change: &Change, system: &mut dyn System) -> Result<()> {
         let mut command = self.program(&self.run);
         command.stdin = self.stdin.as_ref().map(|text| text.expose().as_bytes().to_vec());
         run_checked(system, &command)?;
+        // The command may have brought that program itself.
+        if let Some(argv) = &self.unless
+            && self.succeeds(argv, system)?.is_none()
+        {
+            let program = argv.0.first().map_or("", String::as_str);
+            return Err(Error::tool_missing(program).context("`unless` cannot be asked"));
+        }
         system.mark_changed(&ResourceId::new(Self::KIND, &self.identity()));
         if let Some(path) = &self.stamp {
             let text = stamp::text(&self.stamp_hash(), &self.kept(), &stamp::salt()?);

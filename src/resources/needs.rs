@@ -49,6 +49,7 @@ fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
     let makes = match spec {
         Spec::Directory(directory) => !directory.parents,
         Spec::Archive(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_) => true,
+        Spec::Mount(_) | Spec::Volume(_) => true,
         _ => false,
     };
     let id = spec.id();

@@ -11,6 +11,10 @@ use super::query::Query;
 use crate::error::Result;
 use crate::manifest::ResourceId;
 
+/// The folders in which programs are found by their names, as infra runs them.
+pub const PROGRAMS: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
 /// Everything a check may ask. Implemented by the host itself (`agent::host`), by the prediction
 /// that a preview reads through, and by the tests' in-memory server.
 pub trait Probe {
@@ -23,6 +27,20 @@ pub trait Probe {
     /// Whether anything is at `path`; a dangling symlink counts.
     fn exists(&self, path: &str) -> Result<bool> {
         Ok(self.stat(path)?.is_some())
+    }
+
+    /// Whether a program can be found by its name, or is at its path. Of a path that is relative, nothing is said.
+    fn has_program(&self, program: &str) -> Result<bool> {
+        let has_name = |folder: &&str| self.exists(&format!("{folder}/{program}"));
+        if program.contains('/') {
+            return if program.starts_with('/') { self.exists(program) } else { Ok(true) };
+        }
+        for folder in PROGRAMS {
+            if has_name(&folder)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The content of the regular file at `path` (a symlink is followed), and the attributes of

@@ -216,7 +216,9 @@ impl Resource for Service {
     }
 
     fn unit_before(&self, probe: &dyn Probe) -> Result<Option<UnitBefore>> {
-        Ok(UnitBefore::of(&self.find(probe)?.1))
+        let (name, unit) = self.find(probe)?;
+        let enabled = Links::of(&name).enabled(probe, &unit, true)? == true.into();
+        Ok(UnitBefore::of(&unit).map(|before| UnitBefore { enabled, ..before }))
     }
 
     /// Each field on its own: a service that ran before infra, and was not enabled, runs on.

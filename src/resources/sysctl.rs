@@ -205,9 +205,13 @@ impl Resource for Sysctl {
             if !output.success() {
                 let message = format!("the kernel refuses `{}` = `{}`", self.key, self.value.0);
                 let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                return Err(Error::failed(message)
-                    .because(reason)
-                    .hint("in a container, only its host may change most settings"));
+                let is_value = reason.contains("Invalid argument");
+                let error = Error::failed(message).because(reason);
+                return Err(if is_value {
+                    error.hint("the setting takes no such value")
+                } else {
+                    error.hint("in a container, only its host may change most settings")
+                });
             }
         }
         if change.sets("at_boot") {

@@ -217,8 +217,7 @@ impl Resource for Volume {
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
         let program = self.program();
         let is_made = !change.is_remove() && change.sets("filesystem");
-        if is_made && !probe.exists(&format!("/usr/sbin/{program}"))? && !probe.is_preview_of_more()
-        {
+        if is_made && !probe.is_preview_of_more() && !probe.has_program(&program)? {
             return Err(Error::tool_missing(&program));
         }
         Ok(())

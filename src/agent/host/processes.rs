@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::resources::probe::UserEntry;
+use crate::resources::probe::{PROGRAMS, UserEntry};
 use crate::resources::{Command, Output};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -97,7 +97,7 @@ fn is_there(program: &str, cwd: &str) -> bool {
     if program.contains('/') {
         return Path::new(cwd).join(program).exists();
     }
-    PATH.split(':').any(|folder| Path::new(folder).join(program).exists())
+    PROGRAMS.iter().any(|folder| Path::new(folder).join(program).exists())
 }
 
 fn prepare(command: &Command, setting: &Setting<'_>, with_status: bool) -> std::process::Command {

@@ -149,6 +149,21 @@ impl State {
         })
     }
 
+    /// Whether it has yet to take in a declared resource, or a field of it. A change on the server could not be
+    /// told from one of the inventory then.
+    pub fn lacks(&self, manifest: &Manifest) -> bool {
+        let mut remembered =
+            manifest.resources.iter().filter(|resource| resource.spec.dropped().is_some());
+        remembered.any(|resource| {
+            let known = self.resources.get(&resource.id);
+            let is_known = |known: &Managed| {
+                let state = resource.spec.desired().unwrap_or_default();
+                state.fields().all(|(field, _)| known.fields.contains_key(field))
+            };
+            !known.is_some_and(is_known)
+        })
+    }
+
     /// Whether it differs from its file.
     pub fn is_unsaved(&self) -> bool {
         self.is_unsaved

@@ -1,11 +1,35 @@
 //! Lines of files of keys, as sshd reads them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+
 /// One public key of a file.
 pub(super) struct Key<'a> {
     /// The encoded key, which tells it from all others.
     pub(super) body: &'a str,
     /// What follows it, usually `user@machine`.
     pub(super) comment: &'a str,
+}
+
+impl Key<'_> {
+    /// Whether all parts of the key are there, as their lengths say (RFC 4253, section 6.6): a copy may have lost
+    /// its end. Of a key whose beginning says nothing of its type, nothing is said.
+    pub(super) fn is_whole(&self) -> bool {
+        let body = self.body.trim_end_matches('=');
+        let (whole, odd) = body.split_at(body.len() / 4 * 4);
+        let Ok(mut bytes) = BASE64.decode(whole) else { return true };
+        let is_readable = BASE64.decode(odd).map(|last| bytes.extend(last)).is_ok();
+        let mut parts = Vec::new();
+        let mut rest = bytes.as_slice();
+        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+            let Some((part, behind)) = behind.split_at_checked(length) else { break };
+            parts.push(part);
+            rest = behind;
+        }
+        let kind = parts.first().and_then(|kind| std::str::from_utf8(kind).ok());
+        !kind.is_some_and(is_key_type) || is_readable && rest.is_empty() && parts.len() > 1
+    }
 }
 
 /// Finds the key in a line as sshd does (`auth2-pubkeyfile.c` and `sshkey_advance_past_options`
@@ -59,6 +83,16 @@ fn is_key_type(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_lost_its_end_is_told() {
+        let whole = "AAAAC3NzaC1lZDI1NTE5AAAAIJ9yMWaCi4sm0hMhjr5sZCuKIZF4LwHpf5A8vAgxqFvv";
+        let is_whole = |body: &str| Key { body, comment: "" }.is_whole();
+        assert!(is_whole(whole) && is_whole("AAAAx"));
+        for end in 20..whole.len() {
+            assert!(!is_whole(&whole[..end]), "{end}");
+        }
+    }
 
     #[test]
     fn finds_the_key_behind_options() {

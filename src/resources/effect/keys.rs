@@ -2,6 +2,7 @@
 
 use super::sshd::{MAIN, Reading, Setting};
 use crate::error::{Error, Result};
+use crate::resources::account;
 use crate::resources::names::Names;
 use crate::resources::probe::{Probe, UserEntry};
 
@@ -57,7 +58,7 @@ pub fn files(name: &str, user: &UserEntry, probe: &dyn Probe) -> Result<Vec<Stri
 
 /// sshd takes no keys from a home that others can write to.
 fn check_home(name: &str, user: &UserEntry, probe: &dyn Probe) -> Result<()> {
-    if user.uid == 0 && name != "root" {
+    if user.uid == account::UNKNOWN {
         // A preview does not know the number of an account to come: a home that is there already
         // may become its own.
         return Ok(());

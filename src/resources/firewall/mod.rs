@@ -9,7 +9,7 @@ use super::fields::{OneOrMany, Presence, yes};
 use super::prediction::Prediction;
 use super::probe::{Output, Probe};
 use super::query::{Command, Query};
-use super::removal::Dropped;
+use super::removal::{Dropped, UnitBefore};
 use super::state::{Change, Current, DIFFERS, State, Value};
 use super::system::{Attributes, System, run_checked};
 use super::{Resource, WayBack, systemd};
@@ -41,6 +41,10 @@ pub struct Firewall {
     /// Whether it should be there; with `absent` the table goes and nothing is filtered.
     #[serde(default)]
     pub state: Presence,
+    /// Of a removal, whether nothing loads rules at boot any more: worked out, never written by hand.
+    #[serde(default)]
+    #[cfg_attr(feature = "cli", schemars(skip))]
+    pub off_at_boot: bool,
 }
 
 /// One opening. At least one of `port` and `from` is given.
@@ -221,7 +225,7 @@ impl Resource for Firewall {
             let attributes = Attributes::new("root", "root", 0o755);
             system.write_file(FILE, EMPTY.as_bytes(), &attributes)?;
         }
-        Ok(())
+        if self.off_at_boot { systemd::set(system, "disable", UNIT) } else { Ok(()) }
     }
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
@@ -234,7 +238,20 @@ impl Resource for Firewall {
         let table = if listing.success() { listing.stdout } else { Vec::new() };
         let text = [rules::NO_TABLE.as_bytes(), &table].concat();
         let command = Command::new(["nft", "--file", "-"]).stdin(text);
-        Ok(vec![WayBack { command, outlives_boot: false }])
+        let mut back = vec![WayBack { command, outlives_boot: false }];
+        if UnitBefore::of(&probe.unit(UNIT)?).is_some_and(|before| !before.enabled) {
+            let command = Command::new(["systemctl", "disable", "--", UNIT]);
+            back.push(WayBack { command, outlives_boot: true });
+        }
+        Ok(back)
+    }
+
+    fn unit_before(&self, probe: &dyn Probe) -> Result<Option<UnitBefore>> {
+        Ok(UnitBefore::of(&probe.unit(UNIT)?))
+    }
+
+    fn back_to(&self, before: &UnitBefore) -> Option<Self> {
+        Some(Self { off_at_boot: !before.enabled, ..self.clone() })
     }
 
     fn replaces(&self) -> Vec<String> {

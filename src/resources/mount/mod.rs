@@ -185,6 +185,10 @@ impl Mount {
             let how = ["mount", "-t", &self.fstype, "-o", &self.options, "--"];
             let mount = Command::new(how).arg(&self.device).arg(path);
             run_checked(system, &mount).map_err(|error| {
+                if !self.device.starts_with("/dev/") && !self.device.contains('=') || self.is_bind()
+                {
+                    return error;
+                }
                 error.hint("infra never formats: the file system has to be made by hand once")
             })?;
         } else if change.sets("options") {

@@ -132,6 +132,12 @@ pub(super) fn is_unknown(package: &str, said: &str) -> bool {
     })
 }
 
+/// The refusal of a package that apt does not know, or not in the version or release asked for, if apt `said` so.
+pub(super) fn unknown(package: &str, said: &str) -> Option<Error> {
+    let lines = said.lines().filter(|line| is_unknown(package, line));
+    lines.filter_map(|line| line.strip_prefix("E: ")).find_map(|line| explain_line(line, said))
+}
+
 /// The refusal of a name that several packages provide, if apt `said` so.
 pub(super) fn ambiguous(name: &str, said: &str) -> Option<Error> {
     let title = format!("Package {name} is a virtual package provided by:");

@@ -5,6 +5,7 @@
 //! those folders and files that configuration usually replaces or removes. What is not listed is
 //! not predicted, and resources that need it are previewed as new.
 
+use crate::resources::account;
 use crate::resources::prediction::Prediction;
 use crate::resources::probe::{Facts, GroupEntry, Probe, Unit, UserEntry};
 
@@ -259,6 +260,7 @@ fn predict_thing(thing: &Thing, versions: &Versions, world: &mut Prediction<'_>)
             predict_group(name, world);
             if matches!(world.user(name), Ok(None)) {
                 let entry = UserEntry {
+                    uid: account::UNKNOWN,
                     group: (*name).to_owned(),
                     home: (*home).to_owned(),
                     shell: (*shell).to_owned(),
@@ -300,7 +302,8 @@ fn predict_folder(path: &str, owner: &str, group: &str, mode: u32, world: &mut P
 
 fn predict_group(name: &str, world: &mut Prediction<'_>) {
     if matches!(world.group(name), Ok(None)) {
-        world.group_entry(name, Some(GroupEntry::default()));
+        let group = GroupEntry { gid: account::UNKNOWN, ..GroupEntry::default() };
+        world.group_entry(name, Some(group));
     }
 }
 

@@ -257,7 +257,7 @@ fn refusal(package: &Package, said: &str) -> Option<Error> {
         Error::failed(format!("no version of package `{name}` matches `{version}`"))
             .hint(format!("`apt-cache policy {name}` on the server lists the versions"))
     });
-    no_version.or_else(|| apt::ambiguous(name, said))
+    no_version.or_else(|| apt::ambiguous(name, said)).or_else(|| apt::unknown(name, said))
 }
 
 fn with_names<'a>(state: State, field: &str, names: impl Iterator<Item = &'a String>) -> State {

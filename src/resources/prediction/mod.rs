@@ -13,8 +13,8 @@ use super::bonds::Bonds;
 use super::names::Names;
 use super::package::canonical;
 use super::probe::{
-    Cluster, Facts, FileKind, GroupEntry, Output, PackageEntry, Probe, SqlRow, Stat, Unit,
-    UserEntry, UserProcess, WayIn,
+    Cluster, Facts, FileKind, GroupEntry, Output, PROGRAMS, PackageEntry, Probe, SqlRow, Stat,
+    Unit, UserEntry, UserProcess, WayIn,
 };
 use super::query::Query;
 use crate::error::{Error, Result};
@@ -245,6 +245,17 @@ impl Probe for Prediction<'_> {
     fn exists(&self, path: &str) -> Result<bool> {
         let is_made = !self.made.is_empty() && self.made.contains(&self.names.place(path));
         Ok(is_made || self.stat(path)?.is_some())
+    }
+
+    fn has_program(&self, program: &str) -> Result<bool> {
+        let is_to_come =
+            |path: &str| matches!(self.predicted(path), Some(PredictedFile::There { .. }));
+        let is_found = if program.contains('/') {
+            is_to_come(program)
+        } else {
+            PROGRAMS.iter().any(|folder| is_to_come(&format!("{folder}/{program}")))
+        };
+        Ok(is_found || self.real.has_program(program)?)
     }
 
     fn read_with_stat(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>> {

@@ -38,6 +38,9 @@ const PROOF_MILLISECONDS: u32 = 1000;
 /// How long a unit may need from `activating` to `active`, beyond what `systemctl start` waits.
 const SETTLE_MILLISECONDS: u32 = 60_000;
 
+/// The words of `systemctl` where a unit has reached its `StartLimitBurst=`.
+const TOO_OFTEN: &str = "was attempted too often";
+
 /// The time between two looks at a unit.
 const LOOK_MILLISECONDS: u32 = 100;
 
@@ -225,7 +228,12 @@ pub(super) fn forget_failures(system: &mut dyn System, unit: &str) -> Result<()>
 
 fn act(system: &mut dyn System, verb: &str, unit: &str) -> Result<()> {
     let command = systemctl([verb, "--", unit]).timeout_seconds(JOB_SECONDS);
-    let output = system.run(&command)?;
+    let mut output = system.run(&command)?;
+    // systemd counts its own starts by `Restart=` as well, of a state that has been repaired since.
+    if !output.success() && output.tail(5).contains(TOO_OFTEN) {
+        run_checked(system, &systemctl(["reset-failed", "--", unit]))?;
+        output = system.run(&command)?;
+    }
     if output.success() {
         return Ok(());
     }

@@ -138,6 +138,24 @@ impl SystemdUnit {
         properties.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
+    /// Refuses a target of `[Install]` that the server does not have: nothing would start the unit, and systemd
+    /// makes a link all the same.
+    fn check_targets(&self, probe: &dyn Probe) -> Result<()> {
+        let text = self.rendered();
+        let targets = sections::words(&text, &["WantedBy", "RequiredBy", "UpheldBy"]);
+        let mut targets = targets.filter(|name| name.ends_with(".target") && !name.contains('%'));
+        if self.enabled != Some(true) || probe.is_preview_of_more() {
+            return Ok(());
+        }
+        let is_missing = |name: &&str| probe.unit(name).is_ok_and(|unit| !unit.exists());
+        match targets.find(is_missing) {
+            Some(name) => Err(Error::failed(format!("`{name}` is not a unit of this server"))
+                .because(format!("`{}` is to start with it", self.name))
+                .hint("correct the section `install`, or declare that target before")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether systemd has a unit of this name once the file is there.
     fn is_a_unit(&self) -> bool {
         self.dropin.is_none() && !systemd::is_template(&self.name)
@@ -214,6 +232,7 @@ impl Resource for SystemdUnit {
         if !change.sets("content") {
             return Ok(());
         }
+        self.check_targets(probe)?;
         let is_started = self.is_a_unit() && self.running == Some(true);
         systemd::check_unit(&self.name, &self.rendered(), is_started, probe)
     }

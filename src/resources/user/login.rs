@@ -1,7 +1,7 @@
 //! The login of a user: what closes it, and what opens it again.
 
 use super::User;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::resources::WayBack;
 use crate::resources::account::Password;
 use crate::resources::probe::Probe;
@@ -56,5 +56,17 @@ impl User {
             back.push(usermod(&[option]));
         }
         Ok(back)
+    }
+
+    /// Refuses a shell that is not there: nobody could log in.
+    pub(super) fn check_shell(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        let sets = !change.is_remove() && change.sets("shell") && !probe.is_preview_of_more();
+        match self.shell.as_ref().filter(|_| sets) {
+            Some(shell) if !probe.exists(shell.as_str())? => {
+                Err(Error::failed(format!("the shell `{shell}` is not on the server"))
+                    .hint("declare the package that brings it before"))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -220,6 +220,12 @@ impl Resource for User {
                     .to_owned(),
             );
         }
+        if hash.is_some_and(|hash| !account::is_hash(hash) && !account::is_no_hash(hash)) {
+            return Err(
+                "`password_hash` is no hash, as `mkpasswd` or `openssl passwd -6` makes one"
+                    .to_owned(),
+            );
+        }
         if self.locked.is_some() && hash.is_some_and(account::is_no_hash) {
             return Err("`locked` needs a `password_hash` that is no lock itself".to_owned());
         }
@@ -350,6 +356,7 @@ impl Resource for User {
         }
         let is_new = known.is_none();
         let known = known.unwrap_or_else(|| UserEntry {
+            uid: account::UNKNOWN,
             group: self.name.clone(),
             home: self.home_or_default(),
             shell: self.shell_or_default().to_owned(),
@@ -376,7 +383,8 @@ impl Resource for User {
             },
         };
         if is_new && matches!(world.group(&entry.group), Ok(None)) {
-            world.group_entry(&entry.group, Some(GroupEntry::default()));
+            let group = GroupEntry { gid: account::UNKNOWN, ..GroupEntry::default() };
+            world.group_entry(&entry.group, Some(group));
         }
         if is_new && self.creates_home() && matches!(world.stat(&entry.home), Ok(None)) {
             let mode = home::mode(world);
@@ -389,6 +397,7 @@ impl Resource for User {
         if let Some(uid) = self.uid.filter(|_| change.sets("uid")) {
             account::check_uid_is_free(uid, &self.name, probe)?;
         }
+        self.check_shell(change, probe)?;
         // usermod(8) changes neither while the user is logged in.
         let moves = !change.is_create() && (change.sets("uid") || change.sets("home"));
         if change.is_remove() || moves {

@@ -37,6 +37,20 @@ fn services_of_before_are_as_they_were(os: &str) {
     the_words_are_those_of_this_start(&ground);
 }
 
+fn an_exclusive_key_goes(ground: &Ground) {
+    let server = &ground.server;
+    server.run(
+        "useradd -m ada; install -d -m 700 -o ada -g ada ~ada/.ssh; \
+         echo 'ssh-ed25519 AAAAx old' > ~ada/.ssh/authorized_keys; chown ada: ~ada/.ssh/authorized_keys",
+    );
+    let key = "AAAAC3NzaC1lZDI1NTE5AAAAIJ9yMWaCi4sm0hMhjr5sZCuKIZF4LwHpf5A8vAgxqFvv";
+    ground.hold(&format!(
+        "  - authorized_key: {{ user: ada, key: ssh-ed25519 {key} new, exclusive: true }}\n"
+    ));
+    ground.hold("");
+    server.run("! grep AAAA ~ada/.ssh/authorized_keys");
+}
+
 /// A service that does not start is told with its last words, and with none of an earlier start.
 fn the_words_are_those_of_this_start(ground: &Ground) {
     let server = &ground.server;

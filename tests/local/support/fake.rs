@@ -269,6 +269,10 @@ impl Fake {
 }
 
 impl Probe for Fake {
+    fn has_program(&self, program: &str) -> Result<bool> {
+        Ok(!self.missing.contains(program))
+    }
+
     fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -364,7 +368,10 @@ impl Probe for Fake {
 
     fn unit(&self, name: &str) -> Result<Unit> {
         let unknown = || Unit { load_state: "not-found".to_owned(), ..Unit::default() };
-        Ok(self.units.get(name).cloned().unwrap_or_else(unknown))
+        let is_target = name.ends_with(".target") && !self.missing.contains(name);
+        let target = || Unit { load_state: "loaded".to_owned(), ..Unit::default() };
+        let otherwise = || if is_target { target() } else { unknown() };
+        Ok(self.units.get(name).cloned().unwrap_or_else(otherwise))
     }
 
     fn query(&self, query: &Query) -> Result<Output> {
