@@ -195,8 +195,12 @@ impl Style {
     /// The closing line of an apply, after what only the apply has brought up.
     pub(super) fn apply_totals(self, server: &str, totals: &Totals) -> String {
         let done = totals.applied;
+        let put_back = match totals.put_back.len() {
+            0 => String::new(),
+            count => format!(" ({count} put back)"),
+        };
         let text = format!(
-            "{}: {} ok, {} changed, {} failed, {} skipped",
+            "{}: {} ok, {} changed{put_back}, {} failed, {} skipped",
             resources(done.all()),
             done.ok,
             done.changed(),

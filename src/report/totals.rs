@@ -1,6 +1,6 @@
 //! The events of one server, counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Kind};
 use crate::events::{Event, Mark, Memory, Outcome, ServiceAction};
@@ -29,6 +29,8 @@ pub(super) struct Totals {
     pub(super) is_applying: bool,
     /// Resources that were not applied because another one failed.
     pub(super) skipped: Vec<ResourceId>,
+    /// Resources that were changed and then put back.
+    pub(super) put_back: BTreeSet<ResourceId>,
     /// What failed; `None` stands for the server itself.
     pub(super) failures: Vec<(Option<ResourceId>, Error)>,
 }
@@ -140,6 +142,9 @@ impl Totals {
                     self.skipped.push(id.clone());
                 }
                 self.note_failure(id, outcome);
+            }
+            Event::RolledBack { id, error: None } => {
+                self.put_back.insert(id.clone());
             }
             Event::ServiceDone { id, error: Some(error), .. }
             | Event::RolledBack { id, error: Some(error) } => {

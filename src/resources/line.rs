@@ -25,6 +25,8 @@ use crate::manifest::ResourceId;
 /// match go: what counts does not depend on whether the first or the last one wins. Where none
 /// matches, it is added at the end. All other lines keep their bytes, whatever the character set of
 /// the file is. The new line ends with `\r\n` where the first line and most others do.
+///
+/// Once nobody declares it any more, a line that infra added goes, and one in the place of another stays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

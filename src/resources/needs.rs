@@ -48,8 +48,12 @@ fn check_is_up(probe: &dyn Probe) -> Result<()> {
 fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
     let makes = match spec {
         Spec::Directory(directory) => !directory.parents,
-        Spec::Archive(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_) => true,
-        Spec::Mount(_) | Spec::Volume(_) => true,
+        Spec::Archive(_)
+        | Spec::File(_)
+        | Spec::Git(_)
+        | Spec::Mount(_)
+        | Spec::Symlink(_)
+        | Spec::Volume(_) => true,
         _ => false,
     };
     let id = spec.id();

@@ -30,7 +30,7 @@ use crate::error::{Error, Kind, Result};
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
-    /// The folder; it is made where it is not there.
+    /// The folder; it is made where it is not there, in a folder that is.
     pub path: AbsolutePath,
     /// What is mounted: `/dev/disk/by-id/…`, `UUID=…`, `LABEL=…`, `tmpfs`, `server:/path`.
     #[serde(default)]

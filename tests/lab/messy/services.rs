@@ -35,6 +35,55 @@ fn services_of_before_are_as_they_were(os: &str) {
     server.run("! pgrep -ax sleep | grep 1000 && test -e /etc/systemd/system/multi-user.target.wants/packaged.service");
     an_exclusive_key_goes(&ground);
     the_words_are_those_of_this_start(&ground);
+    the_right_is_remembered(&ground);
+    a_service_that_starts_itself_is_put_back(&ground);
+    rules_are_loaded_at_boot_as_before(&ground);
+}
+
+/// A change by hand is told from one of the inventory also where infra found everything right.
+fn the_right_is_remembered(ground: &Ground) {
+    let server = &ground.server;
+    server.run("printf same > /etc/right.conf");
+    ground.declare("  - file: { path: /etc/right.conf, content: same }\n");
+    server.converge(&[]);
+    server.run("printf other > /etc/right.conf");
+    let plan = server.plan(&[]);
+    assert!(plan.contains("drift: changed on the server since the last apply"), "{plan}");
+}
+
+/// systemd counts its own starts with the bad file: that is nothing against the good one.
+fn a_service_that_starts_itself_is_put_back(ground: &Ground) {
+    let server = &ground.server;
+    let resources = |content: &str| {
+        format!(
+            "  - file: {{ path: /etc/again.conf, content: {content} }}\n    restart: again\n\
+             \x20 - systemd_unit:\n      name: again.service\n      running: true\n      service:\n        \
+             ExecStart: /bin/sh -c 'sleep 0.3; grep -q good /etc/again.conf && exec sleep inf; exit 1'\n        \
+             Restart: on-failure\n"
+        )
+    };
+    ground.hold(&resources("good"));
+    ground.declare(&resources("bad"));
+    for _ in 0..3 {
+        let (code, said) = server.apply(&[]);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains("put back as it was"), "{said}");
+        server.run("grep -q good /etc/again.conf && systemctl is-active again");
+    }
+}
+
+/// The service that loads rules at boot is as before, once they are gone.
+fn rules_are_loaded_at_boot_as_before(ground: &Ground) {
+    let server = &ground.server;
+    let package = "  - package: nftables\n";
+    ground.declare(package);
+    server.install(&[]);
+    let is_enabled = "systemctl is-enabled nftables";
+    assert_eq!(server.shell(is_enabled), "disabled");
+    ground.hold(&format!("{package}  - firewall: {{}}\n"));
+    assert_eq!(server.shell(is_enabled), "enabled");
+    ground.hold(package);
+    assert_eq!(server.shell(is_enabled), "disabled");
 }
 
 fn an_exclusive_key_goes(ground: &Ground) {
