@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 pub(super) struct Key<'a> {
     /// The encoded key, which tells it from all others.
     pub(super) body: &'a str,
-    /// What follows it, usually `user@machine`.
+    /// The text behind the key, usually `user@machine`.
     pub(super) comment: &'a str,
 }
 
