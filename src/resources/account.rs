@@ -204,14 +204,6 @@ impl<'a> Password<'a> {
 /// The number of an account that is still to be made, where nobody says which.
 pub(super) const UNKNOWN: u32 = u32::MAX;
 
-/// Whether a field of `/etc/shadow` has a form of crypt(5): `$y$…`, or the 13 characters of DES.
-pub(super) fn is_hash(field: &str) -> bool {
-    let is_of_des = |c: char| c.is_ascii_alphanumeric() || "./".contains(c);
-    field.strip_prefix('$').is_some_and(|rest| rest.contains('$'))
-        || field.starts_with('_') && field.len() == 20
-        || field.len() == 13 && field.chars().all(is_of_des)
-}
-
 /// Whether a declared field of `/etc/shadow` lets nobody in by itself: `!`, `*`, `!$y$…`.
 pub(super) fn is_no_hash(declared: &str) -> bool {
     declared.is_empty() || declared.starts_with(['!', '*'])

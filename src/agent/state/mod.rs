@@ -158,7 +158,9 @@ impl State {
             let known = self.resources.get(&resource.id);
             let is_known = |known: &Managed| {
                 let state = resource.spec.desired().unwrap_or_default();
-                state.fields().all(|(field, _)| known.fields.contains_key(field))
+                // Of what was put back, nothing is known on purpose.
+                known.fields.is_empty()
+                    || state.fields().all(|(field, _)| known.fields.contains_key(field))
             };
             !known.is_some_and(is_known)
         })
