@@ -83,7 +83,7 @@ fn an_account_that_is_used_stays(os: &str) {
         ("  - user: { name: bob, uid: 2001 }\n", "  - group: { name: team, gid: 4000 }\n");
     ground.hold(&format!("{bob}{team}"));
     server.run(
-        "useradd -g team eve; setsid runuser -u bob -- sleep 600 >/dev/null 2>&1 </dev/null & \
+        "useradd -u 2500 -g team eve; groupadd -g 4001 crew; setsid runuser -u bob -- sleep 600 >/dev/null 2>&1 </dev/null & \
          until pgrep -u bob -x sleep; do :; done",
     );
 
@@ -103,10 +103,14 @@ fn an_account_that_is_used_stays(os: &str) {
     assert!(said.contains(&format!("`sleep` (process {process}) runs as `bob`")), "{said}");
 
     // A number has one holder, declared or not.
-    let said = ground.refused(&format!("{bob}{team}  - user: {{ name: ann, uid: 2001 }}\n"));
-    assert!(said.contains("`bob` has the uid 2001 already"), "{said}");
-    let said = ground.refused(&format!("{bob}{team}  - group: {{ name: web, gid: 4000 }}\n"));
-    assert!(said.contains("`team` has the gid 4000 already"), "{said}");
+    let said = ground.refused(&format!("{bob}{team}  - user: {{ name: ann, uid: 2500 }}\n"));
+    assert!(said.contains("`eve` has the uid 2500 already"), "{said}");
+    let said = ground.refused(&format!("{bob}{team}  - group: {{ name: web, gid: 4001 }}\n"));
+    assert!(said.contains("`crew` has the gid 4001 already"), "{said}");
+    ground.declare(&format!("{bob}{team}  - user: {{ name: ann, uid: 2001 }}\n"));
+    let (code, said) = ground.diff();
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("`user:ann` and `user:bob` both have the uid 2001"), "{said}");
 
     ground.declare(file);
     server.run("pkill -u bob; userdel eve; while pgrep -u bob; do :; done");
