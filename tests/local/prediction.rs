@@ -306,6 +306,37 @@ fn a_pattern_without_a_version_is_refused() {
 }
 
 #[test]
+fn a_package_that_apt_does_not_know_is_refused() {
+    let said = "{ run: [apt-get], status: 100, stderr: \
+                \"E: Unable to locate package ngnix\\nE: Version '1.10' for 'less' was not found\" }";
+    let refusals =
+        refused(&["name: ngnix", "{ name: less, version: '1.10' }", "name: jq"], "", said);
+    assert_eq!(
+        refusals,
+        [
+            "package:ngnix for now: package `ngnix` is not known to apt\n\
+             hint: check its name, or declare the `apt_repository` that has it before it",
+            "package:less for now: version `1.10` of package `less` is not known to apt\n\
+             hint: `apt-cache policy less` on the server lists the versions",
+        ]
+    );
+}
+
+#[test]
+fn an_account_to_come_has_no_known_number() {
+    let fake = fake("{ users: { root: { uid: 0 }, _apt: { uid: 42 } } }");
+    let mut world = Prediction::new(&fake);
+    let new = spec("user", "{ name: ann }");
+    let change = Change::between(new.desired().as_ref(), &new.current(&world).unwrap()).unwrap();
+    new.predict(&change, &mut world);
+    let other = spec("user", "{ name: olga, uid: 0 }");
+    let change =
+        Change::between(other.desired().as_ref(), &other.current(&world).unwrap()).unwrap();
+    let said = other.check_obstacles(&change, &world).unwrap_err().to_string();
+    assert!(said.starts_with("`root` has the uid 0 already"), "{said}");
+}
+
+#[test]
 fn what_is_on_hold_is_not_changed() {
     let held = "cron: { version: '3.0', held: true }, tzdata: { version: '1', held: true }";
     let declared =
