@@ -12,22 +12,15 @@ use crate::resources::{
     Change, Names, Probe, Spec, key_files, read_by_sshd, read_together, sshd_includes_elsewhere,
 };
 
-/// Files and folders, by the beginnings of their paths, that sshd, PAM, a shell, the network or a firewall
-/// read.
-const READ_BY_ALL: [&str; 26] = [
+/// Files and folders, by the beginnings of their paths, that sshd, PAM or a shell read.
+const READ_BY_ALL: [&str; 17] = [
     "/etc/bash.bashrc",
     "/etc/default/ssh",
-    "/etc/default/ufw",
     "/etc/environment",
-    "/etc/firewalld/",
     "/etc/group",
     "/etc/hosts.allow",
     "/etc/hosts.deny",
-    "/etc/iptables/",
     "/etc/ld.so.",
-    "/etc/netplan/",
-    "/etc/network/",
-    "/etc/nftables",
     "/etc/nologin",
     "/etc/nsswitch.conf",
     "/etc/pam.d/",
@@ -36,10 +29,7 @@ const READ_BY_ALL: [&str; 26] = [
     "/etc/security/",
     "/etc/shadow",
     "/etc/shells",
-    "/etc/shorewall",
     "/etc/ssh/",
-    "/etc/systemd/network/",
-    "/etc/ufw/",
     "/etc/zsh/",
 ];
 
@@ -126,7 +116,7 @@ impl<'a> Login<'a> {
             !stem.is_empty() && rest.is_some_and(|rest| rest.starts_with(['@', '.']))
         };
         spec.switches().iter().any(|path| {
-            READ_BY_ALL.iter().any(|beginning| path.starts_with(beginning))
+            is_read_by_all(path)
                 || read_together(path) == Some("sshd")
                 || self.includes_elsewhere
                     && read_by_sshd(path, self.names.probe()).unwrap_or_default()
@@ -135,6 +125,15 @@ impl<'a> Login<'a> {
                 || self.places.contains(&self.names.place(path))
         })
     }
+}
+
+/// Whether every login may depend on what is at `path`.
+fn is_read_by_all(path: &str) -> bool {
+    begins_with_any(path, &READ_BY_ALL) || begins_with_any(path, &READ_AT_START)
+}
+
+fn begins_with_any(path: &str, beginnings: &[&str]) -> bool {
+    beginnings.iter().any(|beginning| path.starts_with(beginning))
 }
 
 /// The path of a file as it is written and as the server has it, with all folders on the way.
@@ -193,7 +192,7 @@ pub(super) fn waits_for_boot(resource: &Resource, probe: &dyn Probe) -> bool {
         _ => false,
     };
     let switched = resource.spec.switches();
-    let is_read = |path: &String| READ_AT_START.iter().any(|start| path.starts_with(start));
+    let is_read = |path: &String| begins_with_any(path, &READ_AT_START);
     notifications(resource).next().is_none() && (of_unit || switched.iter().any(is_read))
 }
 
@@ -270,7 +269,7 @@ fn hidden_by(spec: &Spec, names: &Names<'_>) -> Option<Error> {
     let is_read = || {
         let below = format!("{}/", path.trim_end_matches('/'));
         login.way.account != "root" && below.starts_with("/etc/sudoers.d/")
-            || READ_BY_ALL.iter().any(|read| below.starts_with(read))
+            || is_read_by_all(&below)
     };
     if !is_on_the_way && (hides || !is_read()) {
         return None;

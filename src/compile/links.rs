@@ -76,8 +76,8 @@ fn unique(
 
 /// Refuses two resources that decide otherwise about one file, or want what only one of them can have.
 fn alone(resources: &[Resource], places: &BTreeMap<ResourceId, Span>, mistakes: &mut Diagnostics) {
+    let place = |resource: &Resource| places.get(&resource.id);
     for clash in clashes(resources, None) {
-        let place = |resource: &Resource| places.get(&resource.id);
         let (Some(first), Some(second)) = (place(clash.first), place(clash.second)) else {
             continue;
         };
@@ -89,7 +89,6 @@ fn alone(resources: &[Resource], places: &BTreeMap<ResourceId, Span>, mistakes: 
         // Without a server, nothing can go wrong.
         for claim in resource.spec.claims(None).unwrap_or_default() {
             let Some(other) = claimed.insert(claim.clone(), resource) else { continue };
-            let place = |resource: &Resource| places.get(&resource.id);
             let (Some(first), Some(second)) = (place(other), place(resource)) else { continue };
             let message = format!("`{}` and `{}` both have the {claim}", resource.id, other.id);
             let mistake = Diagnostic::at(second, message).label("declared here");

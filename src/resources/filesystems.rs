@@ -68,16 +68,14 @@ pub(super) fn are_apart(mounted: &[Mounted]) -> bool {
 /// The path on its file system of what is at `place`, such as `8:1:/srv/data`: the same for all paths that lead
 /// to one thing. `None` where nothing is known.
 pub(super) fn on_disk(place: &str, mounted: &[Mounted]) -> Option<String> {
-    let over = mounted.iter().filter(|mount| is_in(place, &mount.target));
-    // Of several at one place, the last one is on top.
-    let top = over.max_by_key(|mount| mount.target.len())?;
+    let top = over(place, mounted)?;
     Some(top.on_disk(below(place, &top.target)?))
 }
 
-/// The length of the longest place at which something is mounted over `place`.
-pub(super) fn depth(place: &str, mounted: &[Mounted]) -> usize {
+/// The mount that `place` is on; of several at one place, the last one is on top.
+pub(super) fn over<'a>(place: &str, mounted: &'a [Mounted]) -> Option<&'a Mounted> {
     let over = mounted.iter().filter(|mount| is_in(place, &mount.target));
-    over.map(|mount| mount.target.len()).max().unwrap_or_default()
+    over.max_by_key(|mount| mount.target.len())
 }
 
 /// The folder at which all of a device is mounted.

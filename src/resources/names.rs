@@ -102,7 +102,8 @@ impl<'a> Names<'a> {
         let planned = self.planned.borrow();
         let over = planned.iter().filter(|mount| is_in(&place, &mount.target));
         let Some(mount) = over.max_by_key(|mount| mount.target.len()) else { return place };
-        if filesystems::depth(&place, self.mounted()) >= mount.target.len() {
+        let top = filesystems::over(&place, self.mounted());
+        if top.is_some_and(|top| top.target.len() >= mount.target.len()) {
             return place;
         }
         let source = if mount.is_bind {

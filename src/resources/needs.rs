@@ -58,7 +58,9 @@ fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
     };
     let id = spec.id();
     let folder = id.identity().rsplit_once('/').map_or("", |(folder, _)| folder);
-    if !makes || !change.is_create() || folder.is_empty() || probe.exists(folder)? {
+    // A volume may have its file system already: its place is made all the same.
+    let is_made = change.is_create() || change.sets("mounted");
+    if !makes || !is_made || folder.is_empty() || probe.exists(folder)? {
         return Ok(());
     }
     let is_of_directory = matches!(spec, Spec::Directory(_));

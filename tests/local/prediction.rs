@@ -308,9 +308,15 @@ fn a_pattern_without_a_version_is_refused() {
 #[test]
 fn a_package_that_apt_does_not_know_is_refused() {
     let said = "{ run: [apt-get], status: 100, stderr: \
-                \"E: Unable to locate package ngnix\\nE: Version '1.10' for 'less' was not found\" }";
-    let refusals =
-        refused(&["name: ngnix", "{ name: less, version: '1.10' }", "name: jq"], "", said);
+                \"E: Unable to locate package ngnix\\nE: Version '1.10' for 'less' was not found\\n\
+                E: Release 'trixie-backportz' for 'vim' was not found\" }";
+    let declared = [
+        "name: ngnix",
+        "{ name: less, version: '1.10' }",
+        "{ name: vim, default_release: trixie-backportz }",
+        "name: jq",
+    ];
+    let refusals = refused(&declared, "", said);
     assert_eq!(
         refusals,
         [
@@ -318,6 +324,8 @@ fn a_package_that_apt_does_not_know_is_refused() {
              hint: check its name, or declare the `apt_repository` that has it before it",
             "package:less for now: version `1.10` of package `less` is not known to apt\n\
              hint: `apt-cache policy less` on the server lists the versions",
+            "package:vim for now: release `trixie-backportz` has no package `vim`\n\
+             hint: declare the `apt_repository` of that release before it",
         ]
     );
 }

@@ -11,6 +11,9 @@ use super::Run;
 impl Run<'_> {
     /// Once the last setting of the manifest before `index` is set, sets those again that have changed with others.
     pub(super) fn hold_settings(&mut self, index: usize, width: usize) -> Result<()> {
+        if !self.has_set || self.failed.is_some() {
+            return Ok(());
+        }
         let resources = &self.manifest.resources;
         let is_setting = |position: &usize| {
             let resource = resources.get(*position);
@@ -18,7 +21,7 @@ impl Run<'_> {
         };
         let was_last = (index..index + width).any(|position| is_setting(&position))
             && !(index + width..resources.len()).any(|position| is_setting(&position));
-        if !was_last || !self.has_set || self.failed.is_some() {
+        if !was_last {
             return Ok(());
         }
         for position in (0..index + width).filter(is_setting) {

@@ -303,7 +303,8 @@ impl<'a> Run<'a> {
         for (resource, change) in group {
             self.emitter.applying(&resource.id);
             let is_followed = self.is_followed(&resource.id);
-            let existed = resource.spec.is_found(change, self.system)?;
+            // Nothing is taken away later of which nobody can tell whose it was.
+            let existed = resource.spec.is_found(change, self.system).unwrap_or(true);
             let managed = self.managed(resource, existed);
             self.state.prepare(self.system, resource, change, managed, is_followed)?;
             let services = notifications(resource).map(|(id, _)| id);

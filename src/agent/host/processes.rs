@@ -17,8 +17,6 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::resources::probe::{PROGRAMS, UserEntry};
 use crate::resources::{Command, Output};
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// More output than this is read and dropped: a program that floods must not fill the memory.
 const OUTPUT_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -123,7 +121,7 @@ fn prepare(command: &Command, setting: &Setting<'_>, with_status: bool) -> std::
         .args(arguments)
         .current_dir(folder)
         .env_clear()
-        .env("PATH", PATH)
+        .env("PATH", PROGRAMS.join(":"))
         .env("LANG", "C.UTF-8")
         .env("HOME", account.map_or("/root", |account| account.home.as_str()))
         .env("USER", user)

@@ -161,7 +161,6 @@ impl Resource for AuthorizedKey {
             let start: String = line.chars().take(40).collect();
             return Err(format!("`{start}` is not a public key such as `ssh-ed25519 AAAA… name`"));
         }
-
         if let Some(line) = self.keys().find(|line| parse(line).is_some_and(|key| !key.is_whole()))
         {
             let start: String = line.chars().take(40).collect();
