@@ -38,9 +38,6 @@ const PROOF_MILLISECONDS: u32 = 1000;
 /// How long a unit may need from `activating` to `active`, beyond what `systemctl start` waits.
 const SETTLE_MILLISECONDS: u32 = 60_000;
 
-/// The words of `systemctl` where a unit has reached its `StartLimitBurst=`.
-const TOO_OFTEN: &str = "was attempted too often";
-
 /// The time between two looks at a unit.
 const LOOK_MILLISECONDS: u32 = 100;
 
@@ -217,23 +214,17 @@ pub(super) fn reload(system: &mut dyn System, unit: &str) -> Result<Option<Watch
     watch.told(system).map(Some)
 }
 
-/// systemd refuses to start what has failed several times in a row, whatever has been repaired
-/// since; and a failed unit whose file is gone would stay in the list of failed ones.
+/// systemd refuses to start what was started several times in a row, by its own `Restart=` or by infra, whatever
+/// has been repaired since; and a failed unit whose file is gone would stay in the list of failed ones. The
+/// count is kept for units in any state, and systemd tells it to nobody.
 pub(super) fn forget_failures(system: &mut dyn System, unit: &str) -> Result<()> {
-    if system.unit(unit)?.active_state == "failed" {
-        run_checked(system, &systemctl(["reset-failed", "--", unit]))?;
-    }
-    Ok(())
+    // It fails where systemd has not loaded the unit, and so counts nothing.
+    system.run(&systemctl(["reset-failed", "--", unit])).map(drop)
 }
 
 fn act(system: &mut dyn System, verb: &str, unit: &str) -> Result<()> {
     let command = systemctl([verb, "--", unit]).timeout_seconds(JOB_SECONDS);
-    let mut output = system.run(&command)?;
-    // systemd counts its own starts by `Restart=` as well, of a state that has been repaired since.
-    if !output.success() && output.tail(5).contains(TOO_OFTEN) {
-        run_checked(system, &systemctl(["reset-failed", "--", unit]))?;
-        output = system.run(&command)?;
-    }
+    let output = system.run(&command)?;
     if output.success() {
         return Ok(());
     }
