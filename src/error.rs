@@ -30,6 +30,8 @@ pub enum Kind {
     Input,
     /// Something on the server failed: exit code 3.
     Failed,
+    /// A program on the server did not end within its time and was stopped: exit code 3.
+    TimedOut,
     /// A program or service that a resource needs is not on the server. A preview treats
     /// it as "not there yet" when an earlier resource will install packages.
     ToolMissing,

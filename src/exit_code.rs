@@ -64,7 +64,7 @@ impl From<Kind> for ExitCode {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Input => Self::Input,
-            Kind::Failed | Kind::ToolMissing => Self::Failed,
+            Kind::Failed | Kind::TimedOut | Kind::ToolMissing => Self::Failed,
             Kind::Unreachable => Self::Unreachable,
             Kind::Locked => Self::Locked,
             Kind::Reverted => Self::Reverted,

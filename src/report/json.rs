@@ -168,7 +168,7 @@ pub(super) fn error_object(error: &Error) -> Value {
 fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Input => "input",
-        Kind::Failed => "failed",
+        Kind::Failed | Kind::TimedOut => "failed",
         Kind::ToolMissing => "tool_missing",
         Kind::Unreachable => "unreachable",
         Kind::Locked => "locked",

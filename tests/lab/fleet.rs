@@ -4,7 +4,7 @@
 use crate::support::{NAMES, TestLab, copies, lines};
 
 crate::tests! {
-    ; on each release:
+    ; on one release:
     a_run_over_three_servers_ends_with_how_each_stands = 60,
     a_server_that_fails_stops_no_other = 60,
     a_server_that_fails_stops_those_behind_it_in_a_series = 60,

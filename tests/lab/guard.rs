@@ -14,12 +14,13 @@ crate::tests! {
     ;
     on each release:
         a_proved_change_stays = 20,
+        a_firewall_that_drops_everything_is_put_back = 25,
+        the_next_boot_puts_a_change_back_when_the_timer_is_gone = 25,
+    ; on one release:
         a_refused_login_puts_a_change_back = 15,
         a_port_that_nobody_tries_is_put_back = 25,
-        a_firewall_that_drops_everything_is_put_back = 25,
         the_end_of_the_client_puts_a_change_back = 15,
         the_timer_puts_a_change_back_when_the_agent_is_dead = 35,
-        the_next_boot_puts_a_change_back_when_the_timer_is_gone = 25,
         the_agent_of_a_guard_outlives_other_versions = 15,
 }
 

@@ -11,7 +11,13 @@ use crate::support::{LabServer, flus, text};
 
 crate::tests! {
     every_example_is_tried;
-    on each release: first_role = 20, static_site = 30, lemp = 45, rsync_sites = 35, php_app = 60
+    on each release:
+        first_role = 20,
+        lemp = 45,
+    ; on one release:
+        static_site = 30,
+        rsync_sites = 35,
+        php_app = 60,
 }
 
 /// The examples that the tests of this module apply.

@@ -205,11 +205,10 @@ fn wait(
         }
         if Instant::now() >= end {
             end_group(child);
-            return Err(Error::failed(format!(
-                "`{}` did not end within {} s and was stopped",
-                command.display(),
-                command.timeout_seconds
-            )));
+            let seconds = command.timeout_seconds;
+            let message =
+                format!("`{}` did not end within {seconds} s and was stopped", command.display());
+            return Err(Error::new(Kind::TimedOut, message));
         }
         if has_line(process.as_ref(), lines.as_ref()) {
             lines = lines.and_then(StatusLines::read);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::super::probe::Probe;
 use super::super::query::Query;
 use super::{FastCgi, HttpCheck};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 
 /// What came back.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +20,14 @@ pub(super) struct Answer {
     pub is_untrusted: bool,
 }
 
+impl Answer {
+    /// No answer within the time of one request: the next request may have more luck.
+    fn late(check: &HttpCheck) -> Self {
+        let complaint = format!("no answer within {} s", check.timeout_seconds);
+        Self { status: None, body: String::new(), complaint, is_untrusted: false }
+    }
+}
+
 /// The exit code of curl for a certificate that it does not trust (`CURLE_PEER_FAILED_VERIFICATION`).
 const UNTRUSTED: i32 = 60;
 
@@ -28,7 +36,11 @@ const WRITE_OUT: &str = "\\n%{http_code}";
 
 /// Asks a web server.
 pub(super) fn http(check: &HttpCheck, url: &str, probe: &dyn Probe) -> Result<Answer> {
-    let output = probe.query(&Query::http(&curl_config(check, url), check.timeout_seconds))?;
+    let query = Query::http(&curl_config(check, url), check.timeout_seconds);
+    let output = match probe.query(&query) {
+        Err(error) if error.kind == Kind::TimedOut => return Ok(Answer::late(check)),
+        output => output?,
+    };
     let text = String::from_utf8_lossy(&output.stdout);
     let (body, status) = text.rsplit_once('\n').unwrap_or_default();
     // curl says 000 where there was no answer at all.
@@ -45,7 +57,11 @@ pub(super) fn http(check: &HttpCheck, url: &str, probe: &dyn Probe) -> Result<An
 pub(super) fn fastcgi(check: &HttpCheck, request: &FastCgi, probe: &dyn Probe) -> Result<Answer> {
     let variables = cgi_variables(&check.method, request);
     let query = Query::fastcgi(request.socket.as_str(), variables, check.timeout_seconds);
-    let output = probe.query(&query)?;
+    let output = match probe.query(&query) {
+        // `cgi-fcgi` has no limit of its own, unlike curl.
+        Err(error) if error.kind == Kind::TimedOut => return Ok(Answer::late(check)),
+        output => output?,
+    };
     let text = String::from_utf8_lossy(&output.stdout);
     let (status, body) = cgi_answer(&text);
     Ok(Answer {

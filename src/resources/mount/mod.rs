@@ -306,7 +306,9 @@ impl Resource for Mount {
         if self.live(system)?.is_some() {
             run_checked(system, &Command::new(["umount", "--", self.path.as_str()])).map_err(
                 |error| match error.kind {
-                    Kind::Failed => error.hint("`fuser -vm` shows which processes use it"),
+                    Kind::Failed | Kind::TimedOut => {
+                        error.hint("`fuser -vm` shows which processes use it")
+                    }
                     _ => error,
                 },
             )?;

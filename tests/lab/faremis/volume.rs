@@ -6,7 +6,7 @@ use super::{DEVICE, faremis, sql, unit};
 
 crate::tests! {
     ;
-    on each release:
+    on one release:
         a_device_that_is_not_empty_is_left_as_it_is = 15,
         the_file_system_is_made_once = 15,
         postgresql_starts_on_no_empty_folder = 15,

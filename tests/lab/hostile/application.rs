@@ -5,7 +5,7 @@ use crate::support::copy;
 
 crate::tests! {
     ;
-    on each release:
+    on one release:
         the_scripts_of_dependencies_run_as_the_application = 60,
         links_of_an_application_lead_no_script_elsewhere = 20,
 }

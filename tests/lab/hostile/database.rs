@@ -7,7 +7,7 @@ use crate::support::copy;
 
 crate::tests! {
     ;
-    on each release:
+    on one release:
         the_owner_of_a_database_wins_nothing = 30,
 }
 

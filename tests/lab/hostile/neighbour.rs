@@ -12,7 +12,7 @@ use crate::support::LabServer;
 
 crate::tests! {
     ;
-    on each release:
+    on one release:
         a_hostile_neighbour_wins_nothing = 60,
         an_agent_ends_with_its_client = 10,
 }

@@ -3,7 +3,7 @@
 use super::Ground;
 
 crate::tests! {
-    ; on each release:
+    ; on one release:
     a_lock_by_hand_is_kept_or_shown = 10,
     accounts_of_packages_have_their_own_names = 10,
     an_account_that_is_used_stays = 20,

@@ -3,7 +3,7 @@
 use super::Ground;
 
 crate::tests! {
-    ; on each release: what_others_made_outlives_the_declaration = 30
+    ; on one release: what_others_made_outlives_the_declaration = 30
 }
 
 fn what_others_made_outlives_the_declaration(os: &str) {

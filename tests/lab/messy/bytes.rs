@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::support::LabServer;
 
 crate::tests! {
-    ; on each release:
+    ; on one release:
     what_others_wrote_stays_to_the_byte = 20,
     what_cannot_be_replaced_is_refused_by_the_plan = 15,
 }

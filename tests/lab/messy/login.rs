@@ -6,7 +6,7 @@ use super::Ground;
 use crate::support::text;
 
 crate::tests! {
-    ; on each release: the_login_of_a_run_stays_open = 40
+    ; on one release: the_login_of_a_run_stays_open = 40
 }
 
 /// The account of the login, without the resources that a test changes.

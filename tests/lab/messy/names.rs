@@ -3,7 +3,7 @@
 use super::Ground;
 
 crate::tests! {
-    ; on each release:
+    ; on one release:
     a_path_in_another_spelling_is_the_same = 8,
     a_place_is_mounted_by_one_entry = 8,
     nothing_of_others_goes = 12,

@@ -3,7 +3,7 @@
 use super::Ground;
 
 crate::tests! {
-    ; on each release: storage_of_others_is_left_and_told = 40,
+    ; on one release: storage_of_others_is_left_and_told = 40,
 }
 
 /// The first device of the lab that the project names.

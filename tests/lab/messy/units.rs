@@ -10,6 +10,7 @@ crate::tests! {
     ; on each release:
     a_unit_is_linked_where_its_file_says_now = 15,
     a_script_starts_at_boot_or_not = 15,
+    ; on one release:
     a_unit_is_one_thing_under_all_its_names = 15,
     a_service_that_dies_after_its_reload_is_put_back = 20,
 }

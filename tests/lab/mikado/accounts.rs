@@ -7,7 +7,7 @@ use super::{containers, mikado};
 
 crate::tests! {
     ;
-    on each release:
+    on one release:
         a_new_account_is_added_once = 40,
         a_difference_is_applied_once = 40,
         a_refusal_of_mailu_shows_in_the_plan = 20,

@@ -4,7 +4,7 @@ use super::{containers, mikado};
 
 crate::tests! {
     ;
-    on each release:
+    on one release:
         only_containers_that_read_a_changed_file_are_recreated = 60,
         a_container_that_does_not_do_its_work_is_restarted = 40,
         a_stopped_docker_is_named_and_started_again = 40,

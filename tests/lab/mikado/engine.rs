@@ -9,7 +9,7 @@ use super::{AT_WORK, containers, mikado};
 
 crate::tests! {
     docker_changes_to_its_own_packages_and_back = 240;
-    on each release: without_their_roles_the_engine_is_removed_and_mail_stays = 60,
+    on one release: without_their_roles_the_engine_is_removed_and_mail_stays = 60,
 }
 
 /// The packages of Docker that are installed, and the volume that a test has made.

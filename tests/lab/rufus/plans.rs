@@ -3,7 +3,7 @@
 use crate::support::{copy, lines, text};
 
 crate::tests! {
-    ; on each release: a_saved_plan_is_applied_once_and_only_where_nothing_has_changed = 30,
+    ; on one release: a_saved_plan_is_applied_once_and_only_where_nothing_has_changed = 30,
 }
 
 /// The plan is applied as it is. A changed mode, another machine and another run since each make it

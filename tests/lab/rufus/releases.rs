@@ -3,7 +3,7 @@
 use crate::support::copy;
 
 crate::tests! {
-    ; on each release:
+    ; on one release:
     a_new_release_is_served_and_a_broken_one_never_is = 60,
     a_release_that_only_the_web_server_shows_to_be_broken_is_put_back = 30,
     a_set_up_that_could_drop_a_full_database_is_refused = 30,

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::support::{copy, lines, text};
 
 crate::tests! {
-    ; on each release:
+    ; on one release:
     a_hand_edit_is_told_from_a_change_of_the_inventory = 25,
     a_removed_site_leaves_its_data_and_nothing_that_serves_it = 45,
     packaged_files_are_back_when_their_roles_are_gone = 60,

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::{LabServer, copy, text};
 
 crate::tests! {
-    ; on each release: an_older_commit_brings_back_old_files_removes_new_ones_and_keeps_data = 90,
+    ; on one release: an_older_commit_brings_back_old_files_removes_new_ones_and_keeps_data = 90,
 }
 
 const ITEMS: &str = "sqlite3 /srv/flus.fr/shared/data/db.sqlite 'SELECT count(*) FROM items'";

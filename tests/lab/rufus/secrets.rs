@@ -3,7 +3,7 @@
 use crate::support::copy;
 
 crate::tests! {
-    ; on each release: no_secret_is_lying_about = 20,
+    ; on one release: no_secret_is_lying_about = 20,
 }
 
 /// A secret is where it is needed and nowhere else, also after a run that failed.

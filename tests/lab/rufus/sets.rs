@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::{LabServer, copy, text};
 
 crate::tests! {
-    ; on each release:
+    ; on one release:
     an_unknown_directive_leaves_nginx_as_it_was = 40,
     a_page_that_does_not_answer_leaves_nginx_as_it_was = 40,
     an_unknown_entry_leaves_php_fpm_as_it_was = 40,

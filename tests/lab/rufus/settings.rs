@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::support::{LabServer, copy, lines};
 
 crate::tests! {
-    ; on each release:
+    ; on one release:
     one_changed_parameter_is_one_changed_file_and_one_reload = 25,
     a_reload_cuts_no_request = 25,
 }

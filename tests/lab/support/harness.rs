@@ -27,12 +27,14 @@ pub(crate) struct Test {
 
 /// The tests of a module: functions, each with about how many seconds it takes if that is more than
 /// a few; `@ ignored` behind one that runs only when it is asked for. After `; on each release:`
-/// functions of the release, which make a test for each.
+/// functions of the release, which make a test for each. After `; on one release:` those whose subject the
+/// release hardly changes: their test of Debian 12 runs only when it is asked for.
 #[macro_export]
 macro_rules! tests {
     (
         $($name:ident $(= $seconds:literal)? $(@ $ignored:ident)?),* $(,)?
         $(; on each release: $($each:ident $(= $each_seconds:literal)?),* $(,)?)?
+        $(; on one release: $($one:ident $(= $one_seconds:literal)?),* $(,)?)?
     ) => {
         pub(crate) const TESTS: &[$crate::support::Test] = &[
             $($crate::support::Test {
@@ -51,6 +53,18 @@ macro_rules! tests {
                 name: concat!(module_path!(), "::", stringify!($each), "_on_debian_13"),
                 run: || $each("debian-13"),
                 seconds: 2 $(+ $each_seconds)?,
+                is_ignored: false,
+            },)*)?
+            $($($crate::support::Test {
+                name: concat!(module_path!(), "::", stringify!($one), "_on_debian_12"),
+                run: || $one("debian-12"),
+                seconds: 2 $(+ $one_seconds)?,
+                is_ignored: true,
+            },
+            $crate::support::Test {
+                name: concat!(module_path!(), "::", stringify!($one), "_on_debian_13"),
+                run: || $one("debian-13"),
+                seconds: 2 $(+ $one_seconds)?,
                 is_ignored: false,
             },)*)?
         ];

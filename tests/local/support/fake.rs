@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use infra::error::{Error, Result};
+use infra::error::{Error, Kind, Result};
 use infra::manifest::ResourceId;
 use infra::resources::bonds::Bonds;
 use infra::resources::probe::{
@@ -388,6 +388,9 @@ impl Probe for Fake {
         let answer = answer.ok_or_else(|| {
             Error::failed(format!("the case has no answer to `{}`", command.display()))
         })?;
+        if answer.hangs {
+            return Err(Error::new(Kind::TimedOut, "the program did not end and was stopped"));
+        }
         Ok(output(answer))
     }
 

@@ -217,6 +217,9 @@ pub(crate) struct Answer {
     pub(crate) stderr: String,
     #[serde(default)]
     pub(crate) status: i32,
+    /// The program does not end within its time.
+    #[serde(default)]
+    pub(crate) hangs: bool,
     /// What an apply that runs it brings about; a check brings nothing about.
     #[serde(default)]
     pub(crate) then: Option<World>,
