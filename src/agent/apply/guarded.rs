@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::events::{Event, ServiceAction};
 use crate::manifest::{Resource, ResourceId};
 use crate::resources::service::Service;
-use crate::resources::{Change, Service as _};
+use crate::resources::{Change, Service as _, Spec};
 
 use super::super::guard::{Guard, Verdict};
 use super::super::plan::{Checked, change_of, notifications};
@@ -45,7 +45,17 @@ impl Run<'_> {
         let rest = || self.manifest.resources.iter().skip(index);
         let mut of_role = rest().take_while(|resource| Some(&resource.role) == role);
         let is_last = !of_role.any(|resource| self.guarded.contains(&resource.id));
-        guard.is_urgent() || is_last || rest().next().is_some_and(|next| self.may_take_long(next))
+        let must_wait = |next: &Resource| self.may_take_long(next) || self.ends_proofs(next);
+        guard.is_urgent() || is_last || rest().next().is_some_and(must_wait)
+    }
+
+    /// Whether nobody can prove anything with the old password once `next` is applied.
+    fn ends_proofs(&self, next: &Resource) -> bool {
+        let account = self.system.way_in().map(|way| way.account);
+        let is_login =
+            matches!(&next.spec, Spec::User(user) if Some(&user.name) == account.as_ref());
+        is_login
+            && matches!(change_of(next, self.system), Ok(Checked::Differs(change)) if change.sets("password_hash"))
     }
 
     /// Whether `next` may well take longer than a guarded change may stay without a proof.

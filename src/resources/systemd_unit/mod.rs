@@ -3,6 +3,7 @@
 mod reload;
 mod removal;
 mod sections;
+mod start;
 
 use std::collections::BTreeMap;
 
@@ -138,24 +139,6 @@ impl SystemdUnit {
         properties.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    /// Refuses a target of `[Install]` that the server does not have: nothing would start the unit, and systemd
-    /// makes a link all the same.
-    fn check_targets(&self, probe: &dyn Probe) -> Result<()> {
-        let text = self.rendered();
-        let targets = sections::words(&text, &["WantedBy", "RequiredBy", "UpheldBy"]);
-        let mut targets = targets.filter(|name| name.ends_with(".target") && !name.contains('%'));
-        if self.enabled != Some(true) || probe.is_preview_of_more() {
-            return Ok(());
-        }
-        let is_missing = |name: &&str| probe.unit(name).is_ok_and(|unit| !unit.exists());
-        match targets.find(is_missing) {
-            Some(name) => Err(Error::failed(format!("`{name}` is not a unit of this server"))
-                .because(format!("`{}` is to start with it", self.name))
-                .hint("correct the section `install`, or declare that target before")),
-            None => Ok(()),
-        }
-    }
-
     /// Whether systemd has a unit of this name once the file is there.
     fn is_a_unit(&self) -> bool {
         self.dropin.is_none() && !systemd::is_template(&self.name)
@@ -234,6 +217,9 @@ impl Resource for SystemdUnit {
         }
         self.check_targets(probe)?;
         let is_started = self.is_a_unit() && self.running == Some(true);
+        if is_started {
+            self.check_files(probe)?;
+        }
         systemd::check_unit(&self.name, &self.rendered(), is_started, probe)
     }
 
