@@ -50,6 +50,8 @@ pub enum Request {
     Refute {
         /// What stood in the way.
         error: Error,
+        /// Whether that was the password alone: the login was let in, and sudo did not take it.
+        is_password_wrong: bool,
     },
     /// Finish the resource in hand, report, and end.
     Stop,

@@ -75,6 +75,8 @@ struct Armed {
 pub(super) enum Verdict {
     /// A new connection got in.
     Proved,
+    /// A new connection got in, and sudo took no password from it.
+    PasswordRefused(Error),
     /// None did, and this is why; everything is to be put back.
     Refuted(Error),
 }
@@ -143,7 +145,10 @@ impl<'a> Guard<'a> {
         let left = self.unproved().map(|(_, left)| left).unwrap_or_default();
         match self.requests.within(left) {
             Some(Request::Confirm) => Verdict::Proved,
-            Some(Request::Refute { error }) => Verdict::Refuted(error),
+            Some(Request::Refute { error, is_password_wrong: true }) => {
+                Verdict::PasswordRefused(error)
+            }
+            Some(Request::Refute { error, .. }) => Verdict::Refuted(error),
             _ => {
                 Verdict::Refuted(Error::new(Kind::Reverted, "nobody proved that a new one gets in"))
             }

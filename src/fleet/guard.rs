@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{News, Sender, send};
 use crate::error::{Error, Kind, Result};
 use crate::events::Event;
-use crate::transport::{Link, Login, Transport, may_pass};
+use crate::transport::{Link, Login, Refusal, Transport, may_pass};
 use crate::wire::Request;
 
 /// How long to wait where nobody listens: a service that was told to read its configuration anew
@@ -32,10 +32,10 @@ pub(super) async fn answer(
     let end = Instant::now() + Duration::from_secs(u64::from(seconds));
     // The rest of the time is for the agent to hear of it.
     let last = Instant::now() + Duration::from_secs(u64::from(seconds)) * 2 / 3;
-    let Err(error) = prove(transport, login, last).await else {
+    let Err(Refusal { error, is_password_wrong }) = prove(transport, login, last).await else {
         return link.send(&Request::Confirm).await.map_err(|error| silent(login, seconds, error));
     };
-    let refute = Request::Refute { error: error.clone() };
+    let refute = Request::Refute { error: error.clone(), is_password_wrong };
     let told = timeout(PAUSE, link.send(&refute)).await;
     if let Ok(Err(_)) = told {
         return Err(silent(login, seconds, error));
@@ -44,29 +44,33 @@ pub(super) async fn answer(
         let Ok(Ok(event)) = timeout_at(end + SLACK, link.receive()).await else {
             return Err(silent(login, seconds, error));
         };
-        let is_reverted = matches!(event, Event::Reverted { .. });
+        // The server may know that it has another password now.
+        let is_decided = matches!(event, Event::Reverted { .. } | Event::Proved { .. });
         send(sender, login.server, News::Event(event)).await;
-        if is_reverted {
+        if is_decided {
             return Ok(());
         }
     }
 }
 
 /// Until one connection gets in, until the server refuses us, or until `last`.
-async fn prove(transport: &Transport, login: Login<'_>, last: Instant) -> Result<()> {
+async fn prove(transport: &Transport, login: Login<'_>, last: Instant) -> Result<(), Refusal> {
     loop {
-        let error = match timeout_at(last, transport.prove(login)).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                let server = login.server;
-                return Err(Error::new(Kind::Reverted, "no new connection gets in")
-                    .because(format!("`{server}` does not answer")));
-            }
-        };
+        let Refusal { error, is_password_wrong } =
+            match timeout_at(last, transport.prove(login)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(refusal)) => refusal,
+                Err(_) => {
+                    let server = login.server;
+                    return Err(Error::new(Kind::Reverted, "no new connection gets in")
+                        .because(format!("`{server}` does not answer"))
+                        .into());
+                }
+            };
         if !may_pass(&error) || Instant::now() + PAUSE > last {
             let error = error.context("no new connection gets in");
-            return Err(Error { kind: Kind::Reverted, hint: None, ..error });
+            let error = Error { kind: Kind::Reverted, hint: None, ..error };
+            return Err(Refusal { error, is_password_wrong });
         }
         sleep(PAUSE).await;
     }

@@ -235,6 +235,11 @@ impl Query {
         query
     }
 
+    /// Whether sudo lets an account become root, with its password or without; nothing is started.
+    pub fn may_use_sudo(account: &str) -> Self {
+        Self::reading(["sudo", "-n", "-l", "-U", account, "sh"])
+    }
+
     /// The same as text, which `nft` can read again.
     pub fn nftables_text(family: &str, table: &str) -> Self {
         Self::reading(["nft", "list", "table", family, table])

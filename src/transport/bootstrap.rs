@@ -52,6 +52,8 @@ pub(super) struct Start<'a> {
     pub(super) err: Vec<u8>,
     /// Whether the script has said that it is about to call sudo.
     pub(super) is_sudo_called: bool,
+    /// Whether sudo did not take the password.
+    pub(super) is_password_wrong: bool,
 }
 
 /// What the other end said.
@@ -86,6 +88,7 @@ impl Start<'_> {
             match said {
                 Said::Preamble => return Ok(()),
                 Said::Password if passwords_sent > 0 => {
+                    self.is_password_wrong = true;
                     return Err(failure::wrong_sudo_password(server, settings));
                 }
                 Said::Password => {

@@ -40,6 +40,21 @@ use master::Master;
 /// How long a living master may take to open a channel.
 const OPENING: Duration = Duration::from_secs(15);
 
+/// The reason why the server starts no agent for a new connection.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// What stood in the way.
+    pub error: Error,
+    /// Whether that was the password alone: the login was let in, and sudo did not take it.
+    pub is_password_wrong: bool,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, is_password_wrong: false }
+    }
+}
+
 /// Where to log in.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
@@ -84,15 +99,19 @@ impl Transport {
     /// What stands in the way, told in the words of the inventory.
     pub async fn connect(&self, login: Login<'_>) -> Result<Link> {
         let child = self.open(login).await?;
-        self.launch(login, child).await
+        self.launch(login, child).await.map_err(|refusal| refusal.error)
     }
 
     /// Answers what the bootstrap in a channel asks, until the agent runs.
-    async fn launch(&self, login: Login<'_>, mut child: Child<Arc<Session>>) -> Result<Link> {
+    async fn launch(
+        &self,
+        login: Login<'_>,
+        mut child: Child<Arc<Session>>,
+    ) -> Result<Link, Refusal> {
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin().take(), child.stdout().take(), child.stderr().take())
         else {
-            return Err(Error::failed("a channel came without its pipes"));
+            return Err(Error::failed("a channel came without its pipes").into());
         };
         let mut start = Start {
             login,
@@ -103,8 +122,11 @@ impl Transport {
             out: Vec::with_capacity(16 * 1024),
             err: Vec::new(),
             is_sudo_called: false,
+            is_password_wrong: false,
         };
-        start.run().await?;
+        if let Err(error) = start.run().await {
+            return Err(Refusal { error, is_password_wrong: start.is_password_wrong });
+        }
         let Start { stdin, stdout, stderr, out, .. } = start;
         Ok(Link::new(login.server, child, (stdin, stdout, stderr), out, self.limits))
     }
@@ -114,14 +136,14 @@ impl Transport {
     ///
     /// # Errors
     /// What stands in the way.
-    pub async fn prove(&self, login: Login<'_>) -> Result<()> {
+    pub async fn prove(&self, login: Login<'_>) -> Result<(), Refusal> {
         let master =
             Master::new(login.server, login.settings, &self.folder, self.relay.as_deref()).fresh();
         master.start(&self.person).await?;
         let proved = match timeout(OPENING, channel(&master)).await {
             Ok(Ok(child)) => self.launch(login, child).await.map(drop),
-            Ok(Err(error)) => Err(no_channel(login.server, told(&error))),
-            Err(_) => Err(no_channel(login.server, NO_ANSWER.to_owned())),
+            Ok(Err(error)) => Err(no_channel(login.server, told(&error)).into()),
+            Err(_) => Err(no_channel(login.server, NO_ANSWER.to_owned()).into()),
         };
         master.end().await?;
         proved

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::events::{Event, ServiceAction};
 use crate::manifest::{Resource, ResourceId};
 use crate::resources::service::Service;
-use crate::resources::{Change, Service as _, Spec};
+use crate::resources::{Change, Query, Service as _, Spec};
 
 use super::super::guard::{Guard, Verdict};
 use super::super::plan::{Checked, change_of, notifications};
@@ -21,6 +21,7 @@ impl Run<'_> {
         if untold.is_some() {
             self.untold.clone_from(&untold);
         }
+        self.has_new_password |= self.is_of_login(resource) && change.sets("password_hash");
         let is_guarded = self.guarded.contains(&resource.id)
             && (resource.guard.is_some() || way_in::may_close(&resource.spec, change));
         let Some(guard) = self.guard.as_mut().filter(|_| is_guarded) else { return Ok(()) };
@@ -45,17 +46,7 @@ impl Run<'_> {
         let rest = || self.manifest.resources.iter().skip(index);
         let mut of_role = rest().take_while(|resource| Some(&resource.role) == role);
         let is_last = !of_role.any(|resource| self.guarded.contains(&resource.id));
-        let must_wait = |next: &Resource| self.may_take_long(next) || self.ends_proofs(next);
-        guard.is_urgent() || is_last || rest().next().is_some_and(must_wait)
-    }
-
-    /// Whether nobody can prove anything with the old password once `next` is applied.
-    fn ends_proofs(&self, next: &Resource) -> bool {
-        let account = self.system.way_in().map(|way| way.account);
-        let is_login =
-            matches!(&next.spec, Spec::User(user) if Some(&user.name) == account.as_ref());
-        is_login
-            && matches!(change_of(next, self.system), Ok(Checked::Differs(change)) if change.sets("password_hash"))
+        guard.is_urgent() || is_last || rest().next().is_some_and(|next| self.may_take_long(next))
     }
 
     /// Whether `next` may well take longer than a guarded change may stay without a proof.
@@ -111,21 +102,41 @@ impl Run<'_> {
         // What is put back is told as whole seconds: better one too few.
         let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
         self.emitter.emit(Event::ProofWanted { ids: ids.clone(), seconds });
-        match guard.verdict() {
-            Verdict::Proved if guard.settle(self.system)? => {
+        let refusal = match guard.verdict() {
+            Verdict::Proved => None,
+            Verdict::PasswordRefused(error) => (!self.may_use_sudo()?).then_some(error),
+            Verdict::Refuted(error) => Some(error),
+        };
+        let Some(guard) = &mut self.guard else { return Ok(()) };
+        match refusal {
+            None if guard.settle(self.system)? => {
                 self.emitter.emit(Event::Proved { ids });
                 return Ok(());
             }
-            Verdict::Proved => {
+            None => {
                 let error = Error::new(Kind::Reverted, "the proof came too late");
                 self.emitter.emit(Event::Reverted { error });
             }
-            Verdict::Refuted(error) => self.emitter.emit(Event::Reverted { error }),
+            Some(error) => self.emitter.emit(Event::Reverted { error }),
         }
         self.has_reverted = true;
         self.failed.get_or_insert_with(|| ids[0].clone());
         self.unguard();
         Ok(())
+    }
+
+    /// Whether the account of this login only lacks the password that this run has given it: sudo would take that.
+    fn may_use_sudo(&self) -> Result<bool> {
+        let Some(way) = self.system.way_in().filter(|_| self.has_new_password) else {
+            return Ok(false);
+        };
+        let output = self.system.query(&Query::may_use_sudo(&way.account))?;
+        Ok(output.success())
+    }
+
+    fn is_of_login(&self, resource: &Resource) -> bool {
+        let account = self.system.way_in().map(|way| way.account);
+        matches!(&resource.spec, Spec::User(user) if Some(&user.name) == account.as_ref())
     }
 
     /// Puts back what is guarded and not proved, if anything is.

@@ -81,6 +81,8 @@ pub(super) struct Run<'a> {
     restored: BTreeSet<ResourceId>,
     /// Whether a setting of the kernel has changed.
     has_set: bool,
+    /// Whether the account of the login got another password in this run: the client has the old one.
+    has_new_password: bool,
 }
 
 impl<'a> Run<'a> {
@@ -126,6 +128,7 @@ impl<'a> Run<'a> {
             is_put_back: BTreeSet::new(),
             restored: BTreeSet::new(),
             has_set: false,
+            has_new_password: false,
         }
     }
 

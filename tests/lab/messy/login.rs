@@ -34,13 +34,16 @@ impl Deployed {
         deployed.ground.declare(&deployed.all());
         deployed.ground.server.install(&[]);
         deployed.ground.server.has_nothing_to_do(&[]);
-        let inventory = format!(
-            "ssh: {{ host: {}, user: deploy }}\nroles: {{ ground: {{}} }}\n",
-            deployed.ground.server.name
-        );
-        let path = deployed.ground.project.path().join("inventory/ground.yaml");
-        fs::write(path, inventory).unwrap();
+        deployed.logs_in("");
         deployed
+    }
+
+    /// Logs in as the user; `more` is what the inventory says beside that.
+    fn logs_in(&self, more: &str) {
+        let name = &self.ground.server.name;
+        let inventory =
+            format!("ssh: {{ host: {name}, user: deploy{more} }}\nroles: {{ ground: {{}} }}\n");
+        fs::write(self.ground.project.path().join("inventory/ground.yaml"), inventory).unwrap();
     }
 
     fn all(&self) -> String {
@@ -57,8 +60,10 @@ impl Deployed {
         let server = &self.ground.server;
         let mut command =
             server.command(&["apply", "ground", "--yes", "-v", "--guard-timeout", seconds]);
-        let config = server.lab.folder().join("ssh_config");
-        let output = command.env("INFRA_SSH_CONFIG", config).output().unwrap();
+        command.env("INFRA_SSH_CONFIG", server.lab.folder().join("ssh_config"));
+        // Passwords are read for those who could read secrets.
+        command.env("INFRA_IDENTITY_FILE", server.lab.folder().join("key"));
+        let output = command.output().unwrap();
         let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
         (output.status.code().unwrap_or(-1), said)
     }
@@ -100,6 +105,8 @@ fn the_login_of_a_run_stays_open(os: &str) {
     assert_eq!((code, said.matches(PROOF).count()), (0, 1), "{said}");
     let (code, said) = deployed.apply(&user("shell: /bin/sh, comment: The one who deploys"));
     assert_eq!((code, said.contains(PROOF)), (0, false), "{said}");
+
+    a_new_password_closes_nothing(&deployed);
 
     let off = "  - service: { name: sshd, enabled: false }\n";
     let (code, said) = deployed.apply(&format!("{all}{off}"));
@@ -158,4 +165,30 @@ fn sshd_is_told_as_the_plan_says(deployed: &Deployed) {
         assert_eq!(said.matches("~ service:ssh  reload\n").count(), 1, "{said}");
         assert_eq!(said.matches("service:ssh  reloaded\n").count(), 1, "{said}");
     }
+}
+
+/// The client has the old password, and nothing else of the login is closed: as infra knows, since the new one is
+/// its own.
+fn a_new_password_closes_nothing(deployed: &Deployed) {
+    let hash = |word: &str| deployed.ground.server.shell(&format!("openssl passwd -6 {word}"));
+    let asks = RULE.replace("NOPASSWD: ", "");
+    let declared = |word: &str, shell: &str| {
+        let user = format!("shell: {shell}, password_hash: '{}'", hash(word));
+        deployed.all().replace(RULE, &asks).replace("shell: /bin/bash", &user)
+    };
+    deployed.logs_in(", sudo: { password: \"{{ 'first' }}\" }");
+    let (code, said) = deployed.apply(&declared("first", "/bin/bash"));
+    assert_eq!((code, said.matches(PROOF).count()), (0, 1), "{said}");
+    let (code, said) = deployed.apply(&declared("second", "/bin/sh"));
+    assert_eq!((code, said.matches(PROOF).count()), (0, 1), "{said}");
+    let (code, said) = deployed.apply(&declared("second", "/bin/sh"));
+    assert_eq!((code, said.contains("wrong sudo password")), (4, true), "{said}");
+
+    deployed.logs_in(", sudo: { password: \"{{ 'second' }}\" }");
+    let (code, said) = deployed.apply(&declared("third", "/bin/sh").replace(&asks, ""));
+    assert_eq!((code, said.contains("wrong sudo password")), (6, true), "{said}");
+    deployed.logs_in(", sudo: { password: \"{{ 'third' }}\" }");
+    let (code, said) = deployed.apply(&deployed.all());
+    assert_eq!(code, 0, "{said}");
+    deployed.logs_in("");
 }
