@@ -34,6 +34,15 @@ pub struct Removal {
     refused: BTreeMap<ResourceId, Error>,
 }
 
+/// Refuses a manifest that names a resource twice: `infra` sends none, and a run counts on that.
+fn refuse_twins(manifest: &Manifest) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    match manifest.resources.iter().find(|resource| !seen.insert(&resource.id)) {
+        Some(twin) => Err(Error::input(format!("`{}` is in the manifest twice", twin.id))),
+        None => Ok(()),
+    }
+}
+
 /// One resource that exists only to take another away.
 pub struct Step {
     /// The managed resource that goes.
@@ -64,6 +73,7 @@ impl Removal {
         options: &RunOptions,
         probe: &dyn Probe,
     ) -> Result<(Cow<'a, Manifest>, Self)> {
+        refuse_twins(manifest)?;
         let mut removal = Self::none();
         let names = twins::names(manifest, probe);
         removal.refused = twins::find(manifest, &names);

@@ -226,6 +226,18 @@ fn the_key_of_the_hashes_is_in_a_file_of_its_own() {
     assert_eq!(plan(&manifest, &options, &fake), ["file:/etc/motd changed"]);
 }
 
+/// The agent counts on it, and does not trust its client with it.
+#[test]
+fn a_resource_that_is_named_twice_is_refused() {
+    let roles =
+        "{ web: [ { file: { path: /etc/motd, content: a } }, { file: { path: /etc/motd } } ] }";
+    let manifest = manifest(&serde_yaml::from_str(roles).unwrap());
+    let mut fake = Fake::new(&World::default());
+    let told = apply(&manifest, &RunOptions::default(), &mut fake);
+    assert_eq!(told, ["aborted: `file:/etc/motd` is in the manifest twice"]);
+    assert!(!fake.exists("/etc/motd").unwrap());
+}
+
 /// Older builds took two spellings of a path for two things, and wrote them so into the state.
 #[test]
 fn an_old_spelling_in_the_state_is_the_same_thing() {
