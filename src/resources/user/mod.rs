@@ -285,6 +285,7 @@ impl Resource for User {
     }
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
+        self.check_hash()?;
         let Some(entry) = probe.user(&self.name)? else {
             return account::missing(&self.name, !self.state.is_absent(), probe);
         };

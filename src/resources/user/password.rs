@@ -1,13 +1,29 @@
 //! The password of a user, and its lock.
 
 use super::User;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::resources::account::{self, Password};
 use crate::resources::query::Command;
 use crate::resources::system::{System, run_checked};
 use crate::secret::Secret;
 
+/// Characters of a hash of the old DES kind (crypt(5)).
+const DES_CHARACTERS: usize = 13;
+
 impl User {
+    /// Refuses a password in the place of its hash: it would be readable in `/etc/shadow`, and open nothing. Only
+    /// the server is asked, since placeholders of secrets are no hashes either.
+    pub(super) fn check_hash(&self) -> Result<()> {
+        let Some(hash) = self.password_hash.as_ref().map(Secret::expose) else { return Ok(()) };
+        let is_of_des = hash.len() == DES_CHARACTERS
+            && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./".contains(&byte));
+        if hash.starts_with(['$', '_', '*', '!']) || is_of_des || self.state.is_absent() {
+            return Ok(());
+        }
+        let message = format!("`password_hash` of `{}` is no hash of a password", self.name);
+        Err(Error::failed(message).hint("`openssl passwd -6` makes a hash that begins with `$`"))
+    }
+
     /// The password field that `hash` makes of the one that is there.
     pub(super) fn password_field(&self, hash: &str, found: &str) -> String {
         let is_locked = self.locked.unwrap_or_else(|| Password::of(found).is_locked());
