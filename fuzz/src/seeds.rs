@@ -173,7 +173,7 @@ fn requests(manifest: &Manifest) -> [Request; 8] {
         check(manifest),
         Request::Apply,
         Request::Confirm,
-        Request::Refute { error: error() },
+        Request::Refute { error: error(), is_password_wrong: true },
         Request::Stop,
         Request::StopNow,
     ]
