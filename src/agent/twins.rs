@@ -23,12 +23,8 @@ pub(super) fn names<'a>(manifest: &Manifest, probe: &'a dyn Probe) -> Names<'a> 
     }
     for resource in manifest.resources.iter().filter(|one| one.spec.desired().is_some()) {
         match &resource.spec {
-            Spec::Mount(mount) => {
-                names.will_mount(mount.path.as_str(), &mount.device, mount.is_bind());
-            }
-            Spec::Volume(volume) => {
-                names.will_mount(volume.path.as_str(), volume.device.as_str(), false);
-            }
+            Spec::Mount(mount) => names.will_mount(mount.path.as_str(), mount.source()),
+            Spec::Volume(volume) => names.will_mount(volume.path.as_str(), volume.source()),
             _ => {}
         }
     }

@@ -29,10 +29,22 @@ pub(super) struct Mounted {
 pub(super) struct Planned {
     /// Where.
     pub(super) target: String,
-    /// A device, or the folder that it shows.
-    pub(super) source: String,
-    /// Whether `source` is a folder.
-    pub(super) is_bind: bool,
+    /// The folder that it shows.
+    pub(super) source: Source,
+}
+
+/// The folder that a mount shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A folder of the server (`bind`).
+    Folder(String),
+    /// A folder of the file system on a device: `/`, or a subvolume.
+    Device {
+        /// The device.
+        device: String,
+        /// The path on that file system.
+        folder: String,
+    },
 }
 
 /// All mounts, in the order in which they were made.
@@ -78,19 +90,19 @@ pub(super) fn over<'a>(place: &str, mounted: &'a [Mounted]) -> Option<&'a Mounte
     over.max_by_key(|mount| mount.target.len())
 }
 
-/// The folder at which all of a device is mounted.
-pub(super) fn place_of<'a>(
-    source: &str,
-    mounted: &'a [Mounted],
-    names: &Names<'_>,
-) -> Option<&'a str> {
-    let device = device(source, names);
+/// The path at which what a mount to come shows is now.
+pub(super) fn place_of(source: &Source, mounted: &[Mounted], names: &Names<'_>) -> Option<String> {
+    let (device, folder) = match source {
+        Source::Folder(path) => return Some(names.target(path)),
+        Source::Device { device, folder } => (self::device(device, names), folder),
+    };
     let is_of = |mount: &&Mounted| {
-        mount.root == "/"
+        is_in(folder, &mount.root)
             && mount.source.contains('/')
             && self::device(&mount.source, names) == device
     };
-    mounted.iter().find(is_of).map(|mount| mount.target.as_str())
+    let nearest = mounted.iter().filter(is_of).max_by_key(|mount| mount.root.len())?;
+    Some(join(&nearest.target, below(folder, &nearest.root)?))
 }
 
 /// The end of `place` that is below `folder`.

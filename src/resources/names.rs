@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 
-use super::filesystems::{self, Mounted, Planned};
+use super::filesystems::{self, Mounted, Planned, Source};
 use super::fstab::{self, MOUNTS};
 use super::probe::Probe;
 
@@ -106,11 +106,7 @@ impl<'a> Names<'a> {
         if top.is_some_and(|top| top.target.len() >= mount.target.len()) {
             return place;
         }
-        let source = if mount.is_bind {
-            Some(self.target(&mount.source))
-        } else {
-            filesystems::place_of(&mount.source, self.mounted(), self).map(str::to_owned)
-        };
+        let source = filesystems::place_of(&mount.source, self.mounted(), self);
         let below = filesystems::below(&place, &mount.target);
         source.zip(below).map_or(place.clone(), |(source, below)| filesystems::join(&source, below))
     }
@@ -125,9 +121,9 @@ impl<'a> Names<'a> {
         (shown != place).then_some(shown)
     }
 
-    /// Notes that a device, or with `is_bind` a folder, will be mounted at `path`.
-    pub fn will_mount(&self, path: &str, source: &str, is_bind: bool) {
-        let planned = Planned { target: self.target(path), source: source.to_owned(), is_bind };
+    /// Notes that `source` will be mounted at `path`.
+    pub fn will_mount(&self, path: &str, source: Source) {
+        let planned = Planned { target: self.target(path), source };
         self.planned.borrow_mut().push(planned);
     }
 

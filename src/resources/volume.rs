@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bonds::Touch;
 use super::fields::AbsolutePath;
+use super::filesystems::Source;
 use super::mount::{Mount, Mounted};
 use super::names::Names;
 use super::prediction::Prediction;
@@ -74,6 +75,11 @@ impl Filesystem {
 }
 
 impl Volume {
+    /// The folder that it shows.
+    pub fn source(&self) -> Source {
+        self.mount().source()
+    }
+
     fn mount(&self) -> Mount {
         Mount {
             path: self.path.clone(),

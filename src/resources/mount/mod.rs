@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bonds::Touch;
 use super::fields::{AbsolutePath, is_one_line};
-use super::filesystems::device;
+use super::filesystems::{Source, device};
 use super::fstab::{self, Entry, MOUNTS, Places};
 use super::ground;
 use super::names::{Names, normal};
@@ -86,6 +86,15 @@ impl Mount {
         self.has("bind") || self.has("rbind")
     }
 
+    /// The folder that it shows.
+    pub fn source(&self) -> Source {
+        if self.is_bind() {
+            return Source::Folder(self.device.clone());
+        }
+        let folder = options::subvolume(&self.options).unwrap_or_else(|| "/".to_owned());
+        Source::Device { device: self.device.clone(), folder }
+    }
+
     /// The entries of fstab for this place; at boot the first one counts (systemd-fstab-generator(8)).
     fn listed(&self, probe: &dyn Probe) -> Result<Vec<Entry>> {
         self.listed_in(&fstab::read(probe)?, probe)
@@ -152,7 +161,7 @@ impl Mount {
         } else if self.device_as(&live.source, probe) != self.device {
             format!("`{}` holds another file system: `{}`", self.path, live.source)
         } else {
-            return Ok(());
+            return options::check_subvolume(self, &live.options);
         };
         Err(Error::failed(message).hint("unmount it, or correct `device`"))
     }
@@ -323,7 +332,7 @@ impl Resource for Mount {
             world.file(fstab::FSTAB, &table, "root", "root", 0o644);
         }
         if !change.is_remove() {
-            world.mounted(self.path.as_str(), &self.device, self.is_bind());
+            world.mounted(self.path.as_str(), self.source());
         }
         // The kernel has its own path for it.
         let path = Places::of(world).map(|places| places.place(self.path.as_str()));

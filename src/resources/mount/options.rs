@@ -1,6 +1,7 @@
 //! Options of mounts that are in force, beside those that are asked for.
 
 use super::Mount;
+use crate::error::{Error, Result};
 
 /// Options that every file system knows, each with the one that lifts it (mount(8)).
 const OPPOSITES: [(&str, &str); 7] = [
@@ -18,6 +19,23 @@ const OF_USERS: [&str; 4] = ["user", "users", "owner", "group"];
 
 /// Types of file systems that nobody can write to.
 const READ_ONLY: [&str; 4] = ["erofs", "iso9660", "squashfs", "udf"];
+
+/// The subvolume of btrfs that `options` name, as a path on its file system (btrfs(5)).
+pub(super) fn subvolume(options: &str) -> Option<String> {
+    let words = options.rsplit(',').filter_map(|word| word.strip_prefix("subvol="));
+    words.map(|path| format!("/{}", path.trim_matches('/'))).next()
+}
+
+/// Refuses a place that shows another subvolume, which no remount changes.
+pub(super) fn check_subvolume(mount: &Mount, in_force: &str) -> Result<()> {
+    let wanted = subvolume(&mount.options).filter(|_| mount.fstype == "btrfs");
+    let Some((wanted, shown)) = wanted.zip(subvolume(in_force)) else { return Ok(()) };
+    if wanted == shown {
+        return Ok(());
+    }
+    let message = format!("`{}` shows the subvolume `{shown}`, not `{wanted}`", mount.path);
+    Err(Error::failed(message).hint("unmount it, or correct `options`"))
+}
 
 /// The options of a remount: those that are asked for, behind the opposites of those that are in force and
 /// that nobody asks for any more. A remount changes nothing else.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Spec;
 use super::bonds::Bonds;
+use super::filesystems::Source;
 use super::names::Names;
 use super::package::canonical;
 use super::probe::{
@@ -90,9 +91,9 @@ impl<'a> Prediction<'a> {
         self.put(path, FileKind::Symlink, "root", "root", 0o777, target.len() as u64, None, link);
     }
 
-    /// A device, or with `is_bind` a folder, will be mounted at `path`.
-    pub fn mounted(&mut self, path: &str, source: &str, is_bind: bool) {
-        self.names.will_mount(path, source, is_bind);
+    /// `source` will be mounted at `path`.
+    pub fn mounted(&mut self, path: &str, source: Source) {
+        self.names.will_mount(path, source);
     }
 
     /// Something will be at `path`.

@@ -16,6 +16,36 @@ fn storage_of_others_is_left_and_told(os: &str) {
     a_mount_by_hand_is_told(&ground);
     a_file_of_others_becomes_no_swap(&ground);
     settings_that_change_with_others_hold(&ground);
+    a_subvolume_that_moves_keeps_its_files(&ground);
+}
+
+/// A subvolume of btrfs, with a file in it that is declared.
+fn subvolume(path: &str, name: &str) -> String {
+    format!(
+        "  - mount: {{ path: {path}, device: {DEVICE}, fstype: btrfs, options: \"nofail,subvol={name}\" }}\n\
+         \x20 - file: {{ path: {path}/app.conf, content: precious }}\n"
+    )
+}
+
+fn a_subvolume_that_moves_keeps_its_files(ground: &Ground) {
+    let server = &ground.server;
+    ground.declare("  - package: btrfs-progs\n");
+    server.install(&[]);
+    server.run(&format!(
+        "mkfs.btrfs -qf {DEVICE} && mount -t btrfs {DEVICE} /mnt && cd /mnt && \
+         btrfs subvolume create sub >/dev/null && btrfs subvolume create other >/dev/null && cd / && umount /mnt"
+    ));
+    ground.hold(&subvolume("/mnt/a", "sub"));
+    server.run("echo row > /mnt/a/table; stat -c %i /mnt/a/app.conf > /root/inode");
+    let plan = ground.hold(&subvolume("/mnt/b", "sub"));
+    assert!(!plan.contains("app.conf"), "{plan}");
+    server.run(
+        "cd /mnt/b && grep -qx precious app.conf && grep -qx row table && stat -c %i app.conf | diff - /root/inode",
+    );
+    let said = ground.refused(&subvolume("/mnt/b", "other"));
+    assert!(said.contains("`/mnt/b` shows the subvolume `/sub`, not `/other`"), "{said}");
+    ground.hold("");
+    server.run("! mountpoint -q /mnt/b");
 }
 
 /// A volume with files in it that are declared.
