@@ -8,6 +8,18 @@ use crate::resources::probe::Probe;
 const TABLE: &str = "/etc/crontab";
 const FOLDER: &str = "/etc/cron.d/";
 
+/// Folders of scripts that `run-parts` starts.
+const PARTS: [&str; 8] = [
+    "/etc/cron.hourly",
+    "/etc/cron.daily",
+    "/etc/cron.weekly",
+    "/etc/cron.monthly",
+    "/etc/network/if-pre-up.d",
+    "/etc/network/if-up.d",
+    "/etc/network/if-down.d",
+    "/etc/network/if-post-down.d",
+];
+
 /// The longest line of a variable, and the longest command, in bytes.
 const LONGEST_BYTES: usize = 998;
 
@@ -44,7 +56,7 @@ pub(super) fn check(
     content: Option<&[u8]>,
 ) -> Result<(), String> {
     if !reads(path) {
-        return Ok(());
+        return check_part(path, mode);
     }
     let name = path.strip_prefix(FOLDER).unwrap_or_default();
     // A file such as `README`, in which nothing is a job, may well be passed over.
@@ -53,7 +65,7 @@ pub(super) fn check(
     if says_nothing {
         return Ok(());
     }
-    if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+    if !is_plain(name) {
         return Err(format!("cron ignores `{name}`: only letters, digits, `-` and `_` are read"));
     }
     if owner != "root" {
@@ -67,10 +79,33 @@ pub(super) fn check(
         return Err(format!("cron ignores `{path}` without a line break at its end"));
     }
     let text = String::from_utf8_lossy(content);
+    for (index, line) in text.split('\n').enumerate() {
+        check_end(line).map_err(|reason| format!("{}: {reason}", ignored(path, index + 1)))?;
+    }
     entries(&text).try_for_each(|(number, entry)| match entry {
         Ok(_) => Ok(()),
         Err(reason) => Err(format!("{}: {reason}", ignored(path, number))),
     })
+}
+
+/// Says what is wrong with a script for `run-parts` (run-parts(8)).
+fn check_part(path: &str, mode: u32) -> Result<(), String> {
+    let Some((folder, name)) = path.rsplit_once('/') else { return Ok(()) };
+    if !PARTS.contains(&folder) || name.starts_with('.') {
+        return Ok(());
+    }
+    if !is_plain(name) {
+        let read = "only letters, digits, `-` and `_` are read";
+        return Err(format!("`run-parts` ignores `{name}` in `{folder}`: {read}"));
+    }
+    if mode & 0o111 == 0 {
+        return Err(format!("`run-parts` ignores `{path}`, which nobody may execute"));
+    }
+    Ok(())
+}
+
+fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 /// Says what is wrong with a line of a file of cron.
@@ -78,7 +113,16 @@ pub(super) fn check(
 /// # Errors
 /// A lowercase phrase.
 pub(super) fn check_line(line: &str) -> Result<(), String> {
+    check_end(line)?;
     entry(line).map_or(Ok(()), |entry| entry.map(drop))
+}
+
+/// Refuses a carriage return at the end of a line that says something. Others may have meant it.
+fn check_end(line: &str) -> Result<(), String> {
+    if line.ends_with('\r') && entry(line).is_some() {
+        return Err("cron takes the carriage return at its end for a part of it".to_owned());
+    }
+    Ok(())
 }
 
 /// The users whose jobs are in a text.
@@ -158,9 +202,6 @@ fn variable(line: &str) -> Option<bool> {
 
 /// Times, a user and a command, with blanks between them.
 fn job(line: &str) -> Result<Entry<'_>, String> {
-    if line.ends_with('\r') {
-        return Err("cron takes the carriage return at its end for a part of it".to_owned());
-    }
     let is_blank = |c| c == ' ' || c == '\t';
     let count = if line.starts_with('@') { 1 } else { 5 };
     let mut rest = line;
@@ -217,7 +258,8 @@ mod tests {
             ("X=\"a", wrong("`X=\"a` has 1 of 5 fields")),
             ("X=\"a\" b", wrong("`X=\"a\" b` has 2 of 5 fields")),
             ("export X=1", wrong("`export X=1` has 2 of 5 fields")),
-            ("\r", wrong("cron takes the carriage return at its end for a part of it")),
+            ("* * * * * root true\r", job("root")),
+            ("\r", wrong("`\r` has 1 of 5 fields")),
             ("60 * * * * root true", wrong("`60` is not right for the minute of a cron schedule")),
             ("* * * * *", wrong("it names no user and no command behind the times")),
             ("* * * * * root", wrong("it names no command behind `root`, the user")),
@@ -246,13 +288,20 @@ mod tests {
     fn says_what_cron_would_ignore() {
         let job: Option<&[u8]> = Some(b"@daily root true\n");
         assert_eq!(check("/etc/cron.d/backup", "root", 0o644, job), Ok(()));
-        assert_eq!(check("/etc/cron.daily/backup.sh", "root", 0o775, job), Ok(()));
         assert_eq!(check("/etc/cron.d/.placeholder", "x", 0o777, Some(b"x")), Ok(()));
         assert_eq!(
             check("/etc/cron.d/READ.ME", "root", 0o644, Some(b"# Jobs of people.\n")),
             Ok(())
         );
         for (path, owner, mode, content, message) in [
+            (
+                "/etc/cron.d/crlf",
+                "root",
+                0o644,
+                Some(b"@daily root true\r\n" as &[u8]),
+                "cron ignores all of `/etc/cron.d/crlf` for its line 1: cron takes the carriage return at its end \
+                 for a part of it",
+            ),
             (
                 "/etc/cron.d/backup.cron",
                 "root",
@@ -291,6 +340,31 @@ mod tests {
             ),
         ] {
             assert_eq!(check(path, owner, mode, content), Err(message.to_owned()));
+        }
+    }
+
+    #[test]
+    fn says_what_run_parts_would_ignore() {
+        for (path, mode, message) in [
+            ("/etc/cron.daily/backup", 0o755, None),
+            ("/etc/cron.daily/.placeholder", 0o644, None),
+            ("/etc/cron.other/backup.sh", 0o644, None),
+            (
+                "/etc/cron.daily/backup.sh",
+                0o755,
+                Some(
+                    "`run-parts` ignores `backup.sh` in `/etc/cron.daily`: only letters, digits, `-` and `_` \
+                     are read",
+                ),
+            ),
+            (
+                "/etc/network/if-up.d/route",
+                0o644,
+                Some("`run-parts` ignores `/etc/network/if-up.d/route`, which nobody may execute"),
+            ),
+        ] {
+            let told = check(path, "root", mode, None).err();
+            assert_eq!(told.as_deref(), message, "{path}");
         }
     }
 }

@@ -383,9 +383,16 @@ pub(super) fn check_line(path: &str, line: &str, probe: &dyn Probe) -> Result<()
     let same = |one: &&Setting| one.keyword == keyword;
     let is_in_block =
         |one: &Setting| one.block.is_some() && one.origin.path == path && one.text == line.trim();
-    if reading.settings.iter().any(is_in_block) {
-        // Its block decides for whom it counts.
-        return Ok(());
+    if let Some(below) = reading.settings.iter().find(|one| is_in_block(one)) {
+        // Its block decides for whom it counts, where that is the one that is meant.
+        let block = below.block.as_deref().unwrap_or_default();
+        if line.starts_with([' ', '\t']) || block.eq_ignore_ascii_case("match all") {
+            return Ok(());
+        }
+        let message = format!("`{}` stands below `{block}` in `{path}`", line.trim());
+        return Err(Error::failed(message)
+            .because("it counts for the connections of that block alone")
+            .hint("declare `sshd_config` instead, or indent the line if that block is meant"));
     }
     match reading.settings.iter().filter(same).find(|one| one.block.is_none()) {
         // sshd reads all lines or none.
