@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::events::{Mark, Outcome};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::{Change, Current, Probe, Spec};
+use crate::resources::{Change, Current, Probe, Spec, UnitBefore};
 use crate::wire::RunOptions;
 
 use super::state::State;
@@ -28,8 +28,8 @@ pub struct Removal {
     /// What is forgotten without a word: it left nothing, or another resource has taken it over.
     pub forgotten: Vec<ResourceId>,
     /// The declared resources that go on with what infra made under another identity: that was not
-    /// there before infra.
-    pub heirs: BTreeSet<ResourceId>,
+    /// there before infra; the unit of some was, in this state.
+    pub heirs: BTreeMap<ResourceId, Option<UnitBefore>>,
     /// The declared resources that cannot hold beside others.
     refused: BTreeMap<ResourceId, Error>,
 }
@@ -60,7 +60,7 @@ impl Removal {
             steps: BTreeMap::new(),
             released: Vec::new(),
             forgotten: Vec::new(),
-            heirs: BTreeSet::new(),
+            heirs: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
     }
@@ -248,7 +248,7 @@ impl Removal {
             .map(|one| one.id.clone())
             .collect();
         if !managed.existed {
-            self.heirs.extend(heirs.iter().cloned());
+            self.heirs.extend(heirs.iter().map(|heir| (heir.clone(), managed.unit_before)));
         }
         let is_all = world.beside_all(away.clone()).is_none();
         match heirs.first().filter(|_| is_all) {
@@ -276,7 +276,7 @@ impl Removal {
         for heir in &world.present {
             if heir.spec.holds_unit(world.names.probe(), true)?.as_ref() == Some(&unit) {
                 if !managed.existed {
-                    self.heirs.insert(heir.id.clone());
+                    self.heirs.insert(heir.id.clone(), managed.unit_before);
                 }
                 self.forgotten.push(id.clone());
                 return Ok(true);

@@ -28,7 +28,8 @@ impl Run<'_> {
         }
         let package = resource.spec.comes_with();
         let package = package.and_then(|id| self.state.resources().get(&id));
-        let is_heir = self.removal.heirs.contains(&resource.id);
+        let heir = self.removal.heirs.get(&resource.id);
+        let is_heir = heir.is_some();
         let existed = existed && !is_heir && package.is_none_or(|package| package.existed);
         let order = self.manifest.resources.iter().position(|other| other.id == resource.id);
         let mut managed = Managed::of(resource, order.unwrap_or_default(), existed, self.system)?;
@@ -39,6 +40,7 @@ impl Run<'_> {
             // A unit that cannot be looked at is an error of its own check.
             managed.unit_before = resource.spec.unit_before(self.system).ok().flatten();
         }
+        managed.unit_before = managed.unit_before.or(heir.copied().flatten());
         Some(managed)
     }
 

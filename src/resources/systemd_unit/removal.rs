@@ -10,10 +10,11 @@ use crate::resources::systemd::{self, Links};
 
 impl SystemdUnit {
     /// The unit, or the drop-in, with the content that it had before infra. One that runs is to run on with
-    /// that, and nothing else of it changes.
+    /// that, and nothing else of it changes. An empty file masks a unit (systemd.unit(5)), so that nothing of it runs.
     pub fn as_before(&self, content: String, probe: &dyn Probe) -> Result<Self> {
         let runs = self.is_a_unit() && probe.unit(&self.name)?.is_active();
-        let (running, content) = (runs.then_some(true), Some(content));
+        let is_mask = self.dropin.is_none() && content.is_empty();
+        let (running, content) = (runs.then_some(!is_mask), Some(content));
         Ok(Self { content, running, enabled: None, state: Presence::Present, ..self.clone() })
     }
 }

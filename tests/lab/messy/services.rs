@@ -38,6 +38,23 @@ fn services_of_before_are_as_they_were(os: &str) {
     the_right_is_remembered(&ground);
     a_service_that_starts_itself_is_put_back(&ground);
     rules_are_loaded_at_boot_as_before(&ground);
+    another_name_of_a_service_is_as_before(&ground);
+}
+
+/// A service that was enabled before goes on under an alias of it, and is enabled when that is dropped.
+fn another_name_of_a_service_is_as_before(ground: &Ground) {
+    let server = &ground.server;
+    server.run(
+        "printf '[Service]\\nExecStart=/bin/sleep inf\\n[Install]\\nWantedBy=multi-user.target\\nAlias=theirs.service\\n' \
+         > /etc/systemd/system/ours.service; systemctl daemon-reload; systemctl enable -q ours",
+    );
+    ground.hold("  - service: ours\n");
+    ground.hold("  - service: theirs\n");
+    ground.hold("");
+    assert_eq!(
+        server.shell("systemctl is-active ours; systemctl is-enabled ours"),
+        "inactive\nenabled"
+    );
 }
 
 /// A change by hand is told from one of the inventory also where infra found everything right.
