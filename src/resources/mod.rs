@@ -83,7 +83,7 @@ pub use removal::{Dropped, UnitBefore};
 pub use shares::{Share, clashes};
 pub use state::{Change, Current, DIFFERS, FieldChange, LINKED_OTHERWISE, OUTDATED, State, Value};
 pub use system::{Attributes, Progress, System, run_checked};
-pub use systemd::Watch;
+pub use systemd::{Watch, unit_of};
 
 use serde::{Deserialize, Serialize};
 

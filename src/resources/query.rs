@@ -224,12 +224,16 @@ impl Query {
         Self::reading(["systemctl", "is-system-running"])
     }
 
-    /// systemd's words about a unit `name` that holds `text`. The file is in a place of its own in memory,
-    /// which ends with the program.
-    pub fn systemd_verify(name: &str, text: &str) -> Self {
-        let script = "mount -t tmpfs none /mnt && cat >\"/mnt/$1\" && \
+    /// systemd's words about a unit `name`, of which `file` holds `text`: the unit's own, or one beside that of
+    /// the server. The files are in a place of their own in memory, which ends with the program.
+    pub fn systemd_verify(name: &str, file: &str, text: &str) -> Self {
+        let alone = "mount -t tmpfs none /mnt && cat >\"/mnt/$1\" && \
+                     exec systemd-analyze verify --man=no --recursive-errors=no \"/mnt/$1\"";
+        let beside = "mount -t tmpfs none /mnt && mkdir \"/mnt/$1.d\" && cat >\"/mnt/$2\" && \
+                      cp \"$(systemctl show -P FragmentPath -- \"$1\")\" \"/mnt/$1\" && \
                       exec systemd-analyze verify --man=no --recursive-errors=no \"/mnt/$1\"";
-        let command = ["unshare", "--mount", "--", "sh", "-c", script, "sh", name];
+        let script = if file == name { alone } else { beside };
+        let command = ["unshare", "--mount", "--", "sh", "-c", script, "sh", name, file];
         let mut query = Self::reading(command);
         query.command.stdin = Some(text.as_bytes().to_vec());
         query

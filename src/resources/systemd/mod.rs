@@ -8,7 +8,8 @@ mod watch;
 
 pub(super) use boot::{Links, unmask};
 pub(super) use install::service_type;
-pub(super) use verify::{check_file, check_unit};
+pub(super) use verify::check_file;
+pub use verify::unit_of;
 pub use watch::Watch;
 
 use std::collections::BTreeMap;

@@ -3,35 +3,34 @@
 //! `systemd-analyze verify` (systemd 252 and later) tells each line that the manager would pass over, as
 //! `PATH:LINE: WORDS, ignoring…`, and each unit that it would not load, as `NAME: WORDS Refusing.`
 
-use super::FOLDER;
+use super::{FOLDER, is_template};
 use crate::error::{Error, Kind, Result};
 use crate::resources::probe::Probe;
 use crate::resources::query::Query;
 
-/// Refuses a unit, or a drop-in of it, of which systemd would pass over a line; a unit that is to be
-/// `started` also where systemd would not load it.
+/// Refuses a file at `path` of a unit, or of a drop-in of it, where systemd would pass over a line, or would not
+/// load the unit with it.
 ///
 /// # Errors
 /// The lines, with the words of systemd.
-pub(in crate::resources) fn check_unit(
-    name: &str,
-    text: &str,
-    is_started: bool,
-    probe: &dyn Probe,
-) -> Result<()> {
-    let query = Query::systemd_verify(name, text);
+pub(in crate::resources) fn check_file(path: &str, text: &str, probe: &dyn Probe) -> Result<()> {
+    let file = path.strip_prefix(FOLDER).map(|file| file.trim_start_matches('/'));
+    let Some((name, file)) = unit_of(path).zip(file) else { return Ok(()) };
+    let has_unit = file == name || !is_template(name) && probe.unit(name)?.load_state == "loaded";
+    // A drop-in of a unit that is still to come is looked at as if it were the unit.
+    let file = if has_unit { file } else { name };
+    let query = Query::systemd_verify(name, file, text);
     let output = match probe.query(&query) {
         Err(error) if error.kind == Kind::ToolMissing => return Ok(()),
         output => output?,
     };
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let mut causes: Vec<String> =
-        said.lines().filter_map(|line| passed_over(line, name, text)).collect();
-    if is_started {
-        let own = format!("{name}: ");
-        let is_own = |line: &&str| line.starts_with(&own) && line.ends_with("Refusing.");
-        causes.extend(said.lines().filter(is_own).map(str::to_owned));
-    }
+        said.lines().filter_map(|line| passed_over(line, file, text)).collect();
+    let own = format!("{name}: ");
+    let is_refusal = |line: &&str| line.starts_with(&own) && line.ends_with("Refusing.");
+    let refusals = said.lines().filter(is_refusal).filter(|_| has_unit);
+    causes.extend(refusals.map(str::to_owned));
     if causes.is_empty() {
         return Ok(());
     }
@@ -42,16 +41,8 @@ pub(in crate::resources) fn check_unit(
         .hint("systemd.directives(7) on the server lists what this version knows"))
 }
 
-/// The same for a file at `path`, if that is one of a unit.
-pub(in crate::resources) fn check_file(path: &str, text: &str, probe: &dyn Probe) -> Result<()> {
-    match unit_of(path) {
-        Some(name) => check_unit(name, text, false, probe),
-        None => Ok(()),
-    }
-}
-
 /// The unit that a file is of, or is a drop-in for.
-fn unit_of(path: &str) -> Option<&str> {
+pub fn unit_of(path: &str) -> Option<&str> {
     let name = path.strip_prefix(FOLDER)?.strip_prefix('/')?;
     let name = match name.split_once('/') {
         Some((folder, file)) => {
@@ -65,9 +56,9 @@ fn unit_of(path: &str) -> Option<&str> {
 }
 
 /// A line of the unit with the reason why systemd passes over it.
-fn passed_over(said: &str, name: &str, text: &str) -> Option<String> {
+fn passed_over(said: &str, file: &str, text: &str) -> Option<String> {
     let (number, words) =
-        said.strip_prefix("/mnt/")?.strip_prefix(name)?.strip_prefix(':')?.split_once(": ")?;
+        said.strip_prefix("/mnt/")?.strip_prefix(file)?.strip_prefix(':')?.split_once(": ")?;
     let number: usize = number.parse().ok()?;
     if !words.to_lowercase().contains("ignoring") {
         return None;

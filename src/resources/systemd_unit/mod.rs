@@ -216,11 +216,10 @@ impl Resource for SystemdUnit {
             return Ok(());
         }
         self.check_targets(probe)?;
-        let is_started = self.is_a_unit() && self.running == Some(true);
-        if is_started {
+        if self.is_a_unit() && self.running == Some(true) {
             self.check_files(probe)?;
         }
-        systemd::check_unit(&self.name, &self.rendered(), is_started, probe)
+        systemd::check_file(&self.file(), &self.rendered(), probe)
     }
 
     fn accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {

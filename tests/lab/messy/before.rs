@@ -9,6 +9,7 @@ crate::tests! {
 fn what_others_made_outlives_the_declaration(os: &str) {
     let ground = Ground::new(os);
     units_of_before_come_back(&ground);
+    a_mask_of_before_comes_back(&ground);
     a_unit_that_cannot_be_loaded_goes(&ground);
     a_mount_loses_what_nobody_asks_for(&ground);
     commits_of_others_stay(&ground);
@@ -47,8 +48,23 @@ fn units_of_before_come_back(ground: &Ground) {
     );
 }
 
+/// An empty file masks a unit as a link to `/dev/null` does.
+fn a_mask_of_before_comes_back(ground: &Ground) {
+    let server = &ground.server;
+    server.run(": > /etc/systemd/system/void.service; systemctl daemon-reload");
+    ground.hold(
+        "  - systemd_unit: { name: void.service, service: { ExecStart: /bin/sleep 3000 }, running: true }\n",
+    );
+    ground.hold("");
+    server.run("cd /etc/systemd/system && test -e void.service -a ! -s void.service && ! pgrep -ax sleep | grep 3000");
+}
+
 fn a_unit_that_cannot_be_loaded_goes(ground: &Ground) {
     let server = &ground.server;
+    let said = ground.refused(
+        "  - systemd_unit: { name: ssh.service, dropin: more, service: { ExecStart: /bin/true } }\n",
+    );
+    assert!(said.contains("more than one ExecStart="), "{said}");
     ground.declare(
         "  - systemd_unit: { name: bad.service, service: { ExecStart: relative/path }, running: true }\n",
     );
