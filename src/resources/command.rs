@@ -314,6 +314,14 @@ impl Resource for Command {
         if probe.is_preview_of_more() {
             return Ok(());
         }
+        let folder = self.stamp.as_ref().and_then(|stamp| stamp.as_str().rsplit_once('/'));
+        if let Some((folder, _)) = folder
+            && !folder.is_empty()
+            && !probe.exists(folder)?
+        {
+            return Err(Error::failed(format!("the folder `{folder}` of `stamp` is not there"))
+                .hint(format!("declare `directory: {folder}` before")));
+        }
         if let Some(cwd) = &self.cwd
             && !probe.exists(cwd.as_str())?
         {

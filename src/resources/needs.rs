@@ -1,6 +1,7 @@
 //! Things that a change needs on the server: accounts, the folder of what is made, a system that is up.
 
 use super::Spec;
+use super::names::Names;
 use super::probe::{FileKind, Probe};
 use super::query::Query;
 use super::state::Change;
@@ -57,11 +58,24 @@ fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
         _ => false,
     };
     let id = spec.id();
-    let folder = id.identity().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let (makes, path) = match spec {
+        Spec::Line(line) => {
+            (line.create && probe.stat(line.path.as_str())?.is_none(), line.path.as_str())
+        }
+        _ => (makes, id.identity()),
+    };
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     // A volume may have its file system already: its place is made all the same.
-    let is_made = change.is_create() || change.sets("mounted");
-    if !makes || !is_made || folder.is_empty() || probe.exists(folder)? {
+    let is_made = change.is_create() || change.sets("mounted") || matches!(spec, Spec::Line(_));
+    if !makes || !is_made || folder.is_empty() {
         return Ok(());
+    }
+    if let Some(stat) = probe.stat(&Names::of(probe).target(folder))? {
+        if stat.kind == FileKind::Directory {
+            return Ok(());
+        }
+        return Err(Error::failed(format!("`{folder}` is a {}, not a folder", stat.kind.noun()))
+            .hint("choose another place, or move away what is there"));
     }
     let is_of_directory = matches!(spec, Spec::Directory(_));
     let way = if is_of_directory { ", or say `parents: true`" } else { "" };
