@@ -112,6 +112,11 @@ pub(super) fn is_turned_away(log: &str) -> bool {
             .any(|words| log.contains(words))
 }
 
+/// Whether something took the connection and did not greet in time.
+pub(super) fn is_silent(log: &str) -> bool {
+    log.contains("timed out during banner exchange")
+}
+
 /// Why the master of `server` did not start, from its log.
 pub(super) fn of_ssh(server: &str, settings: &SshSettings, log: &str) -> Error {
     let login = match &settings.user {

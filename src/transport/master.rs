@@ -95,8 +95,17 @@ impl<'a> Master<'a> {
 
     /// Ends a master that does not answer any more.
     pub(super) async fn end(&self) -> Result<()> {
+        self.control("exit").await
+    }
+
+    /// Lets the master end with the last of its channels: the next run logs in anew.
+    pub(super) async fn retire(&self) -> Result<()> {
+        self.control("stop").await
+    }
+
+    async fn control(&self, word: &str) -> Result<()> {
         let mut ssh = ssh();
-        ssh.arg("-S").arg(self.socket()).args(["-O", "exit", "--", &self.settings.host]);
+        ssh.arg("-S").arg(self.socket()).args(["-O", word, "--", &self.settings.host]);
         ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         // A master that does not even hear this is left to its own keep-alive.
         let _ = timeout(Duration::from_secs(2), ssh.status()).await;
@@ -115,9 +124,14 @@ impl<'a> Master<'a> {
     /// Lets ssh log in, and again where the server closed the connection before it showed who it is: other
     /// people may have filled its door. The error comes with ssh's log.
     async fn log_in(&self, may_ask: bool) -> Result<(), (Error, String)> {
-        for pause in PAUSES {
+        for (tried, pause) in PAUSES.iter().enumerate() {
             match self.log_in_once(may_ask).await {
-                Err((_, log)) if failure::is_turned_away(&log) => sleep(*pause).await,
+                // A host that is busy may have no time to greet; one that hangs is not asked often.
+                Err((_, log))
+                    if failure::is_turned_away(&log) || tried == 0 && failure::is_silent(&log) =>
+                {
+                    sleep(*pause).await;
+                }
                 ended => return ended,
             }
         }
