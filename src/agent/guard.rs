@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Kind, Result};
 use crate::events::{RunEnd, ServiceAction};
 use crate::manifest::{Resource, ResourceId};
-use crate::resources::{Attributes, Command, Probe, System, WayBack, run_checked};
+use crate::resources::service::Service;
+use crate::resources::{
+    Attributes, Command, Probe, Service as _, System, WayBack, run_checked, unit_of,
+};
 use crate::wire::{self, Request};
 
 use super::lock::Lock;
@@ -192,20 +195,45 @@ impl Record {
                 run_checked(system, &Command::new(argv).stdin(stdin.as_slice())).map(drop)
             })
             .collect();
-        results.into_iter().collect()
+        // At boot as well: systemd has read the files of all units before anything is put back.
+        let read = match self.units_put_back().next() {
+            Some(_) => run_checked(system, &Command::new(["systemctl", "daemon-reload"])).map(drop),
+            None => Ok(()),
+        };
+        results.into_iter().chain([read]).collect()
+    }
+
+    /// The units of which a file was put back.
+    fn units_put_back(&self) -> impl Iterator<Item = &str> {
+        self.snapshots.iter().flat_map(Snapshot::paths).filter_map(unit_of)
+    }
+
+    /// The units that have to read what was put back, and how. A unit of which a file was put back may have been
+    /// restarted by its own resource, and systemd closes the sockets that a new file of theirs does not name.
+    fn told(&self, probe: &dyn Probe) -> Vec<(String, ServiceAction)> {
+        let mut units = self.units.clone();
+        for unit in self.units_put_back() {
+            let runs = probe
+                .unit(unit)
+                .is_ok_and(|unit| unit.is_active() || unit.active_state == "failed");
+            if runs && !units.iter().any(|(told, _)| told == unit) {
+                units.push((unit.to_owned(), ServiceAction::Restart));
+            }
+        }
+        units
     }
 
     /// Lets the kernel and the services read what was put back.
     fn tell(&self, system: &mut dyn System) -> Result<()> {
         let programs = self.run(false, system);
-        let units = self.units.iter().map(|(unit, action)| {
-            let verb = match action {
-                ServiceAction::Reload => "reload-or-restart",
-                ServiceAction::Restart => "restart",
-            };
-            run_checked(system, &Command::new(["systemctl", verb, "--", unit])).map(drop)
-        });
-        let units: Vec<Result<()>> = units.collect();
+        let mut units = Vec::new();
+        for (unit, action) in self.told(system) {
+            let service = Service { running: Some(true), ..Service::named(&unit) };
+            units.push(match action {
+                ServiceAction::Reload => service.reload(system).map(drop),
+                ServiceAction::Restart => service.restart(system),
+            });
+        }
         if let Some(client) = &self.client {
             let unban = Command::new(["fail2ban-client", "unban", client]).timeout_seconds(30);
             // Where there is no fail2ban nobody was banned by it.

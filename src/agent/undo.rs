@@ -31,6 +31,11 @@ impl Snapshot {
         Ok(Self { id: id.clone(), services, paths })
     }
 
+    /// The paths.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(|(path, _)| path.as_str())
+    }
+
     /// Makes the paths as they were. Every path is tried; the first error is returned.
     pub(super) fn restore(&self, system: &mut dyn System) -> Result<()> {
         let results: Vec<Result<()>> =

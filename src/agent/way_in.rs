@@ -10,6 +10,7 @@ use crate::resources::probe::WayIn;
 use crate::resources::service::Service;
 use crate::resources::{
     Change, Names, Probe, Spec, key_files, read_by_sshd, read_together, sshd_includes_elsewhere,
+    unit_of,
 };
 
 /// Files and folders, by the beginnings of their paths, that sshd, PAM or a shell read.
@@ -108,23 +109,24 @@ impl<'a> Login<'a> {
             Spec::Service(service) => return service.is_firewall(),
             _ => {}
         }
-        let is_of_unit = |path: &str| {
-            let unit = self.way.unit.as_deref().unwrap_or_default();
-            let rest = path.strip_prefix("/etc/systemd/system/");
-            let stem = unit.split(['@', '.']).next().unwrap_or_default();
-            let rest = rest.and_then(|rest| rest.strip_prefix(stem));
-            !stem.is_empty() && rest.is_some_and(|rest| rest.starts_with(['@', '.']))
-        };
+        let unit = self.way.unit.as_deref().unwrap_or_default();
         spec.switches().iter().any(|path| {
             is_read_by_all(path)
                 || read_together(path) == Some("sshd")
                 || self.includes_elsewhere
                     && read_by_sshd(path, self.names.probe()).unwrap_or_default()
                 || self.way.account != "root" && path.starts_with(READ_BY_SUDO)
-                || is_of_unit(path)
+                || is_of_unit(path, unit)
                 || self.places.contains(&self.names.place(path))
         })
     }
+}
+
+/// Whether a file is of the unit of sshd, of its socket, or of a template of theirs.
+fn is_of_unit(path: &str, unit: &str) -> bool {
+    let stem = unit.split(['@', '.']).next().unwrap_or_default();
+    let rest = unit_of(path).and_then(|of| of.strip_prefix(stem));
+    !stem.is_empty() && rest.is_some_and(|rest| rest.starts_with(['@', '.']))
 }
 
 /// Whether every login may depend on what is at `path`.
@@ -185,15 +187,16 @@ pub(super) fn untold_sshd(
 /// one of the new settings.
 pub(super) fn waits_for_boot(resource: &Resource, probe: &dyn Probe) -> bool {
     let unit = probe.way_in().and_then(|way| way.unit).unwrap_or_default();
-    let of_unit = match &resource.spec {
-        // Its own rules are in force at once.
+    match &resource.spec {
+        // Its own rules are in force at once, and a unit that is to run is restarted.
         Spec::Firewall(_) => return false,
-        Spec::SystemdUnit(own) => own.name == unit,
-        _ => false,
-    };
-    let switched = resource.spec.switches();
-    let is_read = |path: &String| begins_with_any(path, &READ_AT_START);
-    notifications(resource).next().is_none() && (of_unit || switched.iter().any(is_read))
+        Spec::SystemdUnit(own) if own.dropin.is_none() && own.running == Some(true) => {
+            return false;
+        }
+        _ => {}
+    }
+    let waits = |path: &String| begins_with_any(path, &READ_AT_START) || is_of_unit(path, &unit);
+    notifications(resource).next().is_none() && resource.spec.switches().iter().any(waits)
 }
 
 /// The service that a plan names for a unit of sshd.

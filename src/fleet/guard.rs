@@ -33,7 +33,8 @@ pub(super) async fn answer(
     // The rest of the time is for the agent to hear of it.
     let last = Instant::now() + Duration::from_secs(u64::from(seconds)) * 2 / 3;
     let Err(Refusal { error, is_password_wrong }) = prove(transport, login, last).await else {
-        return link.send(&Request::Confirm).await.map_err(|error| silent(login, seconds, error));
+        link.send(&Request::Confirm).await.map_err(|error| silent(login, seconds, error))?;
+        return transport.retire(login).await;
     };
     let refute = Request::Refute { error: error.clone(), is_password_wrong };
     let told = timeout(PAUSE, link.send(&refute)).await;

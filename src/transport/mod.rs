@@ -149,6 +149,17 @@ impl Transport {
         proved
     }
 
+    /// Lets no later run use the connection that is there: it has the rights of the account as they were when it
+    /// logged in.
+    ///
+    /// # Errors
+    /// If its socket cannot be removed.
+    pub async fn retire(&self, login: Login<'_>) -> Result<()> {
+        Master::new(login.server, login.settings, &self.folder, self.relay.as_deref())
+            .retire()
+            .await
+    }
+
     /// An ssh for a person: through the connection that is there, or one that is then kept.
     ///
     /// # Errors

@@ -99,6 +99,7 @@ fn the_login_of_a_run_stays_open(os: &str) {
     what_nobody_names_is_guarded(&deployed);
     what_cannot_come_back_is_refused(&deployed);
     sshd_is_told_as_the_plan_says(&deployed);
+    another_port_is_put_back(&deployed);
 
     // A change that closes nothing is proved, and stays.
     let (code, said) = deployed.apply(&user("shell: /bin/sh"));
@@ -191,4 +192,32 @@ fn a_new_password_closes_nothing(deployed: &Deployed) {
     let (code, said) = deployed.apply(&deployed.all());
     assert_eq!(code, 0, "{said}");
     deployed.logs_in("");
+}
+
+/// systemd reads what was put back, and what it had closed is open again: a connection of before proves nothing.
+fn another_port_is_put_back(deployed: &Deployed) {
+    let all = deployed.all();
+    let server = &deployed.ground.server;
+    let listens = "ss -ltnH 'sport = :22' | grep -q . && ! ss -ltnH 'sport = :2222' | grep -q . && \
+                   ! systemctl show -P NeedDaemonReload ssh.service ssh.socket | grep -q yes";
+    let dropin = |unit: &str, section: &str| {
+        format!("  - systemd_unit: {{ name: {unit}, dropin: port, {section} }}\n")
+    };
+    let service =
+        dropin("ssh.service", "service: { ExecStart: ['', '/usr/sbin/sshd -D -p 2222'] }");
+    let restart = "    restart: ssh\n  - service: ssh\n";
+    deployed.puts_back(&format!("{all}{service}{restart}"), "Connection refused");
+    server.run(listens);
+
+    server.run("systemctl disable -q --now ssh.service; systemctl enable -q --now ssh.socket");
+    let socket = dropin("ssh.socket", "socket: { ListenStream: ['', '2222'] }");
+    let restart = "    restart: ssh.socket\n  - service: ssh.socket\n";
+    deployed.puts_back(&format!("{all}{socket}{restart}"), "Connection refused");
+    server.run(listens);
+    let both = dropin("ssh.socket", "socket: { ListenStream: ['', '22', '2223'] }");
+    let (code, said) = deployed.apply(&format!("{all}{both}"));
+    assert_eq!((code, said.contains("is read at the next boot")), (0, true), "{said}");
+    let (code, said) = deployed.apply(&all);
+    assert_eq!(code, 0, "{said}");
+    server.run("systemctl disable -q --now ssh.socket; systemctl enable -q --now ssh.service");
 }
