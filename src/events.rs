@@ -92,7 +92,7 @@ pub enum Event {
     },
     /// No proof came: what is guarded is put back, and `RolledBack` tells of each.
     Reverted {
-        /// What stood in the way.
+        /// The reason of the refusal.
         error: Error,
     },
     /// Something that a revision declares otherwise of the server itself, beside its resources.

@@ -48,7 +48,7 @@ pub enum Request {
     Confirm,
     /// No new connection got in: put back what is guarded.
     Refute {
-        /// What stood in the way.
+        /// The reason of the refusal.
         error: Error,
         /// Whether that was the password alone: the login was let in, and sudo did not take it.
         is_password_wrong: bool,

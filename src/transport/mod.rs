@@ -43,7 +43,7 @@ const OPENING: Duration = Duration::from_secs(15);
 /// The reason why the server starts no agent for a new connection.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// What stood in the way.
+    /// The reason of the refusal.
     pub error: Error,
     /// Whether that was the password alone: the login was let in, and sudo did not take it.
     pub is_password_wrong: bool,

@@ -259,7 +259,7 @@ mod tests {
             ("X=\"a\" b", wrong("`X=\"a\" b` has 2 of 5 fields")),
             ("export X=1", wrong("`export X=1` has 2 of 5 fields")),
             ("* * * * * root true\r", job("root")),
-            ("\r", wrong("`\r` has 1 of 5 fields")),
+            ("\r", wrong("`\r` has 0 of 5 fields")),
             ("60 * * * * root true", wrong("`60` is not right for the minute of a cron schedule")),
             ("* * * * *", wrong("it names no user and no command behind the times")),
             ("* * * * * root", wrong("it names no command behind `root`, the user")),
