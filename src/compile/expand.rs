@@ -21,6 +21,7 @@ use crate::resources::{Spec, primary_field};
 use crate::secret::{Scrubber, Secret};
 use crate::secrets::Secrets;
 use crate::yaml::{self, Entry, Map, Node};
+use minijinja::Value;
 
 /// The only fields that may hold secrets. All others end in arguments of programs, in files that
 /// everybody can read, or in reports.
@@ -151,7 +152,7 @@ impl Expansion<'_> {
     ) -> Result<(), Failure> {
         let scope = with_lets(&item.lets, scope)?;
         if let Some(when) = &item.when
-            && !number(scope.expression(when)?).is_true()
+            && !holds(scope.expression(when)?, when)?
         {
             return Ok(());
         }
@@ -382,4 +383,17 @@ fn exposed(field: &Entry, secret: &str, kind: &str, confidential: &[&str]) -> Di
         ),
         _ => mistake,
     }
+}
+
+/// Whether a `when` holds. A text always does in Jinja, also one that YAML 1.1 took for `false`.
+fn holds(value: Value, when: &Node) -> Result<bool, Failure> {
+    let value = number(value);
+    let said = value.as_str().unwrap_or_default();
+    if ["no", "off", "false"].iter().any(|word| said.eq_ignore_ascii_case(word)) {
+        let message = format!("`when` is the text `{said}`, which counts as true");
+        return Err(Box::new(
+            Diagnostic::at(&when.span, message).hint("write `false` where that is set"),
+        ));
+    }
+    Ok(value.is_true())
 }

@@ -52,8 +52,14 @@ pub(super) fn check(
             };
             Some((needed, why))
         });
+        let after = resource.spec.runs_after_change_of();
+        let mut waits = resource.requires.iter().chain(&after).filter_map(|id| positions.get(id));
+        let late = || {
+            let other = waits.find(|other| **other >= position)?;
+            Some((resources.get(*other)?, LATER))
+        };
         let folder = || folder_of_later(resource, position, resources);
-        let wrong = wrong.next().or_else(|| Some((folder()?, LATER)));
+        let wrong = wrong.next().or_else(late).or_else(|| Some((folder()?, LATER)));
         let Some((needed, [words, hint])) = wrong else { continue };
         let (Some(place), Some(other)) = (places.get(&resource.id), places.get(&needed.id)) else {
             continue;
