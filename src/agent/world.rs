@@ -17,6 +17,9 @@ use super::state::State;
 use super::state::managed::Managed;
 use super::twins;
 
+/// The package of the program that takes a firewall away.
+const RULES_PACKAGE: &str = "nftables";
+
 /// The server and the manifest that a removal is planned against.
 pub(super) struct World<'a> {
     pub(super) manifest: &'a Manifest,
@@ -317,8 +320,18 @@ impl World<'_> {
                 wanted.extend(claims.into_iter().map(|claim| (claim, index)));
             }
         }
+        // A set of rules can be taken away as long as its program is there.
+        let is_of_rules = |one: &Resource| {
+            matches!(&one.spec, Spec::Package(package) if package.name == RULES_PACKAGE)
+                && one.spec.desired().is_none()
+        };
+        let end_of_rules = self.manifest.resources.iter().position(is_of_rules);
         for (position, resource) in going.iter_mut().filter(|(_, one)| one.spec.desired().is_none())
         {
+            let end = end_of_rules.filter(|_| matches!(resource.spec, Spec::Firewall(_)));
+            if let Some(end) = end.filter(|end| end < position) {
+                self.move_to(end, position, resource);
+            }
             let claims = resource.spec.claims(Some(probe))?;
             let first = claims.iter().filter_map(|claim| wanted.get(claim)).min();
             if let Some(first) = first.filter(|first| *first < position) {

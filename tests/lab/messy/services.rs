@@ -101,6 +101,9 @@ fn rules_are_loaded_at_boot_as_before(ground: &Ground) {
     assert_eq!(server.shell(is_enabled), "enabled");
     ground.hold(package);
     assert_eq!(server.shell(is_enabled), "disabled");
+    // The rules go before the program that takes them away.
+    ground.hold(&format!("{package}  - firewall: {{}}\n"));
+    ground.hold("  - package: { name: nftables, state: absent }\n");
 }
 
 fn an_exclusive_key_goes(ground: &Ground) {
