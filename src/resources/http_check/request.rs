@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::probe::Probe;
+use super::super::probe::{Output, Probe};
 use super::super::query::Query;
 use super::{FastCgi, HttpCheck};
 use crate::error::{Kind, Result};
@@ -57,11 +57,19 @@ pub(super) fn http(check: &HttpCheck, url: &str, probe: &dyn Probe) -> Result<An
 pub(super) fn fastcgi(check: &HttpCheck, request: &FastCgi, probe: &dyn Probe) -> Result<Answer> {
     let variables = cgi_variables(&check.method, request);
     let query = Query::fastcgi(request.socket.as_str(), variables, check.timeout_seconds);
-    let output = match probe.query(&query) {
-        // `cgi-fcgi` has no limit of its own, unlike curl.
-        Err(error) if error.kind == Kind::TimedOut => return Ok(Answer::late(check)),
-        output => output?,
-    };
+    let is_late =
+        |output: &Result<Output>| output.as_ref().is_err_and(|error| error.kind == Kind::TimedOut);
+    let mut output = probe.query(&query);
+    if is_late(&output) {
+        // Where PHP-FPM starts its workers on demand, a request that comes just as the last idle one ends waits
+        // for the next request.
+        output = probe.query(&query);
+    }
+    // `cgi-fcgi` has no limit of its own, unlike curl.
+    if is_late(&output) {
+        return Ok(Answer::late(check));
+    }
+    let output = output?;
     let text = String::from_utf8_lossy(&output.stdout);
     let (status, body) = cgi_answer(&text);
     Ok(Answer {
