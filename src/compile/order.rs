@@ -39,6 +39,14 @@ pub(super) fn check(
         if resource.spec.desired().is_none() {
             continue;
         }
+        if let Some(hidden) = hidden_by(resource, &resources[..position])
+            && let (Some(place), Some(other)) = (places.get(&resource.id), places.get(&hidden.id))
+        {
+            let message =
+                format!("`{}` hides `{}`, which is declared before", resource.id, hidden.id);
+            let mistake = Diagnostic::at(place, message).and(other, "declared here");
+            mistakes.push(mistake.hint("declare the mount first"));
+        }
         let needs = resource.spec.needs();
         let mut wrong = needs.iter().filter_map(|id| {
             let other = *positions.get(id)?;
@@ -67,6 +75,26 @@ pub(super) fn check(
         let message = format!("`{}` needs `{}`, which {words}", resource.id, needed.id);
         mistakes.push(Diagnostic::at(place, message).and(other, "declared here").hint(hint));
     }
+}
+
+/// The thing among those `before` that nobody finds any more below the mount that a resource makes.
+fn hidden_by<'a>(resource: &Resource, before: &'a [Resource]) -> Option<&'a Resource> {
+    let place = match &resource.spec {
+        Spec::Mount(mount) => mount.path.as_str(),
+        Spec::Volume(volume) => volume.path.as_str(),
+        _ => return None,
+    };
+    let is_made = |spec: &Spec| {
+        let is_of_files = matches!(
+            spec,
+            Spec::Archive(_) | Spec::Directory(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_)
+        );
+        is_of_files && spec.desired().is_some()
+    };
+    before.iter().find(|other| {
+        let path = other.id.identity();
+        is_made(&other.spec) && path != place && is_in(path, place)
+    })
 }
 
 /// The directory that is declared later and in which a resource is made.
