@@ -220,6 +220,10 @@ impl Resource for Volume {
         }
     }
 
+    fn traces(&self, probe: &dyn Probe) -> Result<State> {
+        self.mount().traces(probe)
+    }
+
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
         let program = self.program();
         let is_made = !change.is_remove() && change.sets("filesystem");

@@ -307,6 +307,13 @@ impl Resource for Mount {
         ))
     }
 
+    fn traces(&self, probe: &dyn Probe) -> Result<State> {
+        let (listed, live) = (self.listed(probe)?.into_iter().next(), self.live(probe)?);
+        let options = listed.zip(live);
+        let options = options.map(|(listed, live)| options::traced(&listed.options, &live.options));
+        Ok(State::new().with_some("options", options))
+    }
+
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         self.check_ground(system)?;
         if !change.is_remove() {

@@ -70,7 +70,47 @@ pub(super) fn otherwise(mount: &Mount, in_force: &str) -> Option<String> {
             _ => {}
         }
     }
+    let values = mount.options.split(',').filter_map(|word| word.split_once('='));
+    let values = values.filter_map(|(key, value)| other_value(mount, key, value, in_force));
+    let words: Vec<String> = words.into_iter().map(str::to_owned).chain(values).collect();
     (!words.is_empty()).then(|| words.join(","))
+}
+
+/// The option of this key that is in force, where it has another value: those of tmpfs that are numbers (tmpfs(5)).
+fn other_value(mount: &Mount, key: &str, wanted: &str, in_force: &str) -> Option<String> {
+    if mount.fstype != "tmpfs" || !matches!(key, "mode" | "size" | "nr_inodes") {
+        return None;
+    }
+    let is_key = |word: &&str| word.split_once('=').is_some_and(|(known, _)| known == key);
+    let word = in_force.rsplit(',').find(is_key)?;
+    let (_, value) = word.split_once('=')?;
+    let number = if key == "mode" { |text: &str| u64::from_str_radix(text, 8).ok() } else { size };
+    let is_other = number(wanted).zip(number(value)).is_some_and(|(wanted, now)| wanted != now);
+    is_other.then(|| word.to_owned())
+}
+
+/// A number with `k`, `m` or `g` behind it; `None` for a share of the memory.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// The options that say how a place is mounted, whatever is asked for: of those in force, the ones that are compared.
+pub(super) fn traced(listed: &str, in_force: &str) -> String {
+    let is_compared = |word: &&str| {
+        let key = word.split('=').next().unwrap_or_default();
+        OPPOSITES.iter().any(|(option, _)| option == word)
+            || matches!(key, "mode" | "size" | "nr_inodes" | "subvol")
+    };
+    let words: Vec<&str> = in_force.split(',').filter(is_compared).collect();
+    format!("{listed} ({})", words.join(","))
 }
 
 #[cfg(test)]

@@ -132,6 +132,18 @@ fn a_mount_by_hand_is_told(ground: &Ground) {
     );
     ground.hold(mount);
     server.run("touch /mnt/ram/x && findmnt -no OPTIONS /mnt/ram | grep -w noexec");
+    // A change of the inventory is none of somebody else's.
+    let more = mount.replace("size=1m,noexec", "size=2m,noexec,nosuid");
+    let plan = ground.hold(&more);
+    assert!(
+        plan.contains("→ size=2m,noexec,nosuid") && !plan.contains("changed on the server"),
+        "{plan}"
+    );
+    server.run("mount -o remount,size=3m /mnt/ram");
+    let plan = server.plan(&[]);
+    assert!(plan.contains("(mounted with size=3072k)") && plan.contains("drift"), "{plan}");
+    ground.hold(&more);
+    ground.hold(mount);
     server.run(
         "printf '[Mount]\\nWhat=tmpfs\\nType=tmpfs\\nWhere=/mnt/ram\\n' > /etc/systemd/system/mnt-ram.mount",
     );
