@@ -70,12 +70,14 @@ fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
     if !makes || !is_made || folder.is_empty() {
         return Ok(());
     }
-    if let Some(stat) = probe.stat(&Names::of(probe).target(folder))? {
-        if stat.kind == FileKind::Directory {
-            return Ok(());
-        }
-        return Err(Error::failed(format!("`{folder}` is a {}, not a folder", stat.kind.noun()))
+    // The target of a link need not have a name that can be written.
+    let kind = probe.stat(&Names::of(probe).target(folder))?.map(|stat| stat.kind);
+    if let Some(kind @ (FileKind::File | FileKind::Other)) = kind {
+        return Err(Error::failed(format!("`{folder}` is a {}, not a folder", kind.noun()))
             .hint("choose another place, or move away what is there"));
+    }
+    if probe.exists(folder)? {
+        return Ok(());
     }
     let is_of_directory = matches!(spec, Spec::Directory(_));
     let way = if is_of_directory { ", or say `parents: true`" } else { "" };
