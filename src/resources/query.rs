@@ -225,12 +225,14 @@ impl Query {
     }
 
     /// systemd's words about a unit `name`, of which `file` holds `text`: the unit's own, or one beside that of
-    /// the server. The files are in a place of their own in memory, which ends with the program.
+    /// the server, which may have none (`system.slice`). The files are in a place of their own in memory, which
+    /// ends with the program.
     pub fn systemd_verify(name: &str, file: &str, text: &str) -> Self {
         let alone = "mount -t tmpfs none /mnt && cat >\"/mnt/$1\" && \
                      exec systemd-analyze verify --man=no --recursive-errors=no \"/mnt/$1\"";
         let beside = "mount -t tmpfs none /mnt && mkdir \"/mnt/$1.d\" && cat >\"/mnt/$2\" && \
-                      cp \"$(systemctl show -P FragmentPath -- \"$1\")\" \"/mnt/$1\" && \
+                      file=\"$(systemctl show -P FragmentPath -- \"$1\")\" && echo '[Unit]' >\"/mnt/$1\" && \
+                      { [ -z \"$file\" ] || cp \"$file\" \"/mnt/$1\"; } && \
                       exec systemd-analyze verify --man=no --recursive-errors=no \"/mnt/$1\"";
         let script = if file == name { alone } else { beside };
         let command = ["unshare", "--mount", "--", "sh", "-c", script, "sh", name, file];

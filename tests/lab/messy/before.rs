@@ -65,6 +65,15 @@ fn a_unit_that_cannot_be_loaded_goes(ground: &Ground) {
         "  - systemd_unit: { name: ssh.service, dropin: more, service: { ExecStart: /bin/true } }\n",
     );
     assert!(said.contains("more than one ExecStart="), "{said}");
+    // systemd has this unit without a file.
+    let slice = |key: &str| {
+        format!(
+            "  - systemd_unit: {{ name: system.slice, dropin: more, slice: {{ {key}: 90% }} }}\n"
+        )
+    };
+    let said = ground.refused(&slice("MemoryHih"));
+    assert!(said.contains("would pass over parts of `system.slice`"), "{said}");
+    ground.hold(&slice("MemoryHigh"));
     ground.declare(
         "  - systemd_unit: { name: bad.service, service: { ExecStart: relative/path }, running: true }\n",
     );
