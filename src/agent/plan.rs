@@ -56,9 +56,8 @@ impl Plan {
         probe.preload_units(&units(manifest));
         let mut world = Prediction::new(probe);
         let mut foreseen_here = foreseen.clone();
-        let mut outcomes = Vec::with_capacity(manifest.resources.len());
         let (mut refused, mut steady) = (BTreeMap::new(), Steady::default());
-        let mut due = state.owed_services(manifest);
+        let (mut outcomes, mut due) = (Vec::new(), state.owed_services(manifest));
         let together = together(manifest, state, removal, &foreseen, probe);
         for (id, because) in &removal.released {
             on_outcome(id, &Outcome::Released { because: because.clone() }, None);
@@ -111,6 +110,7 @@ impl Plan {
             on_outcome(&resource.id, &outcome, mark);
             outcomes.push(outcome);
         }
+        due.iter_mut().for_each(|(id, due)| *due = done_as(id, *due, manifest, &world));
         let released = removal.released.clone();
         let (serial, contradicting) = (state.serial(), steady.refused);
         Self { outcomes, due, foreseen, refused, contradicting, together, released, serial }
@@ -169,6 +169,20 @@ pub(super) fn raise(
 ) {
     let entry = due.entry(service.clone()).or_insert(action);
     *entry = (*entry).max(action);
+}
+
+/// The action that a service gets where `action` is due: a unit that runs and cannot reload is restarted instead.
+pub(super) fn done_as(
+    service: &ResourceId,
+    action: ServiceAction,
+    manifest: &Manifest,
+    probe: &dyn Probe,
+) -> ServiceAction {
+    let resource = manifest.resources.iter().find(|resource| resource.id == *service);
+    let units = resource.map(|resource| resource.spec.units()).unwrap_or_default();
+    let cannot =
+        |unit: &String| probe.unit(unit).is_ok_and(|unit| unit.is_active() && unit.cannot_reload());
+    if units.iter().any(cannot) { ServiceAction::Restart } else { action }
 }
 
 /// Services that are told of `change` although the resource names none: the unit itself, and sshd before a

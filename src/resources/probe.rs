@@ -341,6 +341,11 @@ impl Unit {
         !matches!(self.load_state.as_str(), "" | "not-found")
     }
 
+    /// Whether it has no way to read its configuration anew while it runs.
+    pub fn cannot_reload(&self) -> bool {
+        self.properties.get("CanReload").is_some_and(|can| can == "no")
+    }
+
     /// Its own name, where it was asked for as `name`: that may be another name of it.
     pub fn own_name<'a>(&'a self, name: &'a str) -> &'a str {
         let id = self.properties.get("Id").map(String::as_str);

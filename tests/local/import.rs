@@ -125,6 +125,26 @@ fn every_format_gives_its_secrets() {
 }
 
 #[test]
+fn what_ansible_reads_in_another_way_is_told_without_the_value() {
+    let project = Project::new();
+    let (code, _, error) = project.import(&["old/vault-other-meaning.yml"]);
+    assert_eq!(
+        (code, error.as_str()),
+        (
+            0,
+            "`secrets/all.yaml.age` is new, and read by ada\n\
+             Ansible evaluates the expression in `db.url`; infra takes its text as it stands\n\
+             Ansible reads another number in `db.pin`; infra takes its text as it stands\n\
+             Ansible reads a boolean in `db.words.1`; infra takes its text as it stands\n"
+        )
+    );
+    assert_eq!(
+        project.show(),
+        "db:\n  url: \"pg://{{ user }}@db\"\n  pin: 0123\n  quoted: \"0123\"\n  words: [a, no]\n"
+    );
+}
+
+#[test]
 fn a_file_outside_the_folder_is_no_target() {
     let project = Project::new();
     let (code, _, error) = project.import(&["old/vault-1.1.yml", "--into", "../outside"]);

@@ -8,7 +8,7 @@ use crate::events::{Event, ServiceAction};
 use crate::manifest::ResourceId;
 use crate::resources::{Spec, System};
 
-use super::super::plan::{notifications, raise};
+use super::super::plan::{done_as, notifications, raise};
 use super::super::undo::Snapshot;
 use super::Run;
 
@@ -191,6 +191,7 @@ impl Run<'_> {
             }
             return Ok(());
         }
+        let action = done_as(id, action, self.manifest, self.system);
         let result = match action {
             ServiceAction::Reload => service.reload(self.system),
             ServiceAction::Restart => service.restart(self.system).map(|()| None),

@@ -11,7 +11,7 @@ use super::processes;
 
 /// `Type` says what `active` means; timers and the like have none.
 const PROPERTIES: &str = "Id,Names,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,\
-                          Type,RemainAfterExit,SourcePath,MainPID,NRestarts,InvocationID";
+                          Type,RemainAfterExit,CanReload,SourcePath,MainPID,NRestarts,InvocationID";
 
 /// The units that were asked about, until they are forgotten.
 #[derive(Default)]

@@ -61,6 +61,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         }
         super::note_readers(&folder, &args.into, before.is_none())?;
     }
+    files.iter().flat_map(|file| &file.told).for_each(|told| report::note(told));
     let plain: usize = files.iter().map(|file| file.plain).sum();
     if plain > 0 {
         let are = if plain == 1 { "1 value was" } else { &format!("{plain} values were") };

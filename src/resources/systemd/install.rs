@@ -115,9 +115,9 @@ fn entries(text: &str, section: &str) -> Vec<(String, String)> {
     entries
 }
 
-/// The words of the section `[Service]` of a file about `Type` and `RemainAfterExit`, in the words of
+/// The words of the section `[Service]` of a file about its type and its reload, in the words of
 /// `systemctl show`.
-pub(in crate::resources) fn service_type(text: &str) -> [(&'static str, String); 2] {
+pub(in crate::resources) fn service_type(text: &str) -> [(&'static str, String); 3] {
     let entries = entries(text, "[Service]");
     let last = |wanted: &str| {
         let value = entries.iter().rev().find(|(key, _)| key == wanted).map(|(_, value)| value);
@@ -126,8 +126,9 @@ pub(in crate::resources) fn service_type(text: &str) -> [(&'static str, String);
     let stays = ["1", "yes", "y", "true", "t", "on"];
     let remains = stays.iter().any(|yes| last("RemainAfterExit").eq_ignore_ascii_case(yes));
     let kind = if last("Type").is_empty() { "simple" } else { last("Type") };
-    let remains = if remains { "yes" } else { "no" };
-    [("Type", kind.to_owned()), ("RemainAfterExit", remains.to_owned())]
+    let can_reload = kind == "notify-reload" || !last("ExecReload").is_empty();
+    let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    [("Type", kind.to_owned()), ("RemainAfterExit", word(remains)), ("CanReload", word(can_reload))]
 }
 
 /// The unit that takes the name `name` once it is enabled, where `name` is no unit now.
@@ -234,9 +235,13 @@ mod tests {
     #[test]
     fn a_service_has_a_type() {
         let type_of = |text: &str| service_type(text).map(|(_, value)| value).join(" ");
-        assert_eq!(type_of("[Service]\nType = oneshot\n[Unit]\nRemainAfterExit=yes"), "oneshot no");
-        assert_eq!(type_of("[Service]\nRemainAfterExit=True\nType=oneshot"), "oneshot yes");
-        assert_eq!(type_of("[Service]\n#Type=oneshot"), "simple no");
+        assert_eq!(
+            type_of("[Service]\nType = oneshot\n[Unit]\nRemainAfterExit=yes"),
+            "oneshot no no"
+        );
+        assert_eq!(type_of("[Service]\nRemainAfterExit=True\nType=oneshot"), "oneshot yes no");
+        assert_eq!(type_of("[Service]\n#Type=oneshot"), "simple no no");
+        assert_eq!(type_of("[Service]\nExecReload=/bin/kill -HUP $MAINPID"), "simple no yes");
     }
 
     #[test]

@@ -200,6 +200,16 @@ impl Resource for SystemdUnit {
         if systemd::is_template(&self.name) && self.running.is_some() {
             return Err("a template cannot run: declare its instances as `service`".to_owned());
         }
+        if self.enabled == Some(true)
+            && self.dropin.is_none()
+            && !sections::is_installed(&self.rendered())
+        {
+            return Err(format!(
+                "`{}` cannot be enabled: nothing in `install` says what starts it, such as \
+                 `WantedBy: multi-user.target`",
+                self.name
+            ));
+        }
         if self.running == Some(true) && systemd::ends(&self.service_type()) {
             return Err(systemd::ends_because(&self.name));
         }
@@ -208,7 +218,11 @@ impl Resource for SystemdUnit {
 
     /// The file alone can be written before.
     fn needs(&self) -> Vec<ResourceId> {
-        if self.running == Some(true) { sections::accounts(&self.rendered()) } else { Vec::new() }
+        if self.running != Some(true) {
+            return Vec::new();
+        }
+        let unit = self.starts_unit().map(|unit| ResourceId::new(Self::KIND, &unit));
+        sections::accounts(&self.rendered()).into_iter().chain(unit).collect()
     }
 
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
@@ -218,6 +232,7 @@ impl Resource for SystemdUnit {
         self.check_targets(probe)?;
         if self.is_a_unit() && self.running == Some(true) {
             self.check_files(probe)?;
+            self.check_units(probe)?;
         }
         systemd::check_file(&self.file(), &self.rendered(), probe)
     }

@@ -41,6 +41,12 @@ pub(super) fn words<'a>(text: &'a str, keys: &'a [&str]) -> impl Iterator<Item =
     pairs.flat_map(|(_, value)| value.split_whitespace())
 }
 
+/// Whether the text of a unit says where `systemctl enable` links it (systemd.unit(5), `[Install]`).
+pub(super) fn is_installed(text: &str) -> bool {
+    let keys = ["WantedBy", "RequiredBy", "UpheldBy", "Alias", "Also", "DefaultInstance"];
+    words(text, &keys).next().is_some()
+}
+
 /// One line a value. An empty value, which resets a list in a drop-in, is a line as well.
 impl fmt::Display for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 use super::{SystemdUnit, sections};
 use crate::error::{Error, Result};
 use crate::resources::probe::Probe;
+use crate::resources::systemd::{self, FOLDER};
 
 /// Signs in front of the program of a command (systemd.service(5), "Command lines").
 const SIGNS: [char; 5] = ['@', '-', ':', '+', '!'];
@@ -26,7 +27,7 @@ impl SystemdUnit {
         }
     }
 
-    /// Refuses a program or a file of variables that is not there: systemd would not start the service.
+    /// Refuses a program, a file or a folder that is not there: systemd would not start the service.
     pub(super) fn check_files(&self, probe: &dyn Probe) -> Result<()> {
         if probe.is_preview_of_more() {
             return Ok(());
@@ -41,13 +42,47 @@ impl SystemdUnit {
                 return Err(self.cannot_start(program));
             }
         }
-        let files = values(&text, &["EnvironmentFile"]).filter(|path| !path.starts_with('-'));
-        for path in files {
-            if is_plain(path) && !probe.exists(path)? {
+        for path in needed_files(&text) {
+            if !probe.exists(path)? {
                 return Err(self.cannot_start(path));
             }
         }
         Ok(())
+    }
+
+    /// Refuses a unit that systemd would not start, because another unit is not there.
+    pub(super) fn check_units(&self, probe: &dyn Probe) -> Result<()> {
+        if probe.is_preview_of_more() {
+            return Ok(());
+        }
+        let text = self.rendered();
+        let needed = sections::words(&text, &["Requires", "Requisite", "BindsTo"]);
+        let needed = needed.filter(|name| !name.contains('%')).map(str::to_owned);
+        for name in needed.chain(self.starts_unit()) {
+            let file = format!("{FOLDER}/{name}");
+            if !probe.unit(&name)?.exists() && !probe.exists(&file)? {
+                return Err(Error::failed(format!("`{name}` is not a unit of this server"))
+                    .because(format!("`{}` would not start without it", self.name))
+                    .hint("correct the name, or declare that unit before"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The unit that a timer, a socket or a path starts. Each connection of a socket with `Accept=yes` has a unit of
+    /// its own.
+    pub(super) fn starts_unit(&self) -> Option<String> {
+        let (name, suffix) = self.name.rsplit_once('.')?;
+        let keys = match suffix {
+            "timer" | "path" => ["Unit"],
+            "socket" => ["Service"],
+            _ => return None,
+        };
+        let text = self.rendered();
+        let has_many = values(&text, &["Accept"]).any(|value| !matches!(value, "no" | "false"));
+        let said = values(&text, &keys).last().filter(|unit| !unit.is_empty());
+        let unit = said.map_or_else(|| format!("{name}.service"), str::to_owned);
+        (!has_many && !unit.contains('%') && !systemd::is_template(&unit)).then_some(unit)
     }
 
     fn cannot_start(&self, path: &str) -> Error {
@@ -62,9 +97,78 @@ fn is_plain(path: &str) -> bool {
     path.starts_with('/') && !path.contains(['%', '$', '*', '?', '[', '"', '\\'])
 }
 
+/// The files and folders without which systemd does not start the service of this text (systemd.exec(5)).
+fn needed_files(text: &str) -> Vec<&str> {
+    let mut files: Vec<&str> = values(text, &["EnvironmentFile"]).collect();
+    let credentials = values(text, &["LoadCredential", "LoadCredentialEncrypted"]);
+    files.extend(credentials.filter_map(|value| value.split_once(':')).map(|(_, path)| path));
+    let inputs = values(text, &["StandardInput"]);
+    files.extend(inputs.filter_map(|value| value.strip_prefix("file:")));
+    for output in values(text, &["StandardOutput", "StandardError"]) {
+        let path = ["append:", "file:", "truncate:"].iter().find_map(|it| output.strip_prefix(it));
+        let folder = path.and_then(|path| path.rsplit_once('/')).map(|(folder, _)| folder);
+        files.extend(folder);
+    }
+    // Places that the service alone sees are made at its start.
+    let own = ["RootDirectory", "RootImage", "TemporaryFileSystem", "BindPaths", "MountImages"];
+    if values(text, &own).next().is_none() {
+        files.extend(values(text, &["WorkingDirectory"]));
+        files.extend(sections::words(text, &["ReadWritePaths", "ReadOnlyPaths", "ExecPaths"]));
+    }
+    files.retain(|path| is_plain(path) && !is_made(path, text));
+    files
+}
+
+/// Whether systemd makes a folder above or at `path` for the service.
+fn is_made(path: &str, text: &str) -> bool {
+    let folders = [
+        ("RuntimeDirectory", "/run"),
+        ("StateDirectory", "/var/lib"),
+        ("CacheDirectory", "/var/cache"),
+        ("LogsDirectory", "/var/log"),
+        ("ConfigurationDirectory", "/etc"),
+    ];
+    folders.iter().any(|(key, folder)| {
+        let keys = [*key];
+        sections::words(text, &keys).any(|word| {
+            let name = word.split(':').next().unwrap_or_default();
+            path.strip_prefix(folder)
+                .and_then(|rest| rest.strip_prefix('/'))
+                .and_then(|rest| rest.strip_prefix(name))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    })
+}
+
 /// The values of some keys of a unit file.
 fn values<'a>(text: &'a str, keys: &'a [&str]) -> impl Iterator<Item = &'a str> {
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     let pairs = pairs.filter(|(key, _)| keys.contains(&key.trim()));
     pairs.map(|(_, value)| value.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_a_service_does_not_start_without() {
+        for (text, files) in [
+            ("WorkingDirectory=/srv/app", &["/srv/app"] as &[_]),
+            ("WorkingDirectory=-/srv/app\nWorkingDirectory=~\nWorkingDirectory=%h", &[]),
+            ("StateDirectory=app more\nWorkingDirectory=/var/lib/more/x", &[]),
+            (
+                "StateDirectory=app\nWorkingDirectory=/var/lib/application",
+                &["/var/lib/application"],
+            ),
+            ("RootDirectory=/srv/root\nWorkingDirectory=/app", &[]),
+            ("ReadWritePaths=/srv/a -/srv/b \"/srv/c\"", &["/srv/a"]),
+            ("StandardOutput=append:/var/log/app/log\nStandardError=journal", &["/var/log/app"]),
+            ("LogsDirectory=app\nStandardOutput=append:/var/log/app/log", &[]),
+            ("LoadCredential=key:/etc/app.key\nLoadCredential=other", &["/etc/app.key"]),
+            ("EnvironmentFile=-/etc/a\nEnvironmentFile=/etc/b", &["/etc/b"]),
+        ] {
+            assert_eq!(needed_files(text), files, "{text}");
+        }
+    }
 }

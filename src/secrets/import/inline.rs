@@ -71,7 +71,9 @@ pub(super) fn import(
     let is_secret = |node: &Node| node.as_str().and_then(index).is_some();
     let node = only(&document, &is_secret, &mut plain);
     let node = node.ok_or_else(|| refused(path).because("no value of it is encrypted"))?;
-    Ok(Imported { node: filled(&node, &values), text: None, plain })
+    let node = filled(&node, &values);
+    let told = super::meaning::of_ansible(&node);
+    Ok(Imported { node, text: None, plain, told })
 }
 
 /// The column of the key, or of the dash, that the value belongs to: the text of a block stands

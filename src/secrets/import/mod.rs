@@ -1,6 +1,7 @@
 //! Secrets from the files of other programs: ansible-vault, and SOPS with age. Only in memory.
 
 mod inline;
+mod meaning;
 mod sops;
 mod vault;
 
@@ -24,6 +25,8 @@ pub struct Imported {
     pub text: Option<Zeroizing<String>>,
     /// How many values stood beside them in the open; they are not imported.
     pub plain: usize,
+    /// A sentence for each value that the other program reads in another way, without the value.
+    pub told: Vec<String>,
 }
 
 /// Reads the secrets of the file `path` (for messages) with this content. `unwrap` opens what is
@@ -43,7 +46,9 @@ pub fn import(
         let text = String::from_utf8(bytes.to_vec()).map(Zeroizing::new);
         let text = text.map_err(|_| refused(path).because("what is in it is no text"))?;
         return match key {
-            Some(key) => Ok(Imported { node: under(key, &text), text: None, plain: 0 }),
+            Some(key) => {
+                Ok(Imported { node: under(key, &text), text: None, plain: 0, told: Vec::new() })
+            }
             None => whole(path, &text),
         };
     }
@@ -66,7 +71,8 @@ fn whole(path: &str, text: &str) -> Result<Imported> {
         let error = refused(path).because(format!("what is in it is {}, not a map", node.kind()));
         return Err(error.hint("take it over as one secret by `--key NAME`"));
     }
-    Ok(Imported { node, text: Some(Zeroizing::new(text.to_owned())), plain: 0 })
+    let told = meaning::of_ansible(&node);
+    Ok(Imported { node, text: Some(Zeroizing::new(text.to_owned())), plain: 0, told })
 }
 
 pub(super) fn refused(path: &str) -> Error {

@@ -80,13 +80,15 @@ pub(super) fn import(
     let node = only(&values, &is_secret, &mut plain)
         .ok_or_else(|| refused(path).because("no value of it is encrypted"))?;
     let node = taken(&node, &opened);
-    let Some(name) = name else { return Ok(Imported { node, text: None, plain }) };
+    let Some(name) = name else {
+        return Ok(Imported { node, text: None, plain, told: Vec::new() });
+    };
     let only = node.as_map().filter(|map| map.entries.len() == 1);
     let content = only.and_then(|map| map.value(BINARY)?.scalar());
     let content = content.ok_or_else(|| {
         refused(path).because("it holds values with names of their own").hint("leave `--key` out")
     })?;
-    Ok(Imported { node: under(name, content), text: None, plain })
+    Ok(Imported { node: under(name, content), text: None, plain, told: Vec::new() })
 }
 
 /// The shape of `kept` with the values of `opened`.
