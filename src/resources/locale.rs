@@ -107,9 +107,7 @@ impl Resource for Locale {
         let list = list(probe)?;
         let listed =
             list.split(|byte| *byte == b'\n').any(|other| other.trim_ascii() == line.as_bytes());
-        let known = probe.query(&Query::locales())?;
-        let wanted = normalized(&self.name);
-        let generated = known.text().lines().any(|name| normalized(name) == wanted);
+        let generated = is_generated(&self.name, probe)?;
         if !listed && !generated {
             return Ok(Current::Absent);
         }
@@ -184,6 +182,13 @@ impl Resource for Locale {
             .set(Some(format!("LANG={}", self.name).as_bytes()), |line| line.starts_with(b"LANG="));
         Ok(Some(lines.bytes()))
     }
+}
+
+/// Whether the server has the locale, in any spelling of its name.
+pub(super) fn is_generated(name: &str, probe: &dyn Probe) -> Result<bool> {
+    let wanted = normalized(name);
+    let known = probe.query(&Query::locales())?;
+    Ok(known.text().lines().any(|name| normalized(name) == wanted))
 }
 
 /// The first word of a line of the list, commented out or not.

@@ -107,6 +107,33 @@ pub(super) fn rows(
     }
 }
 
+/// Whether the server has something: `question` asks for it by `name`. `None` where nobody can tell before an
+/// earlier resource is applied: one of `kind` may make it.
+pub(super) fn has(
+    probe: &dyn Probe,
+    cluster: &Cluster,
+    question: &str,
+    name: &str,
+    kind: &str,
+) -> Result<Option<bool>> {
+    if probe.is_preview_of_more() || probe.is_preview_after_change_of(kind) {
+        return Ok(None);
+    }
+    let rows = rows(probe, cluster, MAINTENANCE_DATABASE, question, &[name])?;
+    Ok(rows.map(|rows| !rows.is_empty()))
+}
+
+/// Refuses a role that is not there.
+pub(super) fn check_role(probe: &dyn Probe, cluster: &Cluster, name: &str) -> Result<()> {
+    let question = "SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r \
+                    WHERE r.rolname OPERATOR(pg_catalog.=) $1";
+    if has(probe, cluster, question, name, "postgresql_role")? != Some(false) {
+        return Ok(());
+    }
+    Err(Error::failed(format!("PostgreSQL has no role `{name}`"))
+        .hint(format!("declare `postgresql_role: {name}` before")))
+}
+
 /// What the server stores instead of the password, made here so that the password itself never
 /// reaches the server, its log or its statistics.
 pub(super) fn verifier(password: &str, probe: &dyn Probe) -> Result<String> {

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Resource;
 use super::fields::Presence;
+use super::locale;
 use super::names::Names;
 use super::postgresql::{
-    MAINTENANCE_DATABASE, check_cluster, check_name, cluster, identity, port, quote_identifier,
-    quote_literal, rows,
+    MAINTENANCE_DATABASE, check_cluster, check_name, check_role, cluster, has, identity, port,
+    quote_identifier, quote_literal, rows,
 };
 use super::prediction::Prediction;
 use super::probe::{Cluster, Probe};
@@ -90,6 +91,45 @@ impl PostgresqlDatabase {
     }
 }
 
+/// The number of a character set that a database may have, if the server knows the name.
+const ENCODING: &str = "SELECT pg_catalog.pg_char_to_encoding($1)::pg_catalog.text \
+WHERE pg_catalog.pg_char_to_encoding($1) OPERATOR(pg_catalog.>=) 0";
+
+const TEMPLATE: &str = "SELECT d.datname::pg_catalog.text FROM pg_catalog.pg_database d \
+WHERE d.datname OPERATOR(pg_catalog.=) $1";
+
+impl PostgresqlDatabase {
+    /// Refuses what a new database cannot have on this server.
+    fn check_fixed(&self, probe: &dyn Probe) -> Result<()> {
+        let fixed = &self.on_create;
+        if let Some(name) = &fixed.encoding
+            && has(probe, &self.on(), ENCODING, name, Self::KIND)? == Some(false)
+        {
+            return Err(Error::failed(format!("PostgreSQL knows no encoding `{name}`"))
+                .hint("the usual one is `UTF8`"));
+        }
+        if let Some(name) = &fixed.template
+            && has(probe, &self.on(), TEMPLATE, name, Self::KIND)? == Some(false)
+        {
+            return Err(Error::failed(format!("PostgreSQL has no database `{name}` to copy"))
+                .hint(format!("declare `postgresql_database: {name}` before")));
+        }
+        match &fixed.locale {
+            Some(name) if !probe.is_preview_after_change_of("locale") => check_locale(name, probe),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses a locale that the server does not have.
+fn check_locale(name: &str, probe: &dyn Probe) -> Result<()> {
+    if probe.is_preview_of_more() || locale::is_generated(name, probe)? {
+        return Ok(());
+    }
+    Err(Error::failed(format!("the server has no locale `{name}`"))
+        .hint(format!("declare `locale: {name}` before")))
+}
+
 impl Resource for PostgresqlDatabase {
     const KIND: &'static str = "postgresql_database";
     const PRIMARY: Option<&'static str> = Some("name");
@@ -141,6 +181,13 @@ impl Resource for PostgresqlDatabase {
         };
         let Some(owner) = rows.into_iter().flatten().next() else { return Ok(Current::Absent) };
         Ok(Current::Present(State::new().with("owner", owner.unwrap_or_default())))
+    }
+
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        if let Some(owner) = self.owner.as_ref().filter(|_| change.sets("owner")) {
+            check_role(probe, &self.on(), owner)?;
+        }
+        if change.is_create() { self.check_fixed(probe) } else { Ok(()) }
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {

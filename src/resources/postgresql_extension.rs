@@ -6,7 +6,8 @@ use super::Resource;
 use super::fields::Presence;
 use super::names::Names;
 use super::postgresql::{
-    check_cluster, check_name, cluster, identity, port, quote_identifier, rows,
+    MAINTENANCE_DATABASE, check_cluster, check_name, cluster, identity, port, quote_identifier,
+    rows,
 };
 use super::prediction::Prediction;
 use super::probe::{Cluster, Probe};
@@ -59,9 +60,71 @@ JOIN pg_catalog.pg_available_extension_versions v \
 ON v.name OPERATOR(pg_catalog.=) e.name AND v.version OPERATOR(pg_catalog.=) e.default_version \
 WHERE e.name OPERATOR(pg_catalog.=) $1";
 
+/// The extensions that an extension requires.
+const REQUIRED: &str = "SELECT pg_catalog.unnest(v.requires)::pg_catalog.text \
+FROM pg_catalog.pg_available_extensions e \
+JOIN pg_catalog.pg_available_extension_versions v \
+ON v.name OPERATOR(pg_catalog.=) e.name AND v.version OPERATOR(pg_catalog.=) e.default_version \
+WHERE e.name OPERATOR(pg_catalog.=) $1";
+
+/// The extensions that a database has.
+const INSTALLED: &str = "SELECT e.extname::pg_catalog.text FROM pg_catalog.pg_extension e \
+WHERE $1 OPERATOR(pg_catalog.<>) ''";
+
+/// The schema with a name. A database has others as soon as it has been made.
+const SCHEMA: &str = "SELECT n.nspname::pg_catalog.text FROM pg_catalog.pg_namespace n \
+WHERE n.nspname OPERATOR(pg_catalog.=) ANY (ARRAY[$1, 'pg_catalog'])";
+
 impl PostgresqlExtension {
     fn on(&self) -> Cluster {
         cluster(self.cluster.as_deref(), self.port)
+    }
+
+    fn check_available(&self, probe: &dyn Probe) -> Result<()> {
+        // The database itself may be still to come, as an empty one.
+        let ask = |database, question| -> Result<Option<Vec<String>>> {
+            let rows = rows(probe, &self.on(), database, question, &[&self.name])?;
+            Ok(rows.map(|rows| rows.into_iter().flatten().flatten().collect()))
+        };
+        let Some(available) = ask(MAINTENANCE_DATABASE, AVAILABLE)? else { return Ok(()) };
+        if available.is_empty() {
+            let message = format!("PostgreSQL has no extension `{}` here", self.name);
+            return Err(Error::failed(message).hint("declare the `package` that has it before"));
+        }
+        let installed = ask(&self.database, INSTALLED)?.unwrap_or_default();
+        let is_there = |name: &String| {
+            let other = Self { name: name.clone(), ..self.clone() };
+            installed.contains(name)
+                || probe.changed(&ResourceId::new(Self::KIND, &other.identity()))
+        };
+        let mut required = ask(MAINTENANCE_DATABASE, REQUIRED)?.unwrap_or_default().into_iter();
+        match required.find(|name| !installed.is_empty() && !is_there(name)) {
+            Some(name) => Err(Error::failed(format!("it requires the extension `{name}`")).hint(
+                format!("declare the `postgresql_extension` `{name}` of this database before"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// PostgreSQL makes no schema for an extension that can have any.
+    fn check_schema(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        let Some(schema) = self.schema.as_ref().filter(|_| change.sets("schema")) else {
+            return Ok(());
+        };
+        let rows = rows(probe, &self.on(), &self.database, SCHEMA, &[schema])?.unwrap_or_default();
+        let has = |name: &str| rows.iter().flatten().flatten().any(|found| found == name);
+        // An extension with a schema of its own makes that, and refuses others.
+        if has(schema) || !has("pg_catalog") || self.own_schema(probe)?.as_ref() == Some(schema) {
+            return Ok(());
+        }
+        Err(Error::failed(format!("the database `{}` has no schema `{schema}`", self.database))
+            .hint("make it before, by a `command`"))
+    }
+
+    /// The schema that the extension insists on, where it does.
+    fn own_schema(&self, probe: &dyn Probe) -> Result<Option<String>> {
+        let rows = rows(probe, &self.on(), &self.database, OWN_SCHEMA, &[&self.name])?;
+        Ok(rows.into_iter().flatten().flatten().flatten().next())
     }
 }
 
@@ -105,17 +168,13 @@ impl Resource for PostgresqlExtension {
     }
 
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
-        if !change.is_create() || probe.is_preview_of_more() {
+        if change.is_remove() || probe.is_preview_of_more() {
             return Ok(());
         }
-        let Some(rows) = rows(probe, &self.on(), &self.database, AVAILABLE, &[&self.name])? else {
-            return Ok(());
-        };
-        if !rows.is_empty() {
-            return Ok(());
+        if change.is_create() {
+            self.check_available(probe)?;
         }
-        let message = format!("PostgreSQL has no extension `{}` here", self.name);
-        Err(Error::failed(message).hint("declare the `package` that has it before"))
+        self.check_schema(change, probe)
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
@@ -124,8 +183,7 @@ impl Resource for PostgresqlExtension {
         let statement = match (change, schema) {
             // Without a schema, the extension would go to the first one of the search path.
             (Change::Create(_), None) => {
-                let rows = system.sql(&self.on(), &self.database, OWN_SCHEMA, &[&self.name])?;
-                let own = rows.into_iter().flatten().flatten().next();
+                let own = self.own_schema(system)?;
                 let schema = quote_identifier(own.as_deref().unwrap_or("public"));
                 format!("CREATE EXTENSION {extension} SCHEMA {schema}")
             }

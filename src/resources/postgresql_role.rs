@@ -7,8 +7,8 @@ use super::Resource;
 use super::fields::{Presence, yes};
 use super::names::Names;
 use super::postgresql::{
-    MAINTENANCE_DATABASE, check_cluster, check_name, cluster, identity, port, quote_identifier,
-    quote_literal, rows, verifier, verifies,
+    MAINTENANCE_DATABASE, check_cluster, check_name, check_role, cluster, identity, port,
+    quote_identifier, quote_literal, rows, verifier, verifies,
 };
 use super::prediction::Prediction;
 use super::probe::{Cluster, Probe};
@@ -164,6 +164,11 @@ impl Resource for PostgresqlRole {
         if self.name == "postgres" && (!self.superuser || self.state.is_absent()) {
             return Err("`postgres` stays a superuser: infra itself works as this role".to_owned());
         }
+        let is_kept =
+            self.name.starts_with("pg_") || matches!(self.name.as_str(), "public" | "none");
+        if is_kept && !self.state.is_absent() {
+            return Err(format!("PostgreSQL keeps the name `{}` for itself", self.name));
+        }
         if self.connection_limit.is_some_and(|limit| limit < -1) {
             return Err("`connection_limit` is a number of connections, or -1".to_owned());
         }
@@ -223,6 +228,14 @@ impl Resource for PostgresqlRole {
         Ok(State::new().with_some("password", stored.flatten().map(Value::Hidden)))
     }
 
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        if change.is_remove() {
+            return self.check_owns_nothing(probe);
+        }
+        let groups = self.member_of.iter().flatten().filter(|_| change.sets("member_of"));
+        groups.into_iter().try_for_each(|group| check_role(probe, &self.on(), group))
+    }
+
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         let role = quote_identifier(&self.name);
         if change.is_remove() {
@@ -241,6 +254,37 @@ impl Resource for PostgresqlRole {
     fn dropped(&self) -> Option<Dropped<Self>> {
         let absent = Self { password: None, state: Presence::Absent, ..self.clone() };
         Some(Dropped::stays_unless_allowed(absent, "it may own data"))
+    }
+}
+
+/// The databases with something that belongs to a role, or names the role in its rights.
+const DEPENDENTS: &str = "SELECT DISTINCT d.datname::pg_catalog.text \
+FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_authid r ON s.refobjid OPERATOR(pg_catalog.=) r.oid \
+JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.dbid \
+OR s.dbid OPERATOR(pg_catalog.=) 0 AND d.oid OPERATOR(pg_catalog.=) s.objid \
+WHERE s.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
+AND r.rolname OPERATOR(pg_catalog.=) $1 ORDER BY 1";
+
+impl PostgresqlRole {
+    /// Refuses to drop a role that something depends on, as the server would.
+    fn check_owns_nothing(&self, probe: &dyn Probe) -> Result<()> {
+        if probe.is_preview_of_more() || probe.is_preview_after_change_of("postgresql_database") {
+            return Ok(());
+        }
+        let rows = rows(probe, &self.on(), MAINTENANCE_DATABASE, DEPENDENTS, &[&self.name])?;
+        let databases: Vec<String> = rows
+            .into_iter()
+            .flatten()
+            .flatten()
+            .flatten()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if databases.is_empty() {
+            return Ok(());
+        }
+        Err(Error::failed(format!("something belongs to the role `{}`, or names it", self.name))
+            .because(format!("in {}", databases.join(", ")))
+            .hint("give it to another role (`REASSIGN OWNED`, `DROP OWNED`), then drop this one"))
     }
 }
 

@@ -143,7 +143,12 @@ pub trait Probe {
         false
     }
 
-    /// The same, for a resource of any kind.
+    /// Whether an earlier resource of this kind will have changed the host: always `false` outside a preview.
+    fn is_preview_after_change_of(&self, _kind: &str) -> bool {
+        false
+    }
+
+    /// Whether something that the host lacks may be brought by an earlier resource of any kind.
     fn is_preview_of_more(&self) -> bool {
         false
     }

@@ -428,6 +428,10 @@ impl Probe for Prediction<'_> {
         self.bring_more.iter().any(|id| id.kind() == kind)
     }
 
+    fn is_preview_after_change_of(&self, kind: &str) -> bool {
+        self.changed.iter().any(|id| id.kind() == kind)
+    }
+
     fn last_unpredictable(&self) -> Option<ResourceId> {
         let started = || self.started("").next().map(service_id);
         self.bring_more.last().cloned().or_else(started)
