@@ -143,9 +143,9 @@ pub trait Probe {
         false
     }
 
-    /// Whether an earlier resource of this kind will have changed the host: always `false` outside a preview.
-    fn is_preview_after_change_of(&self, _kind: &str) -> bool {
-        false
+    /// The earlier resources that will have changed the host: none outside a preview.
+    fn changed_before(&self) -> Vec<&ResourceId> {
+        Vec::new()
     }
 
     /// Whether something that the host lacks may be brought by an earlier resource of any kind.

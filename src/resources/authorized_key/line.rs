@@ -43,6 +43,16 @@ pub(super) fn parse(line: &str) -> Option<Key<'_>> {
     key(line).or_else(|| key(past_options(line)))
 }
 
+/// The options in front of the key of a line.
+pub(super) fn options_of(line: &str) -> &str {
+    let line = line.trim_start_matches([' ', '\t']);
+    if key(line).is_some() {
+        return "";
+    }
+    let options = line.len() - past_options(line).len();
+    line.get(..options).unwrap_or_default().trim_end()
+}
+
 /// Whether sshd passes a line over: it is empty, or a comment.
 pub(super) fn is_no_key(line: &str) -> bool {
     let line = line.trim_start_matches([' ', '\t']);

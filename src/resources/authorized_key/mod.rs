@@ -1,6 +1,7 @@
 //! `authorized_key`: public keys that may log in as a user.
 
 mod line;
+mod options;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -173,7 +174,7 @@ impl Resource for AuthorizedKey {
         if options.is_empty() || !is_one_line(options) {
             return Err("`options` has to be one line".to_owned());
         }
-        Ok(())
+        self.lines().iter().try_for_each(|line| options::check(line))
     }
 
     fn needs(&self) -> Vec<ResourceId> {
@@ -216,6 +217,18 @@ impl Resource for AuthorizedKey {
                 .with("mode", format!("{:04o}", file.mode))
                 .with("folder", format!("{} {:04o}", folder.owner, folder.mode)),
         ))
+    }
+
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        if change.is_remove() || probe.is_preview_of_more() {
+            return Ok(());
+        }
+        let user = self.home(probe)?;
+        if probe.exists(&user.home)? {
+            return Ok(());
+        }
+        Err(Error::failed(format!("the home `{}` of `{}` is not there", user.home, self.user))
+            .hint("declare it as a `directory` before, or give the user another `home`"))
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {

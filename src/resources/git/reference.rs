@@ -2,7 +2,8 @@
 //! tag, else as a branch of the remote, else as a commit.
 
 use super::Git;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::manifest::ResourceId;
 use crate::resources::probe::{Output, Probe};
 use crate::resources::query::{Command, Query};
 use crate::resources::system::System;
@@ -26,6 +27,21 @@ impl Known {
         self.tag.or(self.branch).or(self.commit)
     }
 }
+
+/// Kinds of which no change lets a remote answer that did not before.
+const BESIDE: [&str; 11] = [
+    "cron",
+    "directory",
+    "group",
+    "locale",
+    "postgresql_database",
+    "postgresql_extension",
+    "postgresql_role",
+    "stamp",
+    "symlink",
+    "sysctl",
+    "timezone",
+];
 
 impl Git {
     /// The one question to a clone: each program takes longer than all the files of a role.
@@ -76,15 +92,22 @@ impl Git {
         Ok(at_remote.or_else(|| known.commit.clone()))
     }
 
-    /// Refuses a tag or branch that the remote says it does not have. Where it does not answer yet, such as
-    /// before its key is there, the apply tells.
+    /// Refuses a tag or branch that the remote says it does not have, and a remote that does not answer. Before
+    /// its key is there, or whatever else an earlier resource brings, the apply tells.
     pub(super) fn check_reference(&self, probe: &dyn Probe) -> Result<()> {
-        if probe.is_preview_of_more() || is_commit(&self.reference) {
+        if probe.is_preview_of_more() {
             return Ok(());
         }
+        let plays_no_part = |id: &&ResourceId| BESIDE.contains(&id.kind());
         match self.at_remote(probe) {
-            Ok(None) => Err(self.unknown_reference()),
-            Ok(Some(_)) | Err(_) => Ok(()),
+            Ok(None) if !is_commit(&self.reference) => Err(self.unknown_reference()),
+            Err(error)
+                if error.kind != Kind::ToolMissing
+                    && probe.changed_before().iter().all(plays_no_part) =>
+            {
+                Err(error.hint("correct its address, or see whether this server may read it"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -428,8 +428,8 @@ impl Probe for Prediction<'_> {
         self.bring_more.iter().any(|id| id.kind() == kind)
     }
 
-    fn is_preview_after_change_of(&self, kind: &str) -> bool {
-        self.changed.iter().any(|id| id.kind() == kind)
+    fn changed_before(&self) -> Vec<&ResourceId> {
+        self.changed.iter().collect()
     }
 
     fn last_unpredictable(&self) -> Option<ResourceId> {
