@@ -17,9 +17,6 @@ use super::state::State;
 use super::state::managed::Managed;
 use super::twins;
 
-/// The package of the program that takes a firewall away.
-const RULES_PACKAGE: &str = "nftables";
-
 /// The server and the manifest that a removal is planned against.
 pub(super) struct World<'a> {
     pub(super) manifest: &'a Manifest,
@@ -225,6 +222,12 @@ impl<'a> World<'a> {
             return Ok(Some(format!("`{editor}` writes to it as well")));
         }
         for (spec, _) in specs {
+            if let Spec::Package(_) = spec
+                && let Some(user) =
+                    self.present.iter().find(|it| it.spec.needs().contains(&spec.id()))
+            {
+                return Ok(Some(format!("`{}` needs it", user.id)));
+            }
             if let Some(folder) = spec.takes_folder(self.names.probe())? {
                 if let Some(inside) = twins::inside(&folder, self.manifest, self.names) {
                     return Ok(Some(format!("`{inside}` is in `{folder}`")));
@@ -320,15 +323,18 @@ impl World<'_> {
                 wanted.extend(claims.into_iter().map(|claim| (claim, index)));
             }
         }
-        // A set of rules can be taken away as long as its program is there.
-        let is_of_rules = |one: &Resource| {
-            matches!(&one.spec, Spec::Package(package) if package.name == RULES_PACKAGE)
-                && one.spec.desired().is_none()
+        // A thing can be taken away as long as the package is there whose programs do so.
+        let end_of = |needed: &[ResourceId]| {
+            let is_needed = |one: &Resource| {
+                one.id.kind() == "package"
+                    && one.spec.desired().is_none()
+                    && needed.contains(&one.id)
+            };
+            self.manifest.resources.iter().position(is_needed)
         };
-        let end_of_rules = self.manifest.resources.iter().position(is_of_rules);
         for (position, resource) in going.iter_mut().filter(|(_, one)| one.spec.desired().is_none())
         {
-            let end = end_of_rules.filter(|_| matches!(resource.spec, Spec::Firewall(_)));
+            let end = end_of(&resource.spec.needs());
             if let Some(end) = end.filter(|end| end < position) {
                 self.move_to(end, position, resource);
             }

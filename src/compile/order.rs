@@ -133,9 +133,12 @@ fn folder_of_later<'a>(
     })
 }
 
-/// Whether an account may be there although it is declared later: Debian has it, or something before brings
+/// Whether an account or a package may be there although it is declared later: Debian has it, or something before brings
 /// it.
 fn is_there_before(id: &ResourceId, before: &[Resource]) -> bool {
+    if id.kind() == "package" {
+        return true;
+    }
     let is_account = matches!(id.kind(), "group" | "user");
     let brings = |other: &Resource| {
         // A user has a group of its own name.

@@ -117,6 +117,22 @@ impl Archive {
         self.format.or(by_name)
     }
 
+    /// The program that unpacks it beside tar itself, and its package in Debian.
+    fn unpacker(&self) -> Option<(&'static str, &'static str)> {
+        if self.format() == Some(Format::Zip) {
+            return Some(("unzip", "unzip"));
+        }
+        let name = self.url.as_deref().or(self.source.as_ref().map(AbsolutePath::as_str))?;
+        let name = name.split(['?', '#']).next().unwrap_or_default();
+        let by = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+        match name {
+            _ if by(&[".xz", ".txz"]) => Some(("xz", "xz-utils")),
+            _ if by(&[".bz2", ".tbz"]) => Some(("bzip2", "bzip2")),
+            _ if by(&[".zst", ".tzst"]) => Some(("zstd", "zstd")),
+            _ => None,
+        }
+    }
+
     /// What makes one unpacking equal to another.
     fn version(&self) -> String {
         let strip = self.strip_components;
@@ -273,6 +289,11 @@ impl Resource for Archive {
 
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
         let is_known = !change.is_remove() && !probe.is_preview_of_more();
+        if let Some((program, _)) = self.unpacker().filter(|_| is_known)
+            && !probe.has_program(program)?
+        {
+            return Err(Error::tool_missing(program));
+        }
         let Some(source) = self.source.as_ref().filter(|_| is_known) else { return Ok(()) };
         let Some(stat) = probe.stat(source.as_str())? else {
             return Err(Error::failed(format!("there is no file `{source}`")));
@@ -289,7 +310,8 @@ impl Resource for Archive {
     }
 
     fn needs(&self) -> Vec<ResourceId> {
-        account::named([self.owner.as_str()], [])
+        let program = self.unpacker().map(|(_, package)| ResourceId::new("package", package));
+        account::named([self.owner.as_str()], []).into_iter().chain(program).collect()
     }
 
     fn desired(&self) -> Option<State> {

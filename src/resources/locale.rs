@@ -15,6 +15,7 @@ use super::shares::Share;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
 use crate::error::{Error, Kind, Result};
+use crate::manifest::ResourceId;
 
 /// A locale of the C library, generated on the host. Needs the package `locales`.
 ///
@@ -73,6 +74,10 @@ impl Resource for Locale {
 
     fn identity(&self) -> String {
         self.name.clone()
+    }
+
+    fn needs(&self) -> Vec<ResourceId> {
+        vec![ResourceId::new("package", "locales")]
     }
 
     fn known_as(&self, _: &Names<'_>) -> Result<String> {

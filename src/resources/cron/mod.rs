@@ -151,7 +151,9 @@ impl Resource for Cron {
     }
 
     fn needs(&self) -> Vec<ResourceId> {
-        account::named([self.user.as_str()], [])
+        let mut needed = account::named([self.user.as_str()], []);
+        needed.push(ResourceId::new("package", "cron"));
+        needed
     }
 
     fn desired(&self) -> Option<State> {

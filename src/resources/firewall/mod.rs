@@ -14,6 +14,7 @@ use super::state::{Change, Current, DIFFERS, State, Value};
 use super::system::{Attributes, System, run_checked};
 use super::{Resource, WayBack, systemd};
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::manifest::ResourceId;
 
 /// What may reach the host: everything else is dropped. Needs the package `nftables`.
 ///
@@ -185,6 +186,10 @@ impl Resource for Firewall {
             return Err("`ssh_port` cannot be 0".to_owned());
         }
         self.allow.iter().try_for_each(rules::check)
+    }
+
+    fn needs(&self) -> Vec<ResourceId> {
+        vec![ResourceId::new("package", "nftables")]
     }
 
     fn desired(&self) -> Option<State> {

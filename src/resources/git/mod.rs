@@ -310,7 +310,9 @@ impl Resource for Git {
     }
 
     fn needs(&self) -> Vec<ResourceId> {
-        account::named([self.user.as_str()], [])
+        let mut needed = account::named([self.user.as_str()], []);
+        needed.push(ResourceId::new("package", "git"));
+        needed
     }
 
     fn desired(&self) -> Option<State> {
