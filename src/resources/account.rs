@@ -74,6 +74,14 @@ pub(super) fn group_that_goes_with(name: &str, probe: &dyn Probe) -> Result<Opti
     Ok((user.group == name && !is_shared).then_some(group.gid))
 }
 
+/// Says what is wrong with the number of an account: the largest one stands for no account (chown(2)).
+pub(super) fn check_number(field: &str, number: Option<u32>) -> Result<(), String> {
+    match number {
+        Some(u32::MAX) => Err(format!("no account can have the `{field}` {}", u32::MAX)),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses the number `uid` for the user `name` where another one has it.
 pub(super) fn check_uid_is_free(uid: u32, name: &str, probe: &dyn Probe) -> Result<()> {
     let holds = |other: &String| probe.user(other).ok().flatten().is_some_and(|it| it.uid == uid);

@@ -129,6 +129,13 @@ impl Resource for AptRepository {
         if self.components.0.is_empty() && !self.suites.0.iter().all(is_path) {
             return Err("needs `components`, or a suite that ends in `/`".to_owned());
         }
+        if !self.components.0.is_empty() && self.suites.0.iter().any(is_path) {
+            return Err("`components` goes with no suite that ends in `/`".to_owned());
+        }
+        let is_address = |uri: &String| uri.contains(":/") && !uri.starts_with(':');
+        if let Some(uri) = self.uris.0.iter().find(|uri| !is_address(uri)) {
+            return Err(format!("`{uri}` is no address such as `https://mirror.example/debian`"));
+        }
         let lists = [&self.uris, &self.suites, &self.components, &self.types, &self.architectures];
         let mut texts = lists.into_iter().flat_map(|list| &list.0);
         if let Some(text) = texts.find(|text| {
@@ -189,6 +196,20 @@ impl Resource for AptRepository {
                 .with("mode", format!("{:04o}", stat.mode))
                 .with_some("key", key.map(Value::Content)),
         ))
+    }
+
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        match &self.signed_by {
+            Some(key)
+                if !change.is_remove()
+                    && !probe.exists(key.as_str())?
+                    && !probe.is_preview_of_more() =>
+            {
+                Err(Error::failed(format!("there is no key `{key}`"))
+                    .hint("give the `key` itself, or declare before what brings its file"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {

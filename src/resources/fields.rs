@@ -38,12 +38,13 @@ impl fmt::Display for Mode {
 }
 
 impl Mode {
-    /// Reads three or four octal digits.
+    /// Reads three or four octal digits, and a zero in front of the four.
     ///
     /// # Errors
     /// Says that the text is not an octal mode.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let octal = matches!(text.len(), 3 | 4) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        let length = text.len() - usize::from(text.len() == 5 && text.starts_with('0'));
+        let octal = matches!(length, 3 | 4) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
         match u32::from_str_radix(text, 8) {
             Ok(bits) if octal => Ok(Self(bits)),
             _ => Err(format!("`{text}` is not an octal file mode such as `0644`")),
@@ -324,7 +325,8 @@ mod tests {
     fn mode_wants_octal_digits() {
         assert_eq!(Mode::parse("0644").map(|mode| mode.to_string()), Ok("0644".to_owned()));
         assert_eq!(Mode::parse("755"), Ok(Mode(0o755)));
-        for wrong in ["rw-r--r--", "0888", "7", "00644", "+644", ""] {
+        assert_eq!(Mode::parse("02775"), Ok(Mode(0o2775)));
+        for wrong in ["rw-r--r--", "0888", "7", "12775", "000644", "+644", ""] {
             assert_eq!(
                 Mode::parse(wrong),
                 Err(format!("`{wrong}` is not an octal file mode such as `0644`"))

@@ -48,6 +48,7 @@ impl Resource for Group {
 
     fn validate(&self) -> Result<(), String> {
         check_account_name(&self.name)?;
+        account::check_number("gid", self.gid)?;
         if self.state.is_absent() && self.name == "root" {
             return Err("no server works without the group `root`".to_owned());
         }
@@ -73,6 +74,10 @@ impl Resource for Group {
 
     fn current(&self, probe: &dyn Probe) -> Result<Current> {
         Ok(match probe.group(&self.name)? {
+            // A program of an earlier resource chooses it.
+            Some(entry) if entry.gid == account::UNKNOWN => {
+                Current::Present(State::new().with("gid", "not known yet"))
+            }
             Some(entry) => Current::Present(State::new().with("gid", entry.gid)),
             None => return account::missing(&self.name, !self.state.is_absent(), probe),
         })

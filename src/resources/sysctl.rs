@@ -194,6 +194,20 @@ impl Resource for Sysctl {
         Ok(Current::Present(state.with_some("at_boot", self.value_at_boot(probe)?)))
     }
 
+    fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        if change.is_remove() || !change.sets("value") {
+            return Ok(());
+        }
+        let found = probe.read(&self.kernel_path())?.unwrap_or_default();
+        let found = String::from_utf8_lossy(&found).into_owned();
+        let are_numbers = |text: &str| text.split_whitespace().all(|it| it.parse::<i128>().is_ok());
+        if !found.trim().is_empty() && are_numbers(&found) && !are_numbers(&self.value.0) {
+            return Err(Error::failed(format!("`{}` is no number", self.value.0))
+                .because(format!("`{}` is `{}` now", self.key, spaced(&found))));
+        }
+        Ok(())
+    }
+
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         if change.is_remove() {
             return self.switches().iter().try_for_each(|path| system.remove_file(path));

@@ -141,6 +141,10 @@ impl Mount {
     }
 
     fn check_device(&self, probe: &dyn Probe) -> Result<()> {
+        if self.is_bind() && !probe.exists(&self.device)? && !probe.is_preview_of_more() {
+            return Err(Error::failed(format!("the folder `{}` is not there", self.device))
+                .hint(format!("declare `directory: {}` before", self.device)));
+        }
         let device = device(&self.device, &Names::of(probe));
         if self.is_bind() || !device.starts_with("/dev/") || probe.stat(&device)?.is_some() {
             return Ok(());

@@ -193,6 +193,7 @@ impl Resource for User {
 
     fn validate(&self) -> Result<(), String> {
         check_account_name(&self.name)?;
+        account::check_number("uid", self.uid)?;
         if let Some(group) = &self.group {
             check_account_name(group)?;
         }
