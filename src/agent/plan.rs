@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::events::{Mark, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::package::{Foreseen, Package, Together};
-use crate::resources::{Change, Current, FieldChange, Prediction, Probe, Spec, Value};
+use crate::resources::{Change, Current, FieldChange, Prediction, Probe, Service, Spec, Value};
 
 use super::removal::{self, Removal};
 use super::state::State;
@@ -110,7 +110,7 @@ impl Plan {
             on_outcome(&resource.id, &outcome, mark);
             outcomes.push(outcome);
         }
-        due.iter_mut().for_each(|(id, due)| *due = done_as(id, *due, manifest, &world));
+        let due = all_done_as(due, manifest, &world);
         let released = removal.released.clone();
         let (serial, contradicting) = (state.serial(), steady.refused);
         Self { outcomes, due, foreseen, refused, contradicting, together, released, serial }
@@ -171,18 +171,36 @@ pub(super) fn raise(
     *entry = (*entry).max(action);
 }
 
-/// The action that a service gets where `action` is due: a unit that runs and cannot reload is restarted instead.
+/// The services that are due, with the action that each will get.
+fn all_done_as(
+    due: BTreeMap<ResourceId, ServiceAction>,
+    manifest: &Manifest,
+    probe: &dyn Probe,
+) -> BTreeMap<ResourceId, ServiceAction> {
+    let done = due.into_iter().filter_map(|(id, action)| {
+        let action = done_as(&id, action, manifest, probe)?;
+        Some((id, action))
+    });
+    done.collect()
+}
+
+/// The action that a service gets where `action` is due: a unit that runs and cannot reload is restarted instead,
+/// and a service that is stopped stays so.
 pub(super) fn done_as(
     service: &ResourceId,
     action: ServiceAction,
     manifest: &Manifest,
     probe: &dyn Probe,
-) -> ServiceAction {
+) -> Option<ServiceAction> {
     let resource = manifest.resources.iter().find(|resource| resource.id == *service);
+    let is_stopped = |service: &dyn Service| service.stays_stopped(probe).unwrap_or_default();
+    if resource.and_then(|resource| resource.spec.as_service()).is_some_and(is_stopped) {
+        return None;
+    }
     let units = resource.map(|resource| resource.spec.units()).unwrap_or_default();
     let cannot =
         |unit: &String| probe.unit(unit).is_ok_and(|unit| unit.is_active() && unit.cannot_reload());
-    if units.iter().any(cannot) { ServiceAction::Restart } else { action }
+    Some(if units.iter().any(cannot) { ServiceAction::Restart } else { action })
 }
 
 /// Services that are told of `change` although the resource names none: the unit itself, and sshd before a

@@ -49,8 +49,11 @@ pub(super) fn check(
         }
         let needs = resource.spec.needs();
         let mut wrong = needs.iter().filter_map(|id| {
-            let other = *positions.get(id)?;
+            let other = *positions.get(id).or_else(|| positions.get(&with_group(id)?))?;
             let needed = resources.get(other)?;
+            if needed.id != *id && !makes_own_group(needed) {
+                return None;
+            }
             let why = if needed.spec.desired().is_none() {
                 ABSENT
             } else if other > position && !is_there_before(id, &resources[..position]) {
@@ -75,6 +78,16 @@ pub(super) fn check(
         let message = format!("`{}` needs `{}`, which {words}", resource.id, needed.id);
         mistakes.push(Diagnostic::at(place, message).and(other, "declared here").hint(hint));
     }
+}
+
+/// The user with whom a group of the same name is made.
+fn with_group(id: &ResourceId) -> Option<ResourceId> {
+    (id.kind() == "group").then(|| ResourceId::new("user", id.identity()))
+}
+
+fn makes_own_group(resource: &Resource) -> bool {
+    let Spec::User(user) = &resource.spec else { return false };
+    user.group.is_none() && !user.state.is_absent()
 }
 
 /// The thing among those `before` that nobody finds any more below the mount that a resource makes.

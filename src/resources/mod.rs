@@ -354,6 +354,12 @@ pub trait Service {
         false
     }
 
+    /// Whether a reload or restart leaves it stopped, as it is or will be.
+    ///
+    /// # Errors
+    /// When systemd cannot be asked.
+    fn stays_stopped(&self, probe: &dyn Probe) -> Result<bool>;
+
     /// Makes it read its configuration anew, without an interruption where it can. Whether it lives
     /// on is to be watched, unless there was nothing to do.
     fn reload(&self, system: &mut dyn System) -> Result<Option<Watch>>;

@@ -254,6 +254,11 @@ impl super::Service for Service {
         self.validate.as_ref().map(|argv| Command::new(argv.0.iter().cloned()))
     }
 
+    fn stays_stopped(&self, probe: &dyn Probe) -> Result<bool> {
+        let (name, _) = self.find(probe)?;
+        stays_stopped(self.wants_running(), &name, probe)
+    }
+
     /// A service that should not run stays as it is.
     fn reload(&self, system: &mut dyn System) -> Result<Option<Watch>> {
         let (name, _) = self.find(system)?;
@@ -271,6 +276,12 @@ impl super::Service for Service {
         }
         Ok(())
     }
+}
+
+/// Whether a unit is to be stopped, or is stopped and left so. A unit that is still to come may run.
+pub(super) fn stays_stopped(running: Option<bool>, name: &str, probe: &dyn Probe) -> Result<bool> {
+    let unit = probe.unit(name)?;
+    Ok(!running.unwrap_or_else(|| unit.is_active() || !unit.exists()))
 }
 
 /// Whether a reload or restart, which starts what does not run, is wanted: not for a service that

@@ -191,7 +191,9 @@ impl Run<'_> {
             }
             return Ok(());
         }
-        let action = done_as(id, action, self.manifest, self.system);
+        let Some(action) = done_as(id, action, self.manifest, self.system) else {
+            return self.state.settle_service(self.system, id);
+        };
         let result = match action {
             ServiceAction::Reload => service.reload(self.system),
             ServiceAction::Restart => service.restart(self.system).map(|()| None),

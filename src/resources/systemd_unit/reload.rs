@@ -3,6 +3,7 @@
 use super::SystemdUnit;
 use crate::error::Result;
 use crate::resources::Service;
+use crate::resources::probe::Probe;
 use crate::resources::query::Command;
 use crate::resources::service::{self, may_run};
 use crate::resources::state::Change;
@@ -21,6 +22,10 @@ impl Service for SystemdUnit {
     fn restarts_for(&self, change: &Change) -> bool {
         let is_update = matches!(change, Change::Update(_));
         is_update && self.running == Some(true) && change.sets("content")
+    }
+
+    fn stays_stopped(&self, probe: &dyn Probe) -> Result<bool> {
+        service::stays_stopped(self.running, &self.name, probe)
     }
 
     /// A unit that should not run stays as it is.
