@@ -140,8 +140,9 @@ impl Removal {
         let rest = |(spec, mark)| Some((world.beside_all(spec)?, mark));
         for (spec, mark) in specs.into_iter().filter_map(rest) {
             let resource = step(spec, managed);
-            if self.steps.contains_key(&resource.id) {
-                // Older builds knew one thing under two names: one step takes it away.
+            if self.steps.contains_key(&resource.id) || world.declared.contains(&resource.id) {
+                // A state may know one thing under two names: one step takes it away, and none if it is declared
+                // under the other.
                 self.forgotten.push(id.clone());
                 continue;
             }

@@ -1,18 +1,25 @@
 //! The template engine: minijinja, strict, with the filters that configuration files need.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value, context};
 
 use super::caught::caught;
-use super::explain::{explain, foreign_braces, in_yaml, misplaced_statement, undefined, unknown};
-use super::operands::marked;
+use super::explain::{
+    NOT_DEFINED, explain, foreign_braces, in_yaml, misplaced_statement, undefined, unknown,
+};
+use super::operands::{marked, unmarked};
 use super::statements::statement;
 use super::tokens::{Asked, Syntax, asked};
+use super::untaken::{is_optional, places};
 use super::{bounds, filters, spelling};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::inventory::Project;
+
+/// Names that statements of a template give.
+const OF_TEMPLATES: [&str; 4] = ["caller", "loop", "self", "super"];
 
 /// minijinja with what a project brings.
 pub(super) struct Engine {
@@ -21,6 +28,8 @@ pub(super) struct Engine {
     texts: Environment<'static>,
     /// Templates that were loaded and not yet looked through.
     loaded: Arc<Mutex<Vec<Arc<Source>>>>,
+    /// The templates of which all names were looked up.
+    inspected: Mutex<BTreeSet<String>>,
 }
 
 /// Why an expression or a template could not be evaluated. What went wrong inside a value that it
@@ -71,7 +80,7 @@ impl Engine {
         environment.set_path_join_callback(move |name, parent| find(&finder, name, parent).into());
         let mut texts = environment.clone();
         texts.set_syntax(Syntax::Text.config());
-        Self { environment, texts, loaded }
+        Self { environment, texts, loaded, inspected: Mutex::default() }
     }
 
     /// The first filter or test in a source that does not exist, with its place in the source.
@@ -150,6 +159,98 @@ impl Engine {
         result.map(Value::from).map_err(|error| Box::new(explain(&error, &marked, span)))
     }
 
+    /// Reads a text, or a `bare` expression, without its values. It may ask for `names` alone.
+    pub(super) fn inspect(
+        &self,
+        text: &str,
+        bare: bool,
+        span: &Span,
+        names: &BTreeSet<String>,
+    ) -> Result<(), Failure> {
+        let whole = whole(text).filter(|inner| {
+            !bare && self.environment.compile_expression_owned((*inner).to_owned()).is_ok()
+        });
+        let expression = if bare { Some(text) } else { whole };
+        let syntax = if expression.is_some() { Syntax::Expression } else { Syntax::Text };
+        let read = expression.unwrap_or(text);
+        if let (None, Some(range)) = (expression, statement(text)) {
+            return Err(Box::new(misplaced_statement(text, range, span)));
+        }
+        if let Some(mistake) = self.unknown_in(read, syntax, span) {
+            return Err(mistake);
+        }
+        let asked = match expression {
+            Some(inner) => self
+                .environment
+                .compile_expression_owned(inner.to_owned())
+                .map(|expression| expression.undeclared_variables(false)),
+            None => self
+                .texts
+                .template_from_named_str("", text)
+                .map(|template| template.undeclared_variables(false)),
+        };
+        let asked = asked.map_err(|error| {
+            let mut mistake = explain(&error, read, span);
+            foreign_braces(text, &mut mistake);
+            Box::new(mistake)
+        })?;
+        self.check_names(asked, read, names, |range| {
+            in_yaml(text, within(text, read, range), span).unwrap_or_else(|| span.clone())
+        })
+    }
+
+    /// The same for a template, without those that it includes, when it is asked for first. `name` is its path in
+    /// the project, `span` where it is asked for.
+    pub(super) fn inspect_template(
+        &self,
+        name: &str,
+        span: &Span,
+        names: impl FnOnce() -> BTreeSet<String>,
+    ) -> Result<(), Failure> {
+        let mut inspected = self.inspected.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inspected.insert(name.to_owned()) {
+            return Ok(());
+        }
+        let found = self.environment.get_template(name);
+        if let Some(mistake) = self.unknown_in_templates() {
+            return Err(Box::new(mistake));
+        }
+        let found = found.map_err(|error| Box::new(explain(&error, "", span)))?;
+        let (text, _) = unmarked(found.source(), 0..0);
+        let source = Source::new(name, text);
+        let asked = found.undeclared_variables(false);
+        self.check_names(asked, &source.text, &names(), |range| Span::new(&source, range))
+    }
+
+    /// Refuses a name that is asked for and that nothing gives.
+    fn check_names(
+        &self,
+        asked: impl IntoIterator<Item = String>,
+        text: &str,
+        names: &BTreeSet<String>,
+        span: impl Fn(Range<usize>) -> Span,
+    ) -> Result<(), Failure> {
+        let globals: BTreeSet<&str> = self.environment.globals().map(|(name, _)| name).collect();
+        let is_known = |name: &String| {
+            names.contains(name)
+                || globals.contains(name.as_str())
+                || OF_TEMPLATES.contains(&name.as_str())
+                || is_optional(name, text)
+        };
+        let asked: BTreeSet<String> = asked.into_iter().collect();
+        match asked.into_iter().find(|name| !is_known(name)) {
+            Some(name) => {
+                let known = names.iter().map(String::as_str);
+                let inside = places(&name, text).find(|place| is_in_tag(text, place.start));
+                let place = inside.or_else(|| places(&name, text).next()).unwrap_or_default();
+                let place = span(place);
+                let mistake = Diagnostic::at(&place, format!("`{name}`{NOT_DEFINED}"));
+                Err(Box::new(mistake.suggest(&name, known)))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A template as text. `name` is its path in the project, `span` where it is asked for.
     pub(super) fn template(
         &self,
@@ -164,6 +265,19 @@ impl Engine {
         }
         result.map_err(|error| Box::new(explain(&error, "", span)))
     }
+}
+
+/// Whether a tag that begins before `at` ends behind it.
+fn is_in_tag(text: &str, at: usize) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    let last = |tags: [&str; 2]| tags.into_iter().filter_map(|tag| before.rfind(tag)).max();
+    last(["{{", "{%"]) > last(["}}", "%}"])
+}
+
+/// A range of a part of a text, in the whole.
+fn within(text: &str, part: &str, range: Range<usize>) -> Range<usize> {
+    let start = text.find(part).unwrap_or_default();
+    start + range.start..start + range.end
 }
 
 /// Whether the parts of a template's path are names of files and folders.

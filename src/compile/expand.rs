@@ -130,6 +130,9 @@ impl Expansion<'_> {
             None => (vec![BTreeMap::new()], BTreeSet::new()),
         };
         self.budget.take(rounds.len(), &item.span)?;
+        if rounds.is_empty() {
+            self.untaken(item, scope);
+        }
         let mut looped = ambient.clone();
         looped.extend(used);
         for locals in rounds {
@@ -154,6 +157,7 @@ impl Expansion<'_> {
         if let Some(when) = &item.when
             && !holds(scope.expression(when)?, when)?
         {
+            self.untaken(item, &scope);
             return Ok(());
         }
         let mut used = ambient.clone();
@@ -295,6 +299,7 @@ impl Expansion<'_> {
                 let name = scope.evaluate(&field.value)?;
                 let path = self.find("templates", &name)?;
                 let text = scope.template(&path, &field.value)?;
+                scope.inspect_template(&path, &field.value, || self.names(scope))?;
                 self.budget.take_bytes(text.len(), &field.value.span)?;
                 Ok(content(yaml::Value::String(text.into())))
             }
@@ -315,7 +320,7 @@ impl Expansion<'_> {
     }
 
     /// The path of a role's own file, or of a shared template.
-    fn find(&self, folder: &str, name: &Node) -> Result<String, Failure> {
+    pub(super) fn find(&self, folder: &str, name: &Node) -> Result<String, Failure> {
         let text = name.scalar().unwrap_or_default();
         if text.is_empty() || text.starts_with('/') || text.split('/').any(|part| part == "..") {
             let message = format!("`{text}` is not a name below `{folder}/`");

@@ -18,7 +18,7 @@ pub(super) const NOT_EVALUATED: &str = " cannot be evaluated: ";
 const SYNTAX: &str = "syntax error: ";
 
 /// How the message of a name without a value ends.
-const NOT_DEFINED: &str = " is not defined";
+pub(super) const NOT_DEFINED: &str = " is not defined";
 
 /// The mistake of an expression that is nothing at all.
 pub(super) fn undefined(text: &str, span: &Span) -> Diagnostic {

@@ -24,6 +24,7 @@ mod spelling;
 mod statements;
 mod suggest;
 mod tokens;
+mod untaken;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

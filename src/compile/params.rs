@@ -71,6 +71,11 @@ impl Fields {
         Self(map.entries.iter().map(read).collect())
     }
 
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(name, _)| name.clone())
+    }
+
     /// The schema of one of them.
     pub(super) fn get(&self, name: &str) -> Option<&Schema> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, schema)| schema)

@@ -146,6 +146,30 @@ impl Scope {
         }
     }
 
+    /// Reads a text, or a bare expression, without its values. It may ask for `names` alone.
+    pub(super) fn inspect(
+        self: &Arc<Self>,
+        node: &Node,
+        bare: bool,
+        names: &BTreeSet<String>,
+    ) -> Result<(), Failure> {
+        let Some(text) = node.as_str().filter(|text| bare || has_expression(text)) else {
+            return Ok(());
+        };
+        let bare = bare && !has_expression(text);
+        self.server.engine.inspect(text, bare, &node.span, names)
+    }
+
+    /// Reads a template of the project without its values, once. It may ask for `names` alone.
+    pub(super) fn inspect_template(
+        self: &Arc<Self>,
+        path: &str,
+        node: &Node,
+        names: impl FnOnce() -> BTreeSet<String>,
+    ) -> Result<(), Failure> {
+        self.server.engine.inspect_template(path, &node.span, names)
+    }
+
     /// A template of the project, rendered.
     pub(super) fn template(self: &Arc<Self>, name: &str, node: &Node) -> Result<String, Failure> {
         let engine = Arc::clone(&self.server.engine);
