@@ -38,7 +38,7 @@ impl SystemdUnit {
         let programs = commands.filter_map(|line| line.split_whitespace().next());
         let programs = programs.filter(|program| !program.starts_with('-'));
         for program in programs.map(|program| program.trim_start_matches(SIGNS)) {
-            if is_plain(program) && !probe.has_program(program)? {
+            if is_searched(program, &text) && !probe.has_program(program)? {
                 return Err(self.cannot_start(program));
             }
         }
@@ -92,6 +92,13 @@ impl SystemdUnit {
     }
 }
 
+/// Whether a program is at a plain path, or is looked for by a plain name where systemd usually looks.
+fn is_searched(program: &str, text: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    let is_name = !program.is_empty() && program.chars().all(is_of_name);
+    is_plain(program) || is_name && values(text, &["ExecSearchPath"]).next().is_none()
+}
+
 /// Whether a path has nothing for systemd to fill in: specifiers, variables, patterns, quotes.
 fn is_plain(path: &str) -> bool {
     path.starts_with('/') && !path.contains(['%', '$', '*', '?', '[', '"', '\\'])
@@ -100,8 +107,6 @@ fn is_plain(path: &str) -> bool {
 /// The files and folders without which systemd does not start the service of this text (systemd.exec(5)).
 fn needed_files(text: &str) -> Vec<&str> {
     let mut files: Vec<&str> = values(text, &["EnvironmentFile"]).collect();
-    let credentials = values(text, &["LoadCredential", "LoadCredentialEncrypted"]);
-    files.extend(credentials.filter_map(|value| value.split_once(':')).map(|(_, path)| path));
     let inputs = values(text, &["StandardInput"]);
     files.extend(inputs.filter_map(|value| value.strip_prefix("file:")));
     for output in values(text, &["StandardOutput", "StandardError"]) {
@@ -109,13 +114,18 @@ fn needed_files(text: &str) -> Vec<&str> {
         let folder = path.and_then(|path| path.rsplit_once('/')).map(|(folder, _)| folder);
         files.extend(folder);
     }
+    // Only behind these does systemd make the folders of `StateDirectory` and its like.
+    let mut late = Vec::new();
+    let credentials = values(text, &["LoadCredential", "LoadCredentialEncrypted"]);
+    late.extend(credentials.filter_map(|value| value.split_once(':')).map(|(_, path)| path));
     // Places that the service alone sees are made at its start.
     let own = ["RootDirectory", "RootImage", "TemporaryFileSystem", "BindPaths", "MountImages"];
     if values(text, &own).next().is_none() {
-        files.extend(values(text, &["WorkingDirectory"]));
-        files.extend(sections::words(text, &["ReadWritePaths", "ReadOnlyPaths", "ExecPaths"]));
+        late.extend(values(text, &["WorkingDirectory"]));
+        late.extend(sections::words(text, &["ReadWritePaths", "ReadOnlyPaths", "ExecPaths"]));
     }
-    files.retain(|path| is_plain(path) && !is_made(path, text));
+    files.extend(late.into_iter().filter(|path| !is_made(path, text)));
+    files.retain(|path| is_plain(path));
     files
 }
 
@@ -164,7 +174,10 @@ mod tests {
             ("RootDirectory=/srv/root\nWorkingDirectory=/app", &[]),
             ("ReadWritePaths=/srv/a -/srv/b \"/srv/c\"", &["/srv/a"]),
             ("StandardOutput=append:/var/log/app/log\nStandardError=journal", &["/var/log/app"]),
-            ("LogsDirectory=app\nStandardOutput=append:/var/log/app/log", &[]),
+            (
+                "LogsDirectory=app\nStandardOutput=append:/var/log/app/log\nReadWritePaths=/var/log/app",
+                &["/var/log/app"],
+            ),
             ("LoadCredential=key:/etc/app.key\nLoadCredential=other", &["/etc/app.key"]),
             ("EnvironmentFile=-/etc/a\nEnvironmentFile=/etc/b", &["/etc/b"]),
         ] {

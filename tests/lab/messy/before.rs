@@ -65,6 +65,32 @@ fn a_unit_that_cannot_be_loaded_goes(ground: &Ground) {
         "  - systemd_unit: { name: ssh.service, dropin: more, service: { ExecStart: /bin/true } }\n",
     );
     assert!(said.contains("more than one ExecStart="), "{said}");
+    for (unit, refusal) in [
+        (
+            "name: w.service, service: { ExecStart: /bin/true, WorkingDirectory: /srv/w }",
+            "`/srv/w` is not on the",
+        ),
+        ("name: w.service, service: { ExecStart: sleep-x 9 }", "`sleep-x` is not on the server"),
+        (
+            "name: w.service, unit: { Requires: x.service }, service: { ExecStart: /bin/true }",
+            "`x.service` is not a unit",
+        ),
+        (
+            "name: w.service, service: { ExecStart: /bin/true, LogsDirectory: w, \
+           StandardOutput: 'append:/var/log/w/log' }",
+            "`/var/log/w` is not on the server",
+        ),
+        ("name: w.timer, timer: { OnCalendar: daily }", "`w.service` is not a unit"),
+    ] {
+        let said = ground.refused(&format!("  - systemd_unit: {{ {unit}, running: true }}\n"));
+        assert!(said.contains(refusal), "{said}");
+    }
+    ground.hold(
+        "  - systemd_unit: { name: w.service, service: { ExecStart: sleep 3600, StateDirectory: w, \
+           WorkingDirectory: /var/lib/w, StandardOutput: 'append:/var/lib/w.log' }, running: true }\n\
+         \x20 - systemd_unit: { name: v.timer, unit: { Requires: '-.mount w.service' }, \
+           timer: { OnCalendar: daily, Unit: w.service }, running: true }\n",
+    );
     // systemd has this unit without a file.
     let slice = |key: &str| {
         format!(

@@ -30,6 +30,7 @@ fn databases_are_made_in_the_cluster_that_is_meant() {
     ground.server.has_nothing_to_do(&["--allow-data-loss"]);
     assert_eq!((has(5432), has(5433)), ("1".to_owned(), "1".to_owned()));
     an_extension_goes_with_its_database(&ground);
+    what_postgresql_would_refuse_is_refused_before(&ground);
     let said = ground.refused(&shop(", cluster: 14/main"));
     assert!(said.contains("there is no PostgreSQL cluster `14/main`"), "{said}");
     ground.server.run("pg_ctlcluster 15 main stop");
@@ -65,4 +66,40 @@ fn an_extension_goes_with_its_database(ground: &Ground) {
             .shell("runuser -u postgres -- psql -qAtc 'SELECT count(*) FROM pg_database' -d shop"),
         "4"
     );
+}
+
+fn what_postgresql_would_refuse_is_refused_before(ground: &Ground) {
+    let shops = "  - postgresql_database: { name: shop, cluster: 15/main }\n\
+                 \x20 - postgresql_database: { name: shop, port: 5433 }\n";
+    let one = |kind: &str, fields: &str| {
+        format!("{shops}  - postgresql_{kind}: {{ {fields}, cluster: 15/main }}\n")
+    };
+    for (kind, fields, refusal) in [
+        ("database", "name: depot, owner: keeper", "PostgreSQL has no role `keeper`"),
+        ("database", "name: depot, on_create: { encoding: UTF-9 }", "knows no encoding `UTF-9`"),
+        ("database", "name: depot, on_create: { locale: xx_XX.UTF-8 }", "no locale `xx_XX.UTF-8`"),
+        ("database", "name: depot, on_create: { template: model }", "no database `model` to copy"),
+        ("role", "name: keeper, member_of: [keepers]", "PostgreSQL has no role `keepers`"),
+        ("extension", "name: earthdistance, database: shop", "it requires the extension `cube`"),
+        ("extension", "name: citext, database: shop, schema: own", "has no schema `own`"),
+    ] {
+        let said = ground.refused(&one(kind, fields));
+        assert!(said.contains(refusal), "{said}");
+    }
+    let all = format!(
+        "{shops}  - postgresql_role: {{ name: keepers, login: false, cluster: 15/main }}\n\
+         \x20 - postgresql_role: {{ name: keeper, member_of: [keepers], cluster: 15/main }}\n\
+         \x20 - postgresql_database: {{ name: depot, owner: keeper, cluster: 15/main, \
+                on_create: {{ encoding: UTF8, locale: C.UTF-8 }} }}\n\
+         \x20 - postgresql_extension: {{ name: cube, database: depot, cluster: 15/main }}\n\
+         \x20 - postgresql_extension: {{ name: earthdistance, database: depot, cluster: 15/main, schema: public }}\n"
+    );
+    ground.hold(&all);
+    let said = ground.refused(&one("role", "name: keeper, state: absent"));
+    assert!(said.contains("something belongs to the role `keeper`, or names it"), "{said}");
+    assert!(said.contains("in `depot`"), "{said}");
+    ground.hold(&format!(
+        "{shops}  - postgresql_database: {{ name: depot, cluster: 15/main, state: absent, allow_data_loss: true }}\n\
+         \x20 - postgresql_role: {{ name: keeper, state: absent, cluster: 15/main }}\n"
+    ));
 }

@@ -39,6 +39,29 @@ fn services_of_before_are_as_they_were(os: &str) {
     a_service_that_starts_itself_is_put_back(&ground);
     rules_are_loaded_at_boot_as_before(&ground);
     another_name_of_a_service_is_as_before(&ground);
+    a_restart_in_place_of_a_reload_is_told(&ground);
+}
+
+/// One service cannot reload, another one is stopped.
+fn a_restart_in_place_of_a_reload_is_told(ground: &Ground) {
+    let resources = |text: &str| {
+        format!(
+            "  - file: {{ path: /etc/told, content: {text} }}\n    reload: [runs, starts]\n\
+             \x20 - service: {{ name: runs, enabled: null }}\n\
+             \x20 - service: {{ name: starts, running: null, enabled: null }}\n"
+        )
+    };
+    ground.hold(&resources("one"));
+    ground.declare(&resources("two"));
+    let plan = ground.server.plan(&[]);
+    assert_eq!(plan.matches("~ service:runs  restart\n").count(), 1, "{plan}");
+    assert!(!plan.contains("service:starts"), "{plan}");
+    let (code, said) = ground.server.apply(&[]);
+    assert_eq!((code, said.contains("service:runs  restarted")), (0, true), "{said}");
+    assert!(!said.contains("service:starts"), "{said}");
+    ground.server.has_nothing_to_do(&[]);
+    assert_eq!(ground.server.shell("systemctl is-active starts"), "inactive");
+    ground.hold("");
 }
 
 /// A service that was enabled before goes on under an alias of it, and is enabled when that is dropped.
