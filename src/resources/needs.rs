@@ -1,12 +1,13 @@
 //! Things that a change needs on the server: accounts, the folder of what is made, a system that is up.
 
 use super::Spec;
-use super::names::Names;
+use super::names::{Names, is_in};
 use super::probe::{FileKind, Probe};
 use super::query::Query;
 use super::state::Change;
 use super::systemd;
 use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
 
 /// Looks for what `change` needs, unless a preview cannot know what comes before.
 ///
@@ -83,6 +84,13 @@ fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
     let way = if is_of_directory { ", or say `parents: true`" } else { "" };
     Err(Error::failed(format!("its folder `{folder}` is not there"))
         .hint(format!("declare `directory: {folder}` before{way}")))
+}
+
+/// Whether something is mounted at or above `path` earlier in a preview: nobody knows what is in it.
+pub(super) fn is_mounted_before(path: &str, probe: &dyn Probe) -> bool {
+    let is_mount = |id: &&ResourceId| matches!(id.kind(), "mount" | "volume");
+    let mut mounts = probe.changed_before().into_iter().filter(is_mount);
+    mounts.any(|id| path == id.identity() || is_in(path, id.identity()))
 }
 
 /// The folders above `path` that are missing, the uppermost one first.

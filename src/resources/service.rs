@@ -325,7 +325,7 @@ pub(super) fn predicted(
 
 /// Whether `name` is an instance of a template that is declared before it; in a preview systemd
 /// does not know that yet.
-fn has_template(probe: &dyn Probe, name: &str) -> Result<bool> {
+pub(super) fn has_template(probe: &dyn Probe, name: &str) -> Result<bool> {
     let parts = name.split_once('@').zip(name.rsplit_once('.'));
     let Some(((before, _), (_, suffix))) = parts else { return Ok(false) };
     let file = format!("/etc/systemd/system/{before}@.{suffix}");

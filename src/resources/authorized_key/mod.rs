@@ -13,6 +13,7 @@ use super::effect::keys;
 use super::fields::{OneOrMany, Presence, is_one_line};
 use super::lines::{self, Lines};
 use super::names::Names;
+use super::needs::is_mounted_before;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, Stat, UserEntry};
 use super::removal::Dropped;
@@ -224,7 +225,7 @@ impl Resource for AuthorizedKey {
             return Ok(());
         }
         let user = self.home(probe)?;
-        if probe.exists(&user.home)? {
+        if probe.exists(&user.home)? || is_mounted_before(&user.home, probe) {
             return Ok(());
         }
         Err(Error::failed(format!("the home `{}` of `{}` is not there", user.home, self.user))

@@ -10,6 +10,7 @@ use super::filesystems::{Source, device};
 use super::fstab::{self, Entry, MOUNTS, Places};
 use super::ground;
 use super::names::{Names, normal};
+use super::needs::is_mounted_before;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
@@ -141,7 +142,8 @@ impl Mount {
     }
 
     fn check_device(&self, probe: &dyn Probe) -> Result<()> {
-        if self.is_bind() && !probe.exists(&self.device)? && !probe.is_preview_of_more() {
+        let may_come = probe.is_preview_of_more() || is_mounted_before(&self.device, probe);
+        if self.is_bind() && !probe.exists(&self.device)? && !may_come {
             return Err(Error::failed(format!("the folder `{}` is not there", self.device))
                 .hint(format!("declare `directory: {}` before", self.device)));
         }

@@ -4,6 +4,7 @@ use super::{SystemdUnit, sections};
 use crate::error::{Error, Result};
 use crate::resources::probe::Probe;
 use crate::resources::systemd::{self, FOLDER};
+use crate::resources::{needs, service};
 
 /// Signs in front of the program of a command (systemd.service(5), "Command lines").
 const SIGNS: [char; 5] = ['@', '-', ':', '+', '!'];
@@ -43,7 +44,7 @@ impl SystemdUnit {
             }
         }
         for path in needed_files(&text) {
-            if !probe.exists(path)? {
+            if !probe.exists(path)? && !needs::is_mounted_before(path, probe) {
                 return Err(self.cannot_start(path));
             }
         }
@@ -57,10 +58,14 @@ impl SystemdUnit {
         }
         let text = self.rendered();
         let needed = sections::words(&text, &["Requires", "Requisite", "BindsTo"]);
-        let needed = needed.filter(|name| !name.contains('%')).map(str::to_owned);
-        for name in needed.chain(self.starts_unit()) {
+        // A list may go on in the next line.
+        let is_name = |name: &&str| !name.contains('%') && *name != "\\";
+        for name in needed.filter(is_name).map(str::to_owned).chain(self.starts_unit()) {
             let file = format!("{FOLDER}/{name}");
-            if !probe.unit(&name)?.exists() && !probe.exists(&file)? {
+            let is_there = probe.unit(&name)?.exists()
+                || probe.exists(&file)?
+                || service::has_template(probe, &name)?;
+            if !is_there {
                 return Err(Error::failed(format!("`{name}` is not a unit of this server"))
                     .because(format!("`{}` would not start without it", self.name))
                     .hint("correct the name, or declare that unit before"));
