@@ -51,7 +51,9 @@ impl Expansion<'_> {
         let failures = results.into_iter().filter_map(Result::err);
         failures.for_each(|failure| self.mistakes.push(*failure));
         if let Body::Block(items) = &item.body {
-            items.iter().for_each(|item| self.look(item, scope, &names));
+            for item in items {
+                self.look(item, scope, &names);
+            }
         }
     }
 

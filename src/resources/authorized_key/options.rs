@@ -38,15 +38,15 @@ pub(super) fn check(line: &str) -> Result<(), String> {
         let (name, value) =
             option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
         let name = name.to_ascii_lowercase();
-        let (takes_none, takes_one) =
+        let (is_flag, is_setting) =
             (FLAGS.contains(&name.as_str()), SETTINGS.contains(&name.as_str()));
         match value {
-            None if takes_none => {}
-            None if takes_one => {
+            None if is_flag => {}
+            None if is_setting => {
                 return Err(format!("the option `{name}` needs a value, such as `{name}=\"…\"`"));
             }
-            Some(_) if takes_none => return Err(format!("the option `{name}` takes no value")),
-            Some(value) if takes_one => {
+            Some(_) if is_flag => return Err(format!("the option `{name}` takes no value")),
+            Some(value) if is_setting => {
                 let is_quoted = value.len() > 1 && value.starts_with('"') && value.ends_with('"');
                 if !is_quoted {
                     return Err(format!("the value of the option `{name}` has to be in quotes"));

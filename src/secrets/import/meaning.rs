@@ -41,7 +41,7 @@ fn look(name: &str, node: &Node, told: &mut Vec<String>) {
     }
 }
 
-/// The booleans of YAML 1.1 as PyYAML reads them, which are texts in YAML 1.2.
+/// The booleans of YAML 1.1 as Ansible reads them, which are texts in YAML 1.2.
 fn is_old_boolean(text: &str) -> bool {
     let spelled = |word: &str| {
         let first = word[..1].to_uppercase() + &word[1..];
