@@ -10,7 +10,7 @@ use super::caught::caught;
 use super::explain::{
     NOT_DEFINED, explain, foreign_braces, in_yaml, misplaced_statement, undefined, unknown,
 };
-use super::operands::{marked, unmarked};
+use super::operands::marked;
 use super::statements::statement;
 use super::tokens::{Asked, Syntax, asked};
 use super::untaken::{is_optional, places};
@@ -28,8 +28,6 @@ pub(super) struct Engine {
     texts: Environment<'static>,
     /// Templates that were loaded and not yet looked through.
     loaded: Arc<Mutex<Vec<Arc<Source>>>>,
-    /// The templates of which all names were looked up.
-    inspected: Mutex<BTreeSet<String>>,
 }
 
 /// Why an expression or a template could not be evaluated. What went wrong inside a value that it
@@ -80,7 +78,7 @@ impl Engine {
         environment.set_path_join_callback(move |name, parent| find(&finder, name, parent).into());
         let mut texts = environment.clone();
         texts.set_syntax(Syntax::Text.config());
-        Self { environment, texts, loaded, inspected: Mutex::default() }
+        Self { environment, texts, loaded }
     }
 
     /// The first filter or test in a source that does not exist, with its place in the source.
@@ -199,27 +197,15 @@ impl Engine {
         })
     }
 
-    /// The same for a template, without those that it includes, when it is asked for first. `name` is its path in
-    /// the project, `span` where it is asked for.
-    pub(super) fn inspect_template(
-        &self,
-        name: &str,
-        span: &Span,
-        names: impl FnOnce() -> BTreeSet<String>,
-    ) -> Result<(), Failure> {
-        let mut inspected = self.inspected.lock().unwrap_or_else(PoisonError::into_inner);
-        if !inspected.insert(name.to_owned()) {
-            return Ok(());
-        }
-        let found = self.environment.get_template(name);
+    /// Reads a template without its values: its syntax, its filters and tests. Names are not looked at, since
+    /// branches, includes and other templates may give them. `name` is its path in the project, `span` where it is
+    /// asked for.
+    pub(super) fn inspect_template(&self, name: &str, span: &Span) -> Result<(), Failure> {
+        let found = self.environment.get_template(name).map(drop);
         if let Some(mistake) = self.unknown_in_templates() {
             return Err(Box::new(mistake));
         }
-        let found = found.map_err(|error| Box::new(explain(&error, "", span)))?;
-        let (text, _) = unmarked(found.source(), 0..0);
-        let source = Source::new(name, text);
-        let asked = found.undeclared_variables(false);
-        self.check_names(asked, &source.text, &names(), |range| Span::new(&source, range))
+        found.map_err(|error| Box::new(explain(&error, "", span)))
     }
 
     /// Refuses a name that is asked for and that nothing gives.

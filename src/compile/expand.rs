@@ -299,7 +299,6 @@ impl Expansion<'_> {
                 let name = scope.evaluate(&field.value)?;
                 let path = self.find("templates", &name)?;
                 let text = scope.template(&path, &field.value)?;
-                scope.inspect_template(&path, &field.value, || self.names(scope))?;
                 self.budget.take_bytes(text.len(), &field.value.span)?;
                 Ok(content(yaml::Value::String(text.into())))
             }

@@ -160,14 +160,13 @@ impl Scope {
         self.server.engine.inspect(text, bare, &node.span, names)
     }
 
-    /// Reads a template of the project without its values, once. It may ask for `names` alone.
+    /// Reads a template of the project without its values.
     pub(super) fn inspect_template(
         self: &Arc<Self>,
         path: &str,
         node: &Node,
-        names: impl FnOnce() -> BTreeSet<String>,
     ) -> Result<(), Failure> {
-        self.server.engine.inspect_template(path, &node.span, names)
+        self.server.engine.inspect_template(path, &node.span)
     }
 
     /// A template of the project, rendered.

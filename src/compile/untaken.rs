@@ -27,7 +27,7 @@ impl Expansion<'_> {
     }
 
     /// The names that a text may ask for. A parameter that is not given may be asked for with a default.
-    pub(super) fn names(&self, scope: &Scope) -> BTreeSet<String> {
+    fn names(&self, scope: &Scope) -> BTreeSet<String> {
         scope.names().into_iter().chain(self.role.params.names()).collect()
     }
 
@@ -83,7 +83,7 @@ impl Expansion<'_> {
             match (key, name) {
                 ("template", Some(_)) if is_of_content => {
                     let path = self.find("templates", &field.value)?;
-                    scope.inspect_template(&path, &field.value, || names.clone())?;
+                    scope.inspect_template(&path, &field.value)?;
                 }
                 ("source", Some(_)) if is_of_content => {
                     self.find("files", &field.value)?;
@@ -127,7 +127,9 @@ pub(super) fn is_optional(name: &str, text: &str) -> bool {
             let words: Vec<&str> = after.split_whitespace().take(3).collect();
             words.join(" ").starts_with(question)
         });
-        is_asked || filter.starts_with("default") || filter.starts_with("d(")
+        let filter: String =
+            filter.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        is_asked || matches!(filter.as_str(), "d" | "default")
     })
 }
 
@@ -141,6 +143,8 @@ mod tests {
             ("{% if port is defined %}{{ port }}{% endif %}", true),
             ("{{ port | default(22) }}", true),
             ("{{ port|d(22) }}", true),
+            ("{{ port | d | upper }}", true),
+            ("{{ port | dictsort }}", false),
             ("{% if port  is  not defined %}", true),
             ("{{ port }}", false),
             ("{{ other.port is defined }}{{ port }}", false),

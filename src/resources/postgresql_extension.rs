@@ -6,8 +6,8 @@ use super::Resource;
 use super::fields::Presence;
 use super::names::Names;
 use super::postgresql::{
-    MAINTENANCE_DATABASE, check_cluster, check_name, cluster, identity, port, quote_identifier,
-    rows,
+    MAINTENANCE_DATABASE, check_cluster, check_name, cluster, identity, is_after_change_of, port,
+    quote_identifier, rows,
 };
 use super::prediction::Prediction;
 use super::probe::{Cluster, Probe};
@@ -168,7 +168,9 @@ impl Resource for PostgresqlExtension {
     }
 
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
-        if change.is_remove() || probe.is_preview_of_more() {
+        // An extension of before may bring what this one needs.
+        let may_come = probe.is_preview_of_more() || is_after_change_of(probe, Self::KIND);
+        if change.is_remove() || may_come {
             return Ok(());
         }
         if change.is_create() {

@@ -164,8 +164,7 @@ impl Resource for PostgresqlRole {
         if self.name == "postgres" && (!self.superuser || self.state.is_absent()) {
             return Err("`postgres` stays a superuser: infra itself works as this role".to_owned());
         }
-        let is_kept =
-            self.name.starts_with("pg_") || matches!(self.name.as_str(), "public" | "none");
+        let is_kept = matches!(self.name.as_str(), "public" | "none");
         if is_kept && !self.state.is_absent() {
             return Err(format!("PostgreSQL keeps the name `{}` for itself", self.name));
         }
@@ -231,6 +230,10 @@ impl Resource for PostgresqlRole {
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
         if change.is_remove() {
             return self.check_owns_nothing(probe);
+        }
+        if change.is_create() && self.name.starts_with("pg_") {
+            let message = format!("PostgreSQL keeps the name `{}` for itself", self.name);
+            return Err(Error::failed(message));
         }
         let groups = self.member_of.iter().flatten().filter(|_| change.sets("member_of"));
         groups.into_iter().try_for_each(|group| check_role(probe, &self.on(), group))

@@ -201,10 +201,9 @@ impl Resource for Sysctl {
         let found = probe.read(&self.kernel_path())?.unwrap_or_default();
         let found = String::from_utf8_lossy(&found).into_owned();
         let are_numbers = |text: &str| text.split_whitespace().all(|it| it.parse::<i128>().is_ok());
-        // The kernel also reads `0x1f`, and lists such as `80,8000-8999`.
-        let is_word = |word: &str| {
-            !word.starts_with("0x") && word.contains(|c: char| c.is_ascii_alphabetic())
-        };
+        // The kernel also reads `0x1f`, `ff` and lists such as `80,8000-8999`.
+        let is_digit = |c: char| c.is_ascii_hexdigit() || matches!(c, 'x' | 'X');
+        let is_word = |word: &str| word.contains(|c: char| c.is_ascii_alphabetic() && !is_digit(c));
         let is_text = self.value.0.split_whitespace().any(is_word);
         if !found.trim().is_empty() && are_numbers(&found) && is_text {
             return Err(Error::failed(format!("`{}` is no number", self.value.0))

@@ -3,7 +3,7 @@
 use super::line::options_of;
 
 /// Options without a value.
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 16] = [
     "agent-forwarding",
     "cert-authority",
     "no-agent-forwarding",
@@ -11,10 +11,12 @@ const FLAGS: [&str; 14] = [
     "no-pty",
     "no-touch-required",
     "no-user-rc",
+    "no-verify-required",
     "no-x11-forwarding",
     "port-forwarding",
     "pty",
     "restrict",
+    "touch-required",
     "user-rc",
     "verify-required",
     "x11-forwarding",

@@ -29,17 +29,14 @@ impl Known {
 }
 
 /// Kinds of which no change lets a remote answer that did not before.
-const BESIDE: [&str; 11] = [
+const BESIDE: [&str; 8] = [
     "cron",
-    "directory",
     "group",
     "locale",
     "postgresql_database",
     "postgresql_extension",
     "postgresql_role",
     "stamp",
-    "symlink",
-    "sysctl",
     "timezone",
 ];
 
@@ -101,6 +98,8 @@ impl Git {
         let plays_no_part = |id: &&ResourceId| BESIDE.contains(&id.kind());
         match self.at_remote(probe) {
             Ok(None) if !is_commit(&self.reference) => Err(self.unknown_reference()),
+            // A path that is not whole is asked for in another folder than the clone's.
+            Err(_) if self.repository.starts_with('.') => Ok(()),
             Err(error)
                 if error.kind != Kind::ToolMissing
                     && probe.changed_before().iter().all(plays_no_part) =>

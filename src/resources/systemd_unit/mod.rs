@@ -201,6 +201,7 @@ impl Resource for SystemdUnit {
             return Err("a template cannot run: declare its instances as `service`".to_owned());
         }
         if self.enabled == Some(true)
+            && !self.state.is_absent()
             && self.dropin.is_none()
             && !sections::is_installed(&self.rendered())
         {

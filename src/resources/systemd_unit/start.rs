@@ -2,6 +2,8 @@
 
 use super::{SystemdUnit, sections};
 use crate::error::{Error, Result};
+use crate::manifest::ResourceId;
+use crate::resources::Resource;
 use crate::resources::probe::Probe;
 use crate::resources::systemd::{self, FOLDER};
 use crate::resources::{needs, service};
@@ -44,7 +46,8 @@ impl SystemdUnit {
             }
         }
         for path in needed_files(&text) {
-            if !probe.exists(path)? && !needs::is_mounted_before(path, probe) {
+            let may_come = is_made_by_others(path, probe) || needs::is_mounted_before(path, probe);
+            if !may_come && !probe.exists(path)? {
                 return Err(self.cannot_start(path));
             }
         }
@@ -63,6 +66,7 @@ impl SystemdUnit {
         for name in needed.filter(is_name).map(str::to_owned).chain(self.starts_unit()) {
             let file = format!("{FOLDER}/{name}");
             let is_there = probe.unit(&name)?.exists()
+                || is_mount_to_come(&name, probe)
                 || probe.exists(&file)?
                 || service::has_template(probe, &name)?;
             if !is_there {
@@ -107,6 +111,21 @@ fn is_searched(program: &str, text: &str) -> bool {
 /// Whether a path has nothing for systemd to fill in: specifiers, variables, patterns, quotes.
 fn is_plain(path: &str) -> bool {
     path.starts_with('/') && !path.contains(['%', '$', '*', '?', '[', '"', '\\'])
+}
+
+/// Whether an earlier resource of a preview starts units, which may make what is in such a folder.
+fn is_made_by_others(path: &str, probe: &dyn Probe) -> bool {
+    let folders = ["/run/", "/var/lib/", "/var/cache/", "/var/log/", "/var/run/"];
+    let starts = |id: &&ResourceId| matches!(id.kind(), "service" | SystemdUnit::KIND);
+    folders.iter().any(|folder| path.starts_with(folder))
+        && probe.changed_before().iter().any(starts)
+}
+
+/// Whether an earlier resource of a preview may bring a unit that mounts something.
+fn is_mount_to_come(name: &str, probe: &dyn Probe) -> bool {
+    let mounts = |id: &&ResourceId| matches!(id.kind(), "mount" | "volume" | "swap");
+    [".mount", ".automount", ".swap"].iter().any(|suffix| name.ends_with(suffix))
+        && probe.changed_before().iter().any(mounts)
 }
 
 /// The files and folders without which systemd does not start the service of this text (systemd.exec(5)).
