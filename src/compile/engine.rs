@@ -18,9 +18,6 @@ use super::{bounds, filters, spelling};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::inventory::Project;
 
-/// Names that statements of a template give.
-const OF_TEMPLATES: [&str; 4] = ["caller", "loop", "self", "super"];
-
 /// minijinja with what a project brings.
 pub(super) struct Engine {
     environment: Environment<'static>,
@@ -140,10 +137,14 @@ impl Engine {
         })
     }
 
+    /// The expression that a text is as a whole.
+    fn whole<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let inner = text.strip_prefix("{{")?.strip_suffix("}}")?;
+        self.environment.compile_expression_owned(inner.to_owned()).is_ok().then_some(inner)
+    }
+
     fn mixed(&self, text: &str, span: &Span, scope: Value) -> Result<Value, Failure> {
-        if let Some(inner) = whole(text)
-            && self.environment.compile_expression_owned(inner.to_owned()).is_ok()
-        {
+        if let Some(inner) = self.whole(text) {
             return self.expression(inner, span, scope);
         }
         if let Some(range) = statement(text) {
@@ -165,10 +166,7 @@ impl Engine {
         span: &Span,
         names: &BTreeSet<String>,
     ) -> Result<(), Failure> {
-        let whole = whole(text).filter(|inner| {
-            !bare && self.environment.compile_expression_owned((*inner).to_owned()).is_ok()
-        });
-        let expression = if bare { Some(text) } else { whole };
+        let expression = if bare { Some(text) } else { self.whole(text) };
         let syntax = if expression.is_some() { Syntax::Expression } else { Syntax::Text };
         let read = expression.unwrap_or(text);
         if let (None, Some(range)) = (expression, statement(text)) {
@@ -216,18 +214,16 @@ impl Engine {
         names: &BTreeSet<String>,
         span: impl Fn(Range<usize>) -> Span,
     ) -> Result<(), Failure> {
-        let globals: BTreeSet<&str> = self.environment.globals().map(|(name, _)| name).collect();
         let is_known = |name: &String| {
             names.contains(name)
-                || globals.contains(name.as_str())
-                || OF_TEMPLATES.contains(&name.as_str())
+                || self.environment.globals().any(|(global, _)| global == name)
                 || is_optional(name, text)
         };
         let asked: BTreeSet<String> = asked.into_iter().collect();
         match asked.into_iter().find(|name| !is_known(name)) {
             Some(name) => {
                 let known = names.iter().map(String::as_str);
-                let inside = places(&name, text).find(|place| is_in_tag(text, place.start));
+                let inside = places(&name, text).find(|place| is_in_braces(text, place.start));
                 let place = inside.or_else(|| places(&name, text).next()).unwrap_or_default();
                 let place = span(place);
                 let mistake = Diagnostic::at(&place, format!("`{name}`{NOT_DEFINED}"));
@@ -253,11 +249,10 @@ impl Engine {
     }
 }
 
-/// Whether a tag that begins before `at` ends behind it.
-fn is_in_tag(text: &str, at: usize) -> bool {
+/// Whether an expression of a text begins before `at` and ends behind it.
+fn is_in_braces(text: &str, at: usize) -> bool {
     let before = text.get(..at).unwrap_or_default();
-    let last = |tags: [&str; 2]| tags.into_iter().filter_map(|tag| before.rfind(tag)).max();
-    last(["{{", "{%"]) > last(["}}", "%}"])
+    before.rfind("{{") > before.rfind("}}")
 }
 
 /// A range of a part of a text, in the whole.
@@ -274,11 +269,6 @@ fn is_name(path: &str) -> bool {
 /// Whether a text holds anything to evaluate, or to refuse.
 pub(super) fn has_expression(text: &str) -> bool {
     text.contains("{{") || statement(text).is_some()
-}
-
-/// What is between the braces of a text that may be one whole expression.
-fn whole(text: &str) -> Option<&str> {
-    text.strip_prefix("{{")?.strip_suffix("}}")
 }
 
 /// Where a template includes another from: the templates of its role first, then the project's.

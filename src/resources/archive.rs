@@ -81,8 +81,19 @@ const TIMEOUT_SECONDS: u32 = 1800;
 /// The largest archive of the server that a preview reads, in bytes: others are read by the apply.
 const LARGEST_HASHED_BYTES: u64 = 32 * 1024 * 1024;
 
-const TAR_ENDINGS: &[&str] =
-    &[".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst"];
+const TAR_ENDINGS: &[(&str, Unpacker)] = &[
+    (".tar", None),
+    (".tar.gz", None),
+    (".tgz", None),
+    (".tar.xz", Some(("xz", "xz-utils"))),
+    (".txz", Some(("xz", "xz-utils"))),
+    (".tar.bz2", Some(("bzip2", "bzip2"))),
+    (".tbz2", Some(("bzip2", "bzip2"))),
+    (".tar.zst", Some(("zstd", "zstd"))),
+];
+
+/// A program that unpacks beside tar and gzip, and its package in Debian.
+type Unpacker = Option<(&'static str, &'static str)>;
 
 /// What was unpacked in a folder.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,30 +117,30 @@ impl Stamp {
 }
 
 impl Archive {
+    /// The name of its file.
+    fn name(&self) -> &str {
+        let name = self.url.as_deref().or(self.source.as_ref().map(AbsolutePath::as_str));
+        name.unwrap_or_default().split(['?', '#']).next().unwrap_or_default()
+    }
+
+    /// The entry of its name among those of tar.
+    fn tar(&self) -> Option<&'static (&'static str, Unpacker)> {
+        TAR_ENDINGS.iter().find(|(ending, _)| self.name().ends_with(ending))
+    }
+
     fn format(&self) -> Option<Format> {
-        let name = self.url.as_deref().or(self.source.as_ref().map(AbsolutePath::as_str))?;
-        let name = name.split(['?', '#']).next().unwrap_or_default();
-        let by_name = if TAR_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        let by_name = if self.tar().is_some() {
             Some(Format::Tar)
         } else {
-            name.strip_suffix(".zip").map(|_| Format::Zip)
+            self.name().strip_suffix(".zip").map(|_| Format::Zip)
         };
         self.format.or(by_name)
     }
 
-    /// The program that unpacks it beside tar itself, and its package in Debian.
-    fn unpacker(&self) -> Option<(&'static str, &'static str)> {
-        if self.format() == Some(Format::Zip) {
-            return Some(("unzip", "unzip"));
-        }
-        let name = self.url.as_deref().or(self.source.as_ref().map(AbsolutePath::as_str))?;
-        let name = name.split(['?', '#']).next().unwrap_or_default();
-        let by = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
-        match name {
-            _ if by(&[".xz", ".txz"]) => Some(("xz", "xz-utils")),
-            _ if by(&[".bz2", ".tbz"]) => Some(("bzip2", "bzip2")),
-            _ if by(&[".zst", ".tzst"]) => Some(("zstd", "zstd")),
-            _ => None,
+    fn unpacker(&self) -> Unpacker {
+        match self.format()? {
+            Format::Zip => Some(("unzip", "unzip")),
+            Format::Tar => self.tar().and_then(|(_, unpacker)| *unpacker),
         }
     }
 

@@ -107,11 +107,6 @@ pub(super) fn rows(
     }
 }
 
-/// Whether an earlier resource of this kind changes the server in a preview.
-pub(super) fn is_after_change_of(probe: &dyn Probe, kind: &str) -> bool {
-    probe.changed_before().iter().any(|id| id.kind() == kind)
-}
-
 /// Whether the server has something: `question` asks for it by `name`. `None` where nobody can tell before an
 /// earlier resource is applied: one of `kind` may make it.
 pub(super) fn has(
@@ -121,7 +116,7 @@ pub(super) fn has(
     name: &str,
     kind: &str,
 ) -> Result<Option<bool>> {
-    if probe.is_preview_of_more() || is_after_change_of(probe, kind) {
+    if probe.is_preview_of_more() || probe.is_after_change_of(&[kind]) {
         return Ok(None);
     }
     let rows = rows(probe, cluster, MAINTENANCE_DATABASE, question, &[name])?;

@@ -7,8 +7,8 @@ use super::fields::Presence;
 use super::locale;
 use super::names::Names;
 use super::postgresql::{
-    MAINTENANCE_DATABASE, check_cluster, check_name, check_role, cluster, has, identity,
-    is_after_change_of, port, quote_identifier, quote_literal, rows,
+    MAINTENANCE_DATABASE, check_cluster, check_name, check_role, cluster, has, identity, port,
+    quote_identifier, quote_literal, rows,
 };
 use super::prediction::Prediction;
 use super::probe::{Cluster, Probe};
@@ -115,7 +115,7 @@ impl PostgresqlDatabase {
                 .hint(format!("declare `postgresql_database: {name}` before")));
         }
         match &fixed.locale {
-            Some(name) if !is_after_change_of(probe, "locale") => check_locale(name, probe),
+            Some(name) if !probe.is_after_change_of(&["locale"]) => check_locale(name, probe),
             _ => Ok(()),
         }
     }

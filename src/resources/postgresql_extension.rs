@@ -6,8 +6,8 @@ use super::Resource;
 use super::fields::Presence;
 use super::names::Names;
 use super::postgresql::{
-    MAINTENANCE_DATABASE, check_cluster, check_name, cluster, identity, is_after_change_of, port,
-    quote_identifier, rows,
+    MAINTENANCE_DATABASE, check_cluster, check_name, cluster, identity, port, quote_identifier,
+    rows,
 };
 use super::prediction::Prediction;
 use super::probe::{Cluster, Probe};
@@ -92,13 +92,12 @@ impl PostgresqlExtension {
             return Err(Error::failed(message).hint("declare the `package` that has it before"));
         }
         let installed = ask(&self.database, INSTALLED)?.unwrap_or_default();
-        let is_there = |name: &String| {
-            let other = Self { name: name.clone(), ..self.clone() };
-            installed.contains(name)
-                || probe.changed(&ResourceId::new(Self::KIND, &other.identity()))
-        };
+        // An extension of before may bring what this one requires, and a new database has some at once.
+        if installed.is_empty() || probe.is_after_change_of(&[Self::KIND]) {
+            return Ok(());
+        }
         let mut required = ask(MAINTENANCE_DATABASE, REQUIRED)?.unwrap_or_default().into_iter();
-        match required.find(|name| !installed.is_empty() && !is_there(name)) {
+        match required.find(|name| !installed.contains(name)) {
             Some(name) => Err(Error::failed(format!("it requires the extension `{name}`")).hint(
                 format!("declare the `postgresql_extension` `{name}` of this database before"),
             )),
@@ -111,6 +110,10 @@ impl PostgresqlExtension {
         let Some(schema) = self.schema.as_ref().filter(|_| change.sets("schema")) else {
             return Ok(());
         };
+        // An extension of before may bring the schema.
+        if probe.is_after_change_of(&[Self::KIND]) {
+            return Ok(());
+        }
         let rows = rows(probe, &self.on(), &self.database, SCHEMA, &[schema])?.unwrap_or_default();
         let has = |name: &str| rows.iter().flatten().flatten().any(|found| found == name);
         // An extension with a schema of its own makes that, and refuses others.
@@ -168,9 +171,7 @@ impl Resource for PostgresqlExtension {
     }
 
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
-        // An extension of before may bring what this one needs.
-        let may_come = probe.is_preview_of_more() || is_after_change_of(probe, Self::KIND);
-        if change.is_remove() || may_come {
+        if change.is_remove() || probe.is_preview_of_more() {
             return Ok(());
         }
         if change.is_create() {

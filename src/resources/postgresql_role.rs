@@ -7,8 +7,8 @@ use super::Resource;
 use super::fields::{Presence, yes};
 use super::names::Names;
 use super::postgresql::{
-    MAINTENANCE_DATABASE, check_cluster, check_name, check_role, cluster, identity,
-    is_after_change_of, port, quote_identifier, quote_literal, rows, verifier, verifies,
+    MAINTENANCE_DATABASE, check_cluster, check_name, check_role, cluster, identity, port,
+    quote_identifier, quote_literal, rows, verifier, verifies,
 };
 use super::prediction::Prediction;
 use super::probe::{Cluster, Probe};
@@ -271,7 +271,7 @@ AND r.rolname OPERATOR(pg_catalog.=) $1 ORDER BY 1";
 impl PostgresqlRole {
     /// Refuses to drop a role that something depends on, as the server would.
     fn check_owns_nothing(&self, probe: &dyn Probe) -> Result<()> {
-        if probe.is_preview_of_more() || is_after_change_of(probe, "postgresql_database") {
+        if probe.is_preview_of_more() || probe.is_after_change_of(&["postgresql_database"]) {
             return Ok(());
         }
         let rows = rows(probe, &self.on(), MAINTENANCE_DATABASE, DEPENDENTS, &[&self.name])?;

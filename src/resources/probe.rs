@@ -148,6 +148,11 @@ pub trait Probe {
         Vec::new()
     }
 
+    /// Whether one of them is of these kinds.
+    fn is_after_change_of(&self, kinds: &[&str]) -> bool {
+        self.changed_before().iter().any(|id| kinds.contains(&id.kind()))
+    }
+
     /// Whether something that the host lacks may be brought by an earlier resource of any kind.
     fn is_preview_of_more(&self) -> bool {
         false

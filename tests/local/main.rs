@@ -19,3 +19,4 @@ mod scripts;
 mod support;
 mod tidy;
 mod transcript;
+mod unit_starts;

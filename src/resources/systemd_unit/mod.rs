@@ -139,6 +139,18 @@ impl SystemdUnit {
         properties.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
+    /// Lets a unit of which this is a drop-in reload by the command that the drop-in names.
+    fn predict_reload(&self, world: &mut Prediction<'_>) {
+        let can = ("CanReload".to_owned(), "yes".to_owned());
+        if let Ok(mut unit) = world.unit(&self.name)
+            && unit.exists()
+            && self.service_type().get(&can.0) == Some(&can.1)
+        {
+            unit.properties.extend([can]);
+            world.unit_state(&self.name, unit);
+        }
+    }
+
     /// Whether systemd has a unit of this name once the file is there.
     fn is_a_unit(&self) -> bool {
         self.dropin.is_none() && !systemd::is_template(&self.name)
@@ -350,6 +362,7 @@ impl Resource for SystemdUnit {
         }
         if self.dropin.is_some() {
             world.directory(&self.dropin_folder(), "root", "root", 0o755);
+            self.predict_reload(world);
         }
         world.file(&self.file(), self.rendered().as_bytes(), "root", "root", 0o644);
         if let Some(enabled) = self.enabled.filter(|_| change.sets("enabled")) {
@@ -358,6 +371,10 @@ impl Resource for SystemdUnit {
         if self.is_a_unit() {
             let mut unit = world.unit(&self.name).unwrap_or_default();
             unit.properties.extend(self.service_type());
+            // A drop-in may say otherwise.
+            if world.list(&self.dropin_folder()).ok().flatten().is_some_and(|it| !it.is_empty()) {
+                unit.properties.remove("CanReload");
+            }
             world.unit_state(&self.name, predicted(unit, self.running, self.enabled, false));
         }
     }

@@ -38,7 +38,8 @@ impl Entries {
 pub(super) fn words<'a>(text: &'a str, keys: &'a [&str]) -> impl Iterator<Item = &'a str> {
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     let pairs = pairs.filter(|(key, _)| keys.contains(&key.trim()));
-    pairs.flat_map(|(_, value)| value.split_whitespace())
+    // A list may go on in the next line.
+    pairs.flat_map(|(_, value)| value.split_whitespace()).filter(|word| *word != "\\")
 }
 
 /// Whether the text of a unit says where `systemctl enable` links it (systemd.unit(5), `[Install]`).

@@ -2,8 +2,8 @@
 
 use super::{SystemdUnit, sections};
 use crate::error::{Error, Result};
-use crate::manifest::ResourceId;
 use crate::resources::Resource;
+use crate::resources::names::is_in;
 use crate::resources::probe::Probe;
 use crate::resources::systemd::{self, FOLDER};
 use crate::resources::{needs, service};
@@ -61,8 +61,7 @@ impl SystemdUnit {
         }
         let text = self.rendered();
         let needed = sections::words(&text, &["Requires", "Requisite", "BindsTo"]);
-        // A list may go on in the next line.
-        let is_name = |name: &&str| !name.contains('%') && *name != "\\";
+        let is_name = |name: &&str| !name.contains('%');
         for name in needed.filter(is_name).map(str::to_owned).chain(self.starts_unit()) {
             let file = format!("{FOLDER}/{name}");
             let is_there = probe.unit(&name)?.exists()
@@ -101,6 +100,18 @@ impl SystemdUnit {
     }
 }
 
+/// Keys by which a service sees other places than the server has.
+const OWN_PLACES: [&str; 8] = [
+    "BindPaths",
+    "BindReadOnlyPaths",
+    "ExtensionDirectories",
+    "ExtensionImages",
+    "MountImages",
+    "RootDirectory",
+    "RootImage",
+    "TemporaryFileSystem",
+];
+
 /// Whether a program is at a plain path, or is looked for by a plain name where systemd usually looks.
 fn is_searched(program: &str, text: &str) -> bool {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
@@ -116,16 +127,14 @@ fn is_plain(path: &str) -> bool {
 /// Whether an earlier resource of a preview starts units, which may make what is in such a folder.
 fn is_made_by_others(path: &str, probe: &dyn Probe) -> bool {
     let folders = ["/run/", "/var/lib/", "/var/cache/", "/var/log/", "/var/run/"];
-    let starts = |id: &&ResourceId| matches!(id.kind(), "service" | SystemdUnit::KIND);
     folders.iter().any(|folder| path.starts_with(folder))
-        && probe.changed_before().iter().any(starts)
+        && probe.is_after_change_of(&["service", SystemdUnit::KIND])
 }
 
 /// Whether an earlier resource of a preview may bring a unit that mounts something.
 fn is_mount_to_come(name: &str, probe: &dyn Probe) -> bool {
-    let mounts = |id: &&ResourceId| matches!(id.kind(), "mount" | "volume" | "swap");
     [".mount", ".automount", ".swap"].iter().any(|suffix| name.ends_with(suffix))
-        && probe.changed_before().iter().any(mounts)
+        && probe.is_after_change_of(&["mount", "volume", "swap"])
 }
 
 /// The files and folders without which systemd does not start the service of this text (systemd.exec(5)).
@@ -140,12 +149,14 @@ fn needed_files(text: &str) -> Vec<&str> {
     }
     // Only behind these does systemd make the folders of `StateDirectory` and its like.
     let mut late = Vec::new();
-    let credentials = values(text, &["LoadCredential", "LoadCredentialEncrypted"]);
-    late.extend(credentials.filter_map(|value| value.split_once(':')).map(|(_, path)| path));
+    // Without its file, a credential may have a value that is set.
+    if values(text, &["SetCredential", "SetCredentialEncrypted"]).next().is_none() {
+        let credentials = values(text, &["LoadCredential", "LoadCredentialEncrypted"]);
+        late.extend(credentials.filter_map(|value| value.split_once(':')).map(|(_, path)| path));
+    }
     // Places that the service alone sees are made at its start.
-    let own = ["RootDirectory", "RootImage", "TemporaryFileSystem", "BindPaths", "MountImages"];
-    if values(text, &own).next().is_none() {
-        late.extend(values(text, &["WorkingDirectory"]));
+    if values(text, &OWN_PLACES).next().is_none() {
+        late.extend(values(text, &["WorkingDirectory"]).last());
         late.extend(sections::words(text, &["ReadWritePaths", "ReadOnlyPaths", "ExecPaths"]));
     }
     files.extend(late.into_iter().filter(|path| !is_made(path, text)));
@@ -165,11 +176,11 @@ fn is_made(path: &str, text: &str) -> bool {
     folders.iter().any(|(key, folder)| {
         let keys = [*key];
         sections::words(text, &keys).any(|word| {
-            let name = word.split(':').next().unwrap_or_default();
-            path.strip_prefix(folder)
-                .and_then(|rest| rest.strip_prefix('/'))
-                .and_then(|rest| rest.strip_prefix(name))
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            // The second name is a link to the first.
+            word.split(':').any(|name| {
+                let made = format!("{folder}/{name}");
+                path == made || is_in(path, &made)
+            })
         })
     })
 }
@@ -204,6 +215,10 @@ mod tests {
             ),
             ("LoadCredential=key:/etc/app.key\nLoadCredential=other", &["/etc/app.key"]),
             ("EnvironmentFile=-/etc/a\nEnvironmentFile=/etc/b", &["/etc/b"]),
+            ("WorkingDirectory=/old\nWorkingDirectory=/new", &["/new"]),
+            ("StateDirectory=app:old\nWorkingDirectory=/var/lib/old", &[]),
+            ("BindReadOnlyPaths=/data:/app\nWorkingDirectory=/app", &[]),
+            ("LoadCredential=key:/etc/app.key\nSetCredential=key:none", &[]),
         ] {
             assert_eq!(needed_files(text), files, "{text}");
         }

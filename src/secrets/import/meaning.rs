@@ -54,8 +54,9 @@ fn is_old_boolean(text: &str) -> bool {
 fn is_old_number(text: &str) -> bool {
     let digits = text.trim_start_matches(['+', '-']);
     let is_of = |allowed: fn(char) -> bool| digits.chars().all(allowed);
-    let is_octal =
-        digits.len() > 1 && digits.starts_with('0') && is_of(|c| matches!(c, '0'..='7' | '_'));
+    let is_octal = digits.starts_with('0')
+        && digits.contains(|c| matches!(c, '1'..='7'))
+        && is_of(|c| matches!(c, '0'..='7' | '_'));
     let is_grouped = digits.starts_with(|c: char| c.is_ascii_digit())
         && digits.contains('_')
         && is_of(|c| c.is_ascii_digit() || c == '_');
@@ -89,6 +90,7 @@ mod tests {
             ("'0123'", ""),
             ("0129", ""),
             ("0", ""),
+            ("00", ""),
             ("1_000", "another number"),
             ("_1", ""),
             ("190:20:30", "another number"),
