@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Mark, Outcome, ServiceAction};
 use crate::manifest::{Manifest, Resource, ResourceId};
-use crate::resources::package::{Foreseen, Package, Together};
+use crate::resources::package::{Foreseen, Needed, Package, Together};
 use crate::resources::{Change, Current, FieldChange, Prediction, Probe, Service, Spec, Value};
 
 use super::removal::{self, Removal};
@@ -65,11 +65,10 @@ impl Plan {
         for resource in &manifest.resources {
             let more_to_come = outcomes.iter().any(is_change);
             let mut outcome = check(resource, manifest, &world, removal, more_to_come);
-            let refusal = foreseen_here.refusal(&resource.id);
-            let refusal = refusal.or_else(|| together.refusal(&resource.id));
             if let Some(because) = together.stays(&resource.id).filter(|_| is_change(&outcome)) {
                 outcome = Outcome::Released { because: because.clone() };
             }
+            let refusal = refusal_of_apt(&resource.id, &foreseen_here, &together, &world);
             if let Some(error) = refusal.filter(|_| is_change(&outcome)) {
                 refused.insert(resource.id.clone(), error.clone());
                 outcome = Outcome::Failed(error.clone());
@@ -280,8 +279,34 @@ pub(super) fn check(
         }
         Ok(Checked::Differs(change)) => Outcome::Changed(change),
         Ok(Checked::Unknown(after)) => Outcome::Unknown { after },
-        Err(error) => Outcome::Failed(error),
+        // The obstacle may be gone by then: moved, unmounted, given to another owner.
+        Err(error) => match command_about(resource, probe) {
+            Some(after) => Outcome::Unknown { after },
+            None => Outcome::Failed(error),
+        },
     }
+}
+
+/// Why a package that is to change cannot, unless a command may lift that before: apt holds packages back by name.
+fn refusal_of_apt<'a>(
+    id: &ResourceId,
+    foreseen: &'a Foreseen,
+    together: &'a Together,
+    probe: &dyn Probe,
+) -> Option<&'a Error> {
+    let refusal = foreseen.refusal(id).filter(|_| probe.command_about(id.identity()).is_none());
+    refusal.or_else(|| together.refusal(id))
+}
+
+/// The last command of a preview so far that is about the same thing as `resource`.
+fn command_about(resource: &Resource, probe: &dyn Probe) -> Option<ResourceId> {
+    let device = match &resource.spec {
+        Spec::Mount(mount) => Some(mount.device.as_str()),
+        Spec::Volume(volume) => Some(volume.device.as_str()),
+        _ => None,
+    };
+    let mut names = std::iter::once(resource.id.identity()).chain(device);
+    names.find_map(|name| probe.command_about(name))
 }
 
 /// Makes sure that no other resource holds the same unit under the unit's own name, or under yet
@@ -366,10 +391,26 @@ fn together(
     probe: &dyn Probe,
 ) -> Together {
     let all: Vec<&Package> = packages(manifest).collect();
-    let kept: Vec<&Package> = kept_packages(manifest, state, removal).collect();
+    let packages = kept_packages(manifest, state, removal).collect();
+    let kept = Needed { packages, shells: shells(manifest, probe) };
     let is_dropped =
         |package: &Package| removal.steps.contains_key(&ResourceId::new("package", &package.name));
     Together::ask(&all, &kept, is_dropped, foreseen, probe)
+}
+
+/// The users that are to be there, with the shells that they are to have.
+fn shells(manifest: &Manifest, probe: &dyn Probe) -> Vec<(String, String)> {
+    let users = manifest.resources.iter().filter_map(|resource| match &resource.spec {
+        Spec::User(user) if resource.spec.desired().is_some() => Some(user),
+        _ => None,
+    });
+    let with_shell = users.filter_map(|user| {
+        let declared = user.shell.as_ref().map(ToString::to_string);
+        // A user that cannot be looked up is an error of its own check.
+        let found = || Some(probe.user(&user.name).ok()??.shell);
+        Some((user.name.clone(), declared.or_else(found)?))
+    });
+    with_shell.collect()
 }
 
 /// The packages that are to be there: those that the manifest declares, and those of the rest of the

@@ -7,20 +7,86 @@ use crate::manifest::{Resource, ResourceId};
 use crate::resources::Spec;
 use crate::resources::names::is_in;
 
-/// Folders in which packages put nothing, but for [`OF_PACKAGES`]: whatever is there was declared, or made by a
+/// Folders in which packages put nothing, but for [`OF_OTHERS`]: whatever is there was declared, or made by a
 /// command or a clone. They themselves are there on every Debian.
 const OF_PEOPLE: [&str; 5] = ["/home", "/media", "/mnt", "/root", "/srv"];
 
-/// Folders in them that packages of Debian make: vsftpd, proftpd and tftpd-hpa.
-const OF_PACKAGES: [&str; 2] = ["/srv/ftp", "/srv/tftp"];
+/// Folders in them that are there: packages of Debian make the first two (vsftpd, proftpd, tftpd-hpa), and root's
+/// own is usually where the key of the login is.
+const OF_OTHERS: [&str; 3] = ["/srv/ftp", "/srv/tftp", "/root/.ssh"];
 
 /// Kinds of resources that bring accounts which nobody declares.
 const BRING_ACCOUNTS: [&str; 3] = ["command", "docker_engine", "package"];
 
-/// Accounts and groups of every Debian (base-passwd(8)), the first of which somebody is likely to name.
-const OF_DEBIAN: [&str; 16] = [
-    "adm", "audio", "backup", "daemon", "games", "list", "mail", "news", "nogroup", "proxy",
-    "root", "staff", "sudo", "users", "video", "www-data",
+/// Kinds of resources that may bring files which nobody declares, also where packages put none.
+const BRING_FILES: [&str; 11] = [
+    "archive",
+    "authorized_key",
+    "command",
+    "docker_compose",
+    "docker_engine",
+    "git",
+    "mount",
+    "service",
+    "systemd_unit",
+    "user",
+    "volume",
+];
+
+/// Accounts and groups of every Debian: those of base-passwd(8), apt and systemd.
+const OF_DEBIAN: [&str; 52] = [
+    "_apt",
+    "adm",
+    "audio",
+    "backup",
+    "bin",
+    "cdrom",
+    "crontab",
+    "daemon",
+    "dialout",
+    "dip",
+    "disk",
+    "fax",
+    "floppy",
+    "games",
+    "input",
+    "irc",
+    "kmem",
+    "kvm",
+    "list",
+    "lp",
+    "mail",
+    "man",
+    "messagebus",
+    "news",
+    "nobody",
+    "nogroup",
+    "operator",
+    "plugdev",
+    "proxy",
+    "render",
+    "root",
+    "sasl",
+    "sgx",
+    "shadow",
+    "src",
+    "staff",
+    "sudo",
+    "sync",
+    "sys",
+    "systemd-journal",
+    "systemd-network",
+    "systemd-resolve",
+    "systemd-timesync",
+    "tape",
+    "tty",
+    "users",
+    "utmp",
+    "uucp",
+    "video",
+    "voice",
+    "wheel",
+    "www-data",
 ];
 
 /// The reason why a resource cannot be had, and a way out: it comes too late, or not at all.
@@ -51,10 +117,12 @@ pub(super) fn check(
         let mut wrong = needs.iter().filter_map(|id| {
             let other = *positions.get(id).or_else(|| positions.get(&with_group(id)?))?;
             let needed = resources.get(other)?;
-            if needed.id != *id && !makes_own_group(needed) {
+            let is_absent = needed.spec.desired().is_none();
+            // The group of a user goes with the user.
+            if needed.id != *id && !is_absent && !makes_own_group(needed) {
                 return None;
             }
-            let why = if needed.spec.desired().is_none() {
+            let why = if is_absent {
                 ABSENT
             } else if other > position && !is_there_before(id, &resources[..position]) {
                 LATER
@@ -70,7 +138,8 @@ pub(super) fn check(
             Some((resources.get(*other)?, LATER))
         };
         let folder = || folder_of_later(resource, position, resources);
-        let wrong = wrong.next().or_else(late).or_else(|| Some((folder()?, LATER)));
+        let path = || path_of_later(resource, position, resources);
+        let wrong = wrong.next().or_else(late).or_else(|| Some((folder().or_else(path)?, LATER)));
         let Some((needed, [words, hint])) = wrong else { continue };
         let (Some(place), Some(other)) = (places.get(&resource.id), places.get(&needed.id)) else {
             continue;
@@ -93,6 +162,8 @@ fn makes_own_group(resource: &Resource) -> bool {
 /// The thing among those `before` that nobody finds any more below the mount that a resource makes.
 fn hidden_by<'a>(resource: &Resource, before: &'a [Resource]) -> Option<&'a Resource> {
     let place = match &resource.spec {
+        // A folder that is mounted at its own place, or in an overlay of itself, stays to be seen.
+        Spec::Mount(mount) if mount.shows_itself() => return None,
         Spec::Mount(mount) => mount.path.as_str(),
         Spec::Volume(volume) => volume.path.as_str(),
         _ => return None,
@@ -116,19 +187,29 @@ fn folder_of_later<'a>(
     position: usize,
     resources: &'a [Resource],
 ) -> Option<&'a Resource> {
-    let is_made = match &resource.spec {
-        Spec::Directory(directory) => !directory.parents,
-        Spec::Archive(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_) => true,
-        _ => false,
+    let path = match &resource.spec {
+        Spec::Directory(directory) if directory.parents => return None,
+        Spec::Line(line) if line.create => line.path.as_str(),
+        Spec::Archive(_)
+        | Spec::Directory(_)
+        | Spec::DockerCompose(_)
+        | Spec::File(_)
+        | Spec::Git(_)
+        | Spec::Swap(_)
+        | Spec::Symlink(_) => resource.id.identity(),
+        _ => return None,
     };
-    let path = Some(resource.id.identity()).filter(|_| is_made)?;
     let is_below = |folders: &[&str]| folders.iter().any(|folder| is_in(path, folder));
-    if !is_below(&OF_PEOPLE) || is_below(&OF_PACKAGES) {
+    if !is_below(&OF_PEOPLE) || is_below(&OF_OTHERS) {
         return None;
     }
     let before = resources.get(..position).unwrap_or_default();
     let may_make = |other: &Resource| match &other.spec {
         Spec::Command(_) | Spec::Mount(_) | Spec::Volume(_) | Spec::AuthorizedKey(_) => true,
+        // Docker makes the folders that containers see, and a unit those where it mounts something.
+        Spec::DockerCompose(_) => true,
+        Spec::SystemdUnit(unit) => is_of_mount(&unit.name),
+        Spec::Service(service) => is_of_mount(&service.name),
         Spec::User(user) => {
             let usual = format!("/home/{}", user.name);
             is_in(path, user.home.as_ref().map_or(&*usual, |home| home.as_str()))
@@ -146,6 +227,39 @@ fn folder_of_later<'a>(
     })
 }
 
+/// The resource that is declared later and makes a path which this one needs, in a folder where nothing before can
+/// have made it.
+fn path_of_later<'a>(
+    resource: &Resource,
+    position: usize,
+    resources: &'a [Resource],
+) -> Option<&'a Resource> {
+    let is_below = |path: &str, folders: &[&str]| folders.iter().any(|it| is_in(path, it));
+    let is_of_people = |path: &str| is_below(path, &OF_PEOPLE) || is_below(path, &["/usr/local"]);
+    let mut paths = resource.spec.needed_paths();
+    paths.retain(|path| is_of_people(path) && !is_below(path, &OF_OTHERS));
+    let before = resources.get(..position).unwrap_or_default();
+    if paths.is_empty() || before.iter().any(|other| BRING_FILES.contains(&other.id.kind())) {
+        return None;
+    }
+    let brings = |other: &&Resource| {
+        let is_file = matches!(
+            other.spec,
+            Spec::Archive(_) | Spec::Directory(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_)
+        );
+        let path = other.id.identity();
+        // The folders of `/usr/local` itself are on every Debian.
+        let is_usual = matches!(other.spec, Spec::Directory(_)) && is_in(path, "/usr/local");
+        is_file && !is_usual && other.spec.desired().is_some() && paths.iter().any(|it| it == path)
+    };
+    resources.iter().skip(position + 1).find(brings)
+}
+
+/// Whether a unit mounts something, perhaps in a place that is still to be made.
+fn is_of_mount(unit: &str) -> bool {
+    [".mount", ".automount", "autofs"].iter().any(|end| unit.ends_with(end))
+}
+
 /// Whether an account or a package may be there although it is declared later: Debian has it, or something before brings
 /// it.
 fn is_there_before(id: &ResourceId, before: &[Resource]) -> bool {
@@ -156,7 +270,7 @@ fn is_there_before(id: &ResourceId, before: &[Resource]) -> bool {
     let brings = |other: &Resource| {
         // A user has a group of its own name.
         BRING_ACCOUNTS.contains(&other.id.kind())
-            || id.kind() == "group" && other.id == ResourceId::new("user", id.identity())
+            || with_group(id).is_some_and(|user| other.id == user) && makes_own_group(other)
     };
     is_account && (OF_DEBIAN.contains(&id.identity()) || before.iter().any(brings))
 }

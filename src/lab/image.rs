@@ -44,6 +44,21 @@ const MASKED: &[&str] = &[
     "systemd-modules-load.service",
 ];
 
+/// Programs that systemd runs at each boot and each `daemon-reload` to look for what no container has: encrypted and
+/// verified disks, partitions by their types, a state of hibernation, orders of a boot loader
+/// (systemd.generator(7)). A link to `/dev/null` leaves a generator out.
+const LEFT_OUT: &[&str] = &[
+    "systemd-cryptsetup-generator",
+    "systemd-debug-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-integritysetup-generator",
+    "systemd-run-generator",
+    "systemd-system-update-generator",
+    "systemd-tpm2-generator",
+    "systemd-veritysetup-generator",
+];
+
 /// Where administrators put the certificates of their own networks.
 const CERTIFICATES: &str = "/usr/local/share/ca-certificates";
 
@@ -96,7 +111,7 @@ impl Recipe {
     pub(super) fn name(&self) -> String {
         let Self { release: _, mirror, apt_settings, certificates, period } = self;
         let recipe = format!(
-            "{VERSION} {period}\n{mirror:?}\n{apt_settings}\n{certificates:?}\n{PACKAGES:?}\n{MASKED:?}"
+            "{VERSION} {period}\n{mirror:?}\n{apt_settings}\n{certificates:?}\n{PACKAGES:?}\n{MASKED:?}\n{LEFT_OUT:?}"
         );
         let mut digits = format!("{:x}", Sha256::digest(recipe));
         digits.truncate(8);
@@ -188,6 +203,12 @@ impl Recipe {
         for unit in MASKED {
             folder::remove_file(&units.join(unit))?;
             symlink("/dev/null", units.join(unit)).context(|| format!("cannot mask `{unit}`"))?;
+        }
+        let generators = root.join("etc/systemd/system-generators");
+        folder::create(&generators)?;
+        for generator in LEFT_OUT {
+            symlink("/dev/null", generators.join(generator))
+                .context(|| format!("cannot leave out `{generator}`"))?;
         }
         let root_option = format!("--root={}", root.display());
         Program::new(["systemctl", "--quiet", &root_option, "enable", "systemd-networkd.service"])

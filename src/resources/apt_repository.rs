@@ -107,6 +107,10 @@ impl Resource for AptRepository {
 - apt_repository: { name: old-vendor, state: absent }
 ";
 
+    fn needed_paths(&self) -> Vec<String> {
+        self.signed_by.iter().map(ToString::to_string).collect()
+    }
+
     fn identity(&self) -> String {
         self.name.clone()
     }

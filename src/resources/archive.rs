@@ -12,7 +12,7 @@ use super::query::Command;
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
-use super::{Resource, account, url};
+use super::{Resource, account, needs, url};
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 
@@ -267,6 +267,10 @@ impl Resource for Archive {
     strip_components: 1
 ";
 
+    fn needed_paths(&self) -> Vec<String> {
+        self.source.iter().map(ToString::to_string).collect()
+    }
+
     fn identity(&self) -> String {
         self.path.to_string()
     }
@@ -307,6 +311,9 @@ impl Resource for Archive {
         }
         let Some(source) = self.source.as_ref().filter(|_| is_known) else { return Ok(()) };
         let Some(stat) = probe.stat(source.as_str())? else {
+            if needs::may_come(source.as_str(), probe) {
+                return Ok(());
+            }
             return Err(Error::failed(format!("there is no file `{source}`")));
         };
         if stat.size > LARGEST_HASHED_BYTES {

@@ -4,6 +4,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::fields::TextOrList;
+use super::names::Names;
+use super::probe::{FileKind, Probe, Stat};
+use crate::error::{Error, Result};
 
 /// A program and its arguments: a list, or one text that is split at its spaces and at nothing
 /// else. There is no shell, so quotes, variables and pipes mean nothing.
@@ -51,6 +54,23 @@ impl schemars::JsonSchema for Argv {
             "a program and its arguments: a list, or a text split at its spaces",
         )
     }
+}
+
+/// Refuses a program that is there and that nobody may execute.
+///
+/// # Errors
+/// When no bit of its mode lets anybody execute the program.
+pub(super) fn check_executable(program: &str, probe: &dyn Probe) -> Result<()> {
+    if !program.starts_with('/') {
+        return Ok(());
+    }
+    let stat = probe.stat(&Names::of(probe).target(program))?;
+    let cannot = |stat: Stat| stat.kind == FileKind::File && stat.mode & 0o111 == 0;
+    if stat.is_some_and(cannot) {
+        return Err(Error::failed(format!("nobody may execute `{program}`"))
+            .hint("declare the file with `mode: \"0755\"`"));
+    }
+    Ok(())
 }
 
 /// A sign in a command that only a shell would understand.

@@ -7,8 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::Resource;
 use super::account;
-use super::argv::Argv;
+use super::argv::{self, Argv};
 use super::fields::AbsolutePath;
+use super::needs;
 use super::patience;
 use super::prediction::Prediction;
 use super::probe::Probe;
@@ -248,6 +249,11 @@ impl Resource for Command {
     stamp_key: v1.2.4
 ";
 
+    fn needed_paths(&self) -> Vec<String> {
+        let program = self.run.0.first().filter(|program| program.starts_with('/'));
+        program.cloned().into_iter().chain(self.cwd.iter().map(ToString::to_string)).collect()
+    }
+
     fn identity(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.run.0.join(" "))
     }
@@ -318,12 +324,14 @@ impl Resource for Command {
         if let Some((folder, _)) = folder
             && !folder.is_empty()
             && !probe.exists(folder)?
+            && !needs::may_come(folder, probe)
         {
             return Err(Error::failed(format!("the folder `{folder}` of `stamp` is not there"))
                 .hint(format!("declare `directory: {folder}` before")));
         }
         if let Some(cwd) = &self.cwd
             && !probe.exists(cwd.as_str())?
+            && !needs::may_come(cwd.as_str(), probe)
         {
             return Err(Error::failed(format!("the folder `{cwd}` of `cwd` is not there"))
                 .hint(format!("declare `directory: {cwd}` before")));
@@ -331,7 +339,8 @@ impl Resource for Command {
         let has_own_path = self.env.contains_key("PATH");
         match self.run.0.first().filter(|_| !has_own_path) {
             Some(program) if !probe.has_program(program)? => Err(Error::tool_missing(program)),
-            _ => Ok(()),
+            Some(program) => argv::check_executable(program, probe),
+            None => Ok(()),
         }
     }
 
@@ -363,7 +372,10 @@ impl Resource for Command {
             let text = stamp::text(&self.stamp_hash(), &self.kept(), &stamp::Salt::default());
             world.file(path.as_str(), text.as_bytes(), "root", "root", self.stamp_mode());
         }
-        world.brings_more(&ResourceId::new(Self::KIND, &self.identity()));
+        let id = ResourceId::new(Self::KIND, &self.identity());
+        world.brings_more(&id);
+        let creates = self.creates.iter().map(ToString::to_string);
+        world.command(id, self.run.0.iter().cloned().chain(creates));
     }
 
     fn runs_after_change_of(&self) -> Vec<ResourceId> {

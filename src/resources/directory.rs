@@ -176,7 +176,8 @@ impl Resource for Directory {
     }
 
     fn shares(&self, _: Option<&dyn Probe>) -> Vec<(String, Share)> {
-        let is_held = !self.state.is_absent();
-        is_held.then(|| (self.path.to_string(), Share::Folder)).into_iter().collect()
+        // Where a folder should go, nothing else can be declared: it would be no folder the next time.
+        let share = if self.state.is_absent() { Share::Whole } else { Share::Folder };
+        vec![(self.path.to_string(), share)]
     }
 }

@@ -185,6 +185,13 @@ impl Resource for File {
     }
 
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
+        let program = self.validate.as_ref().and_then(|argv| argv.0.first());
+        if let Some(program) = program.filter(|_| change.sets("content"))
+            && !probe.is_preview_of_more()
+            && !probe.has_program(program)?
+        {
+            return Err(Error::tool_missing(program).context("`validate` cannot be asked"));
+        }
         let content = self.content().filter(|_| change.sets("content"));
         let Some(text) = content.and_then(|content| str::from_utf8(content).ok()) else {
             return Ok(());
@@ -277,6 +284,7 @@ impl Resource for File {
             _ => world.read(path).ok().flatten().unwrap_or_default(),
         };
         world.file(path, &content, &self.owner, &self.group, self.mode.0);
+        systemd::predict_file(path, world);
     }
 
     /// What is left to others after it was written is not its own.

@@ -9,6 +9,7 @@ use super::effect;
 use super::fields::{AbsolutePath, Presence};
 use super::lines::{self, Lines};
 use super::names::Names;
+use super::needs;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe, Stat};
 use super::removal::Dropped;
@@ -159,7 +160,7 @@ impl Resource for Line {
                 return Ok(Current::Absent);
             }
             // A package may bring the file, with or without the line.
-            if probe.is_preview_of_more() {
+            if probe.is_preview_of_more() || needs::may_come(self.path.as_str(), probe) {
                 return Ok(Current::Unknown);
             }
             return Err(Error::failed(format!("`{}` is not there", self.path))

@@ -124,6 +124,12 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Vec::new()
     }
 
+    /// The paths without which it cannot be made, by the spec alone: a program, a folder to work in. Where one of
+    /// them is declared, it comes before.
+    fn needed_paths(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The accounts that it names, such as `user:deploy` and `group:adm`, or that the thing on the server
     /// names where absence is applied: it goes before them.
     fn accounts(&self, _: &dyn Probe) -> Result<Vec<ResourceId>> {

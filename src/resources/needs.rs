@@ -51,9 +51,11 @@ fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
     let makes = match spec {
         Spec::Directory(directory) => !directory.parents,
         Spec::Archive(_)
+        | Spec::DockerCompose(_)
         | Spec::File(_)
         | Spec::Git(_)
         | Spec::Mount(_)
+        | Spec::Swap(_)
         | Spec::Symlink(_)
         | Spec::Volume(_) => true,
         _ => false,
@@ -77,13 +79,22 @@ fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
         return Err(Error::failed(format!("`{folder}` is a {}, not a folder", kind.noun()))
             .hint("choose another place, or move away what is there"));
     }
-    if probe.exists(folder)? {
+    if kind.is_some() || may_come(folder, probe) {
         return Ok(());
     }
     let is_of_directory = matches!(spec, Spec::Directory(_));
     let way = if is_of_directory { ", or say `parents: true`" } else { "" };
     Err(Error::failed(format!("its folder `{folder}` is not there"))
         .hint(format!("declare `directory: {folder}` before{way}")))
+}
+
+/// Whether an earlier resource of a preview may bring what is at `path`, though nobody can list it: a mount brings
+/// what is on its device, and services make folders of their own.
+pub(super) fn may_come(path: &str, probe: &dyn Probe) -> bool {
+    let of_services = ["/run/", "/var/lib/", "/var/cache/", "/var/log/", "/var/run/"];
+    let is_of_service = of_services.iter().any(|folder| path.starts_with(folder))
+        && probe.is_after_change_of(&["service", "systemd_unit"]);
+    is_of_service || is_mounted_before(path, probe)
 }
 
 /// Whether something is mounted at or above `path` earlier in a preview: nobody knows what is in it.

@@ -158,6 +158,12 @@ pub trait Probe {
         false
     }
 
+    /// The last command of a preview so far whose arguments name `name`, a path or the name of a thing: nobody
+    /// knows how that will be.
+    fn command_about(&self, _name: &str) -> Option<ResourceId> {
+        None
+    }
+
     /// Whether a unit with this beginning is there, stopped, and will be started by an earlier
     /// resource of a preview: what it holds cannot be asked yet.
     fn will_start(&self, _prefix: &str) -> bool {

@@ -103,6 +103,11 @@ macro_rules! registry {
                 match self { $(Self::$type(spec) => spec.needs(),)* }
             }
 
+            /// See [`Resource::needed_paths`].
+            pub fn needed_paths(&self) -> Vec<String> {
+                match self { $(Self::$type(spec) => spec.needed_paths(),)* }
+            }
+
             /// See [`Resource::accounts`].
             pub fn accounts(&self, probe: &dyn Probe) -> Result<Vec<ResourceId>> {
                 match self { $(Self::$type(spec) => spec.accounts(probe),)* }

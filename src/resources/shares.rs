@@ -85,7 +85,9 @@ impl Holder<'_> {
             _ => return false,
         };
         if other.share == Share::Folder {
-            return whole.resource.spec.desired().is_some();
+            // A link that should go is none where something else is; a file that should go is a mistake there.
+            let is_link = matches!(whole.resource.spec, Spec::Symlink(_));
+            return !is_link || whole.resource.spec.desired().is_some();
         }
         match whole.content() {
             Some(content) if other.edits(content, probe).is_some() => other.changes(content, probe),

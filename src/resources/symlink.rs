@@ -11,6 +11,7 @@ use super::probe::{FileKind, Probe};
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::System;
+use super::systemd;
 use crate::error::{Error, Result};
 
 /// A symbolic link. It switches atomically: there is no moment without it.
@@ -106,7 +107,10 @@ impl Resource for Symlink {
 
     fn predict(&self, change: &Change, world: &mut Prediction<'_>) {
         match &self.target {
-            Some(target) if !change.is_remove() => world.symlink(self.path.as_str(), target),
+            Some(target) if !change.is_remove() => {
+                world.symlink(self.path.as_str(), target);
+                systemd::predict_file(self.path.as_str(), world);
+            }
             _ => world.removed(self.path.as_str()),
         }
     }

@@ -1,7 +1,7 @@
 //! What a preview says of things that an earlier resource of the same run brings about.
 
 use infra::manifest::ResourceId;
-use infra::resources::package::{Foreseen, Package, Together};
+use infra::resources::package::{Foreseen, Needed, Package, Together};
 use infra::resources::{Change, Current, FieldChange, Prediction, Probe, Spec, State};
 
 use crate::support::{Fake, World};
@@ -116,6 +116,11 @@ fn the_shell_of_the_login_stays() {
     assert_eq!(refusals(&world, &["{ name: tree, state: absent }"]), Vec::<String>::new());
 }
 
+/// Packages that are to be there, and no shells.
+fn needed<'a>(packages: &[&'a Package]) -> Needed<'a> {
+    Needed { packages: packages.to_vec(), shells: Vec::new() }
+}
+
 #[test]
 fn what_apt_removes_beside_what_goes() {
     let package = |fields: &str| -> Package { serde_yaml::from_str(fields).unwrap() };
@@ -130,7 +135,7 @@ fn what_apt_removes_beside_what_goes() {
     );
     let also_removed = |packages: &[&Package]| {
         let foreseen = Foreseen::default();
-        Together::ask(packages, &[&stays], |_| false, &foreseen, &fake).also_removed
+        Together::ask(packages, &needed(&[&stays]), |_| false, &foreseen, &fake).also_removed
     };
     assert_eq!(also_removed(&[&stays, &never_there, &gone]), ["exim4", "mailutils"]);
     // Nothing goes, so that nothing is asked.
@@ -146,7 +151,7 @@ fn refusals(world: &str, packages: &[&str]) -> Vec<String> {
     let foreseen = Foreseen::ask(packages.iter().copied(), &fake);
     let kept: Vec<&Package> =
         packages.iter().copied().filter(|package| package.is_wanted()).collect();
-    let together = Together::ask(&packages, &kept, |_| false, &foreseen, &fake);
+    let together = Together::ask(&packages, &needed(&kept), |_| false, &foreseen, &fake);
     let refusal = |package: &&Package| together.refusal(&ResourceId::new("package", &package.name));
     packages.iter().filter_map(refusal).map(|error| error.message.clone()).collect()
 }

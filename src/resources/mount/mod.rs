@@ -87,6 +87,14 @@ impl Mount {
         self.has("bind") || self.has("rbind")
     }
 
+    /// Whether the folder at its own place stays to be seen: bound to itself, or below an overlay.
+    pub fn shows_itself(&self) -> bool {
+        let path = self.path.as_str();
+        let mut folders = self.options.split(',').filter_map(|it| it.strip_prefix("lowerdir="));
+        self.is_bind() && self.device == path
+            || folders.any(|folders| folders.split(':').any(|folder| folder == path))
+    }
+
     /// The folder that it shows.
     pub fn source(&self) -> Source {
         if self.is_bind() {
@@ -234,6 +242,10 @@ impl Resource for Mount {
             }
             _ => Some(self.clone()),
         }
+    }
+
+    fn needed_paths(&self) -> Vec<String> {
+        self.is_bind().then(|| self.device.clone()).into_iter().collect()
     }
 
     fn identity(&self) -> String {

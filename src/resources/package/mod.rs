@@ -12,7 +12,7 @@ pub use foresee::Foreseen;
 pub use held::{is_held, start_held};
 pub(super) use lists::owe_update;
 pub(super) use names::canonical;
-pub use together::Together;
+pub use together::{Needed, Together};
 
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,7 @@
 //! is declared.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::foresee::{is_missing, removed_by};
 use super::{Foreseen, Package, names};
@@ -14,14 +15,42 @@ use crate::resources::query::Query;
 /// The way out where one package needs another one.
 const BOTH: &str = "let both go, or keep both";
 
-/// Why a package stays that nobody declares.
-const WAY_IN: &str = "is how infra logs in";
-
 /// The way out where such a package is to go.
 const ANOTHER_WAY: &str = "give the server another way in first, and use that";
 
 /// The packages that are not to go, by their own names: the name to tell, and why they stay.
-type Kept = BTreeMap<String, (String, &'static str)>;
+type Kept = BTreeMap<String, (String, Reason)>;
+
+/// Why a package is not to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reason {
+    Declared,
+    WayIn,
+    /// The shell of a declared user, by the user's name.
+    ShellOf(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Declared => f.write_str("is declared"),
+            Self::WayIn => f.write_str("is how infra logs in"),
+            Self::ShellOf(user) => write!(f, "has the shell of `user:{user}`"),
+        }
+    }
+}
+
+/// Shells that every server has.
+const SHELLS_OF_ALL: [&str; 4] = ["bash", "false", "nologin", "sh"];
+
+/// Things of a manifest that need packages.
+#[derive(Clone, Debug, Default)]
+pub struct Needed<'a> {
+    /// The packages that are to be there.
+    pub packages: Vec<&'a Package>,
+    /// The users that are to be there, with their shells.
+    pub shells: Vec<(String, String)>,
+}
 
 /// The packages that apt would take away beside those of a manifest.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,12 +64,12 @@ pub struct Together {
 }
 
 impl Together {
-    /// Asks apt about the `packages` of a manifest. `kept` are those among them that are to be there, and
+    /// Asks apt about the `packages` of a manifest. `kept` needs those among them that are to be there, and
     /// others that stay declared. Of those that go, nobody declares the ones that `is_dropped` names: they
     /// stay where others need them. Nothing is asked where nothing goes.
     pub fn ask(
         packages: &[&Package],
-        kept: &[&Package],
+        kept: &Needed<'_>,
         is_dropped: impl Fn(&Package) -> bool,
         foreseen: &Foreseen,
         probe: &dyn Probe,
@@ -64,7 +93,7 @@ impl Together {
 
     fn ask_once(
         packages: &[&Package],
-        kept: &[&Package],
+        kept: &Needed<'_>,
         foreseen: &Foreseen,
         probe: &dyn Probe,
     ) -> Self {
@@ -83,8 +112,10 @@ impl Together {
         let coming: BTreeMap<String, String> =
             coming.map(|package| (package.name.clone(), package.request())).collect();
         together.refuse_needed(&coming, &kept_away, foreseen, probe);
-        let mut kept = by_package(kept.iter().copied(), probe);
+        let shells = &kept.shells;
+        let mut kept = by_package(kept.packages.iter().copied(), probe);
         together.keep_way_in(&going, &mut kept, probe);
+        together.keep_shells(shells, &going, &mut kept, probe);
         let lost = lost(&together.also_removed, &kept);
         if !lost.is_empty() {
             let taken = |name: &String| also_removed(std::slice::from_ref(name), probe);
@@ -113,15 +144,44 @@ impl Together {
     fn keep_way_in(&mut self, going: &[String], kept: &mut Kept, probe: &dyn Probe) {
         let way_in = probe.way_in();
         let needed = way_in.iter().flat_map(WayIn::packages).map(|name| (*name).to_owned());
-        let shell = way_in.as_ref().and_then(|way| package_of_shell(way, probe));
+        let account = way_in.as_ref().and_then(|way| probe.user(&way.account).ok().flatten());
+        let shell = account.and_then(|account| package_of_shell(&account.shell, probe));
         for needed in needed.chain(shell) {
-            kept.entry(needed.clone()).or_insert_with(|| (needed.clone(), WAY_IN));
+            kept.entry(needed.clone()).or_insert_with(|| (needed.clone(), Reason::WayIn));
             for name in going.iter().filter(|name| names::canonical(name, probe.facts()) == needed)
             {
                 let error = Error::failed(format!("infra logs in by `package:{name}`"));
                 let error = error.hint(ANOTHER_WAY);
                 self.refused.insert(name.clone(), error);
             }
+        }
+    }
+
+    /// Refuses to take away the packages of the shells of declared users, and adds them to those that are
+    /// `kept`.
+    fn keep_shells(
+        &mut self,
+        shells: &[(String, String)],
+        going: &[String],
+        kept: &mut Kept,
+        probe: &dyn Probe,
+    ) {
+        let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+        for (user, shell) in shells {
+            first.entry(shell).or_insert(user);
+        }
+        for (shell, user) in first {
+            let Some(package) = package_of_shell(shell, probe) else { continue };
+            for name in going.iter().filter(|name| names::canonical(name, probe.facts()) == package)
+            {
+                let error =
+                    Error::failed(format!("`package:{name}` has the shell of `user:{user}`"))
+                        .because(format!("`{shell}` would go, and nobody could log in as `{user}`"))
+                        .hint(format!("give `user:{user}` another shell, or keep the package"));
+                self.refused.insert(name.clone(), error);
+            }
+            let reason = Reason::ShellOf(user.to_owned());
+            kept.entry(package.clone()).or_insert((package, reason));
         }
     }
 
@@ -210,7 +270,7 @@ impl Together {
             let Some((kept, because)) = kept.get(&lost) else { continue };
             let error = Error::failed(format!("`package:{name}` would take `package:{kept}` away"))
                 .because(format!("`package:{kept}` {because}, and apt would remove `{lost}`"));
-            let hint = if *because == WAY_IN { ANOTHER_WAY } else { hint };
+            let hint = if *because == Reason::WayIn { ANOTHER_WAY } else { hint };
             self.refused.insert(name, error.hint(hint));
         }
     }
@@ -226,7 +286,8 @@ fn by_package<'a>(kept: impl Iterator<Item = &'a Package>, probe: &dyn Probe) ->
         // An answer that cannot be read is told by the check of the package itself.
         let found = names::installed(&package.name, probe).ok().flatten();
         let name = found.map_or_else(|| package.name.clone(), |found| found.name);
-        (names::canonical(&name, probe.facts()).to_owned(), (package.name.clone(), "is declared"))
+        let kept = (package.name.clone(), Reason::Declared);
+        (names::canonical(&name, probe.facts()).to_owned(), kept)
     });
     named.collect()
 }
@@ -252,15 +313,15 @@ fn also_removed(going: &[String], probe: &dyn Probe) -> Vec<String> {
     removed.dedup();
     removed
 }
-/// The package that has the shell of the login.
-fn package_of_shell(way: &WayIn, probe: &dyn Probe) -> Option<String> {
-    let shell = probe.user(&way.account).ok()??.shell;
+
+/// The package that has a shell, unless every server has it.
+fn package_of_shell(shell: &str, probe: &dyn Probe) -> Option<String> {
     let without_usr = |path: &str| path.strip_prefix("/usr").unwrap_or(path).to_owned();
-    let name = shell.rsplit('/').next()?;
+    let name = shell.rsplit('/').next().filter(|name| !SHELLS_OF_ALL.contains(name))?;
     let output = probe.query(&Query::packages_with(&format!("*bin/{name}"))).ok()?;
     let text = output.text();
     let is_shell = |line: &&str| {
-        line.split_once(": ").is_some_and(|(_, path)| without_usr(path) == without_usr(&shell))
+        line.split_once(": ").is_some_and(|(_, path)| without_usr(path) == without_usr(shell))
     };
     let (packages, _) = text.lines().find(is_shell)?.split_once(": ")?;
     packages.split([',', ':']).next().map(str::to_owned)

@@ -1,9 +1,10 @@
 //! A server as it will be: the real one seen through the predicted effects of the resources that
 //! a preview has already passed.
 
+mod files;
+mod mentions;
 mod owners;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct Prediction<'a> {
     changed: BTreeSet<ResourceId>,
     /// The resources so far that will change something which nobody can predict in full.
     bring_more: Vec<ResourceId>,
+    /// The commands so far that will run, each with the names in its arguments.
+    commands: Vec<(ResourceId, BTreeSet<String>)>,
 }
 
 /// What will be at a path.
@@ -66,48 +69,13 @@ impl<'a> Prediction<'a> {
             told: BTreeSet::new(),
             changed: BTreeSet::new(),
             bring_more: Vec::new(),
+            commands: Vec::new(),
         }
-    }
-
-    /// A regular file will have this content and these attributes.
-    pub fn file(&mut self, path: &str, content: &[u8], owner: &str, group: &str, mode: u32) {
-        let size = content.len() as u64;
-        self.put(path, FileKind::File, owner, group, mode, size, Some(content.to_vec()), None);
-    }
-
-    /// A regular file of root will be there; nobody knows yet what it holds.
-    pub fn unknown_file(&mut self, path: &str) {
-        self.put(path, FileKind::File, "root", "root", 0o644, 0, None, None);
-    }
-
-    /// A folder will be there.
-    pub fn directory(&mut self, path: &str, owner: &str, group: &str, mode: u32) {
-        self.put(path, FileKind::Directory, owner, group, mode, 0, None, None);
-    }
-
-    /// A symlink will point to `target`.
-    pub fn symlink(&mut self, path: &str, target: &str) {
-        let link = Some(target.to_owned());
-        self.put(path, FileKind::Symlink, "root", "root", 0o777, target.len() as u64, None, link);
     }
 
     /// `source` will be mounted at `path`.
     pub fn mounted(&mut self, path: &str, source: Source) {
         self.names.will_mount(path, source);
-    }
-
-    /// Something will be at `path`.
-    pub fn made(&mut self, path: &str) {
-        self.made.insert(self.names.place(path));
-    }
-
-    /// Nothing will be at `path`, nor below it.
-    pub fn removed(&mut self, path: &str) {
-        let place = self.names.place(path);
-        let below = format!("{place}/");
-        self.files.retain(|other, _| !other.starts_with(&below));
-        self.names.learn(&place, None);
-        self.files.insert(place, PredictedFile::Gone);
     }
 
     /// A user will be like this, or will not be.
@@ -152,35 +120,6 @@ impl<'a> Prediction<'a> {
         self.bring_more.push(id.clone());
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place where a predicted file is put together"
-    )]
-    fn put(
-        &mut self,
-        path: &str,
-        kind: FileKind,
-        owner: &str,
-        group: &str,
-        mode: u32,
-        size: u64,
-        content: Option<Vec<u8>>,
-        link: Option<String>,
-    ) {
-        let stat = Stat { kind, mode, owner: owner.to_owned(), group: group.to_owned(), size };
-        let place = self.names.place(path);
-        self.names.learn(&place, link.clone());
-        self.files.insert(place, PredictedFile::There { stat, content, link });
-    }
-
-    /// The path at which the server has now what will be at `path`.
-    fn on_server<'b>(&self, path: &'b str) -> Cow<'b, str> {
-        match self.names.shown_elsewhere(path) {
-            Some(shown) => Cow::Owned(shown),
-            None => Cow::Borrowed(path),
-        }
-    }
-
     /// The units with this beginning that are there, stopped, and will be started.
     fn started<'b>(&'b self, prefix: &'b str) -> impl Iterator<Item = &'b str> {
         let is_stopped = |name: &str| {
@@ -190,27 +129,6 @@ impl<'a> Prediction<'a> {
         let units = self.units.iter().filter(move |(name, _)| name.starts_with(prefix));
         let active = units.filter(|(_, unit)| unit.is_active()).map(|(name, _)| name.as_str());
         active.filter(move |name| is_stopped(name))
-    }
-
-    /// What is predicted for `path`, or for a folder above it that will be gone. The folder may
-    /// be made anew by a later resource, so the nearest word wins.
-    fn predicted(&self, path: &str) -> Option<&PredictedFile> {
-        if self.files.is_empty() {
-            return None;
-        }
-        let place = self.names.place(path);
-        if let Some(file) = self.files.get(&place) {
-            return Some(file);
-        }
-        let mut parent = place.as_str();
-        while let Some((above, _)) = parent.rsplit_once('/').filter(|(above, _)| !above.is_empty())
-        {
-            if let Some(gone @ PredictedFile::Gone) = self.files.get(above) {
-                return Some(gone);
-            }
-            parent = above;
-        }
-        None
     }
 }
 
@@ -276,7 +194,7 @@ impl Probe for Prediction<'_> {
     }
 
     fn can_others_change(&self, path: &str) -> Result<bool> {
-        self.real.can_others_change(path)
+        self.others_can_change(path)
     }
 
     fn bonds(&self, path: &str) -> Result<Bonds> {
@@ -432,9 +350,19 @@ impl Probe for Prediction<'_> {
         self.changed.iter().collect()
     }
 
+    fn command_about(&self, name: &str) -> Option<ResourceId> {
+        self.commands
+            .iter()
+            .rev()
+            .find(|(_, names)| mentions::is_one_of(name, names))
+            .map(|(id, _)| id.clone())
+    }
+
     fn last_unpredictable(&self) -> Option<ResourceId> {
         let started = || self.started("").next().map(service_id);
-        self.bring_more.last().cloned().or_else(started)
+        let is_mount = |id: &&ResourceId| matches!(id.kind(), "mount" | "volume");
+        let mount = || self.changed.iter().find(is_mount).cloned();
+        self.bring_more.last().cloned().or_else(started).or_else(mount)
     }
 
     fn will_start(&self, prefix: &str) -> bool {

@@ -8,8 +8,8 @@ mod watch;
 
 pub(super) use boot::{Links, unmask};
 pub(super) use install::service_type;
-pub(super) use verify::check_file;
 pub use verify::unit_of;
+pub(super) use verify::{check_file, predict_file};
 pub use watch::Watch;
 
 use std::collections::BTreeMap;

@@ -5,8 +5,13 @@
 
 use super::{FOLDER, is_template};
 use crate::error::{Error, Kind, Result};
+use crate::resources::prediction::Prediction;
 use crate::resources::probe::Probe;
 use crate::resources::query::Query;
+use crate::resources::service;
+
+/// Where people put files of units (systemd.unit(5)).
+const FOLDERS: [&str; 3] = [FOLDER, "/usr/local/lib/systemd/system", "/run/systemd/system"];
 
 /// Refuses a file at `path` of a unit, or of a drop-in of it, where systemd would pass over a line, or would not
 /// load the unit with it.
@@ -53,6 +58,22 @@ pub fn unit_of(path: &str) -> Option<&str> {
     };
     let suffix = name.rsplit_once('.').map(|(_, suffix)| suffix)?;
     super::SUFFIXES.contains(&suffix).then_some(name)
+}
+
+/// Notes for a preview that systemd will know the unit whose file will be at `path`: a file that is new is read as
+/// soon as somebody names the unit.
+pub(in crate::resources) fn predict_file(path: &str, world: &mut Prediction<'_>) {
+    let name = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder)?.strip_prefix('/'));
+    let suffix = name.and_then(|name| name.rsplit_once('.')).map(|(_, suffix)| suffix);
+    let is_unit = suffix.is_some_and(|suffix| super::SUFFIXES.contains(&suffix));
+    let Some(name) = name.filter(|name| is_unit && !name.contains('/') && !is_template(name))
+    else {
+        return;
+    };
+    let Ok(unit) = world.unit(name) else { return };
+    if !unit.exists() {
+        world.unit_state(name, service::predicted(unit, Some(false), Some(false), false));
+    }
 }
 
 /// A line of the unit with the reason why systemd passes over it.

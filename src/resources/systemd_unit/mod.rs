@@ -238,9 +238,15 @@ impl Resource for SystemdUnit {
         sections::accounts(&self.rendered()).into_iter().chain(unit).collect()
     }
 
+    fn needed_paths(&self) -> Vec<String> {
+        let is_started = self.running == Some(true) && self.dropin.is_none();
+        if is_started { self.paths() } else { Vec::new() }
+    }
+
     fn check_obstacles(&self, change: &Change, probe: &dyn Probe) -> Result<()> {
         if !change.sets("content") {
-            return Ok(());
+            let starts = self.is_a_unit() && self.running == Some(true) && change.sets("running");
+            return if starts { self.check_files(probe) } else { Ok(()) };
         }
         self.check_targets(probe)?;
         if self.is_a_unit() && self.running == Some(true) {

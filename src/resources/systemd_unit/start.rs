@@ -2,11 +2,10 @@
 
 use super::{SystemdUnit, sections};
 use crate::error::{Error, Result};
-use crate::resources::Resource;
 use crate::resources::names::is_in;
 use crate::resources::probe::Probe;
 use crate::resources::systemd::{self, FOLDER};
-use crate::resources::{needs, service};
+use crate::resources::{argv, needs, service};
 
 /// Signs in front of the program of a command (systemd.service(5), "Command lines").
 const SIGNS: [char; 5] = ['@', '-', ':', '+', '!'];
@@ -17,16 +16,20 @@ impl SystemdUnit {
     pub(super) fn check_targets(&self, probe: &dyn Probe) -> Result<()> {
         let text = self.rendered();
         let targets = sections::words(&text, &["WantedBy", "RequiredBy", "UpheldBy"]);
-        let mut targets = targets.filter(|name| name.ends_with(".target") && !name.contains('%'));
+        let targets = targets.filter(|name| name.ends_with(".target") && !name.contains('%'));
+        let targets: Vec<&str> = targets.collect();
         if self.enabled != Some(true) || probe.is_preview_of_more() {
             return Ok(());
         }
+        // One of several is enough.
         let is_missing = |name: &&str| probe.unit(name).is_ok_and(|unit| !unit.exists());
-        match targets.find(is_missing) {
-            Some(name) => Err(Error::failed(format!("`{name}` is not a unit of this server"))
-                .because(format!("`{}` is to start with it", self.name))
-                .hint("correct the section `install`, or declare that target before")),
-            None => Ok(()),
+        match targets.first() {
+            Some(name) if targets.iter().all(is_missing) => {
+                Err(Error::failed(format!("`{name}` is not a unit of this server"))
+                    .because(format!("`{}` is to start with it", self.name))
+                    .hint("correct the section `install`, or declare that target before"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -36,22 +39,25 @@ impl SystemdUnit {
             return Ok(());
         }
         let text = self.rendered();
-        // A failure of a command with a dash is none, and a file with a dash may be missing.
-        let commands = values(&text, &["ExecStart", "ExecStartPre"]);
-        let programs = commands.filter_map(|line| line.split_whitespace().next());
-        let programs = programs.filter(|program| !program.starts_with('-'));
-        for program in programs.map(|program| program.trim_start_matches(SIGNS)) {
-            if is_searched(program, &text) && !probe.has_program(program)? {
+        for program in programs(&text) {
+            if !probe.has_program(program)? {
                 return Err(self.cannot_start(program));
             }
+            argv::check_executable(program, probe)?;
         }
         for path in needed_files(&text) {
-            let may_come = is_made_by_others(path, probe) || needs::is_mounted_before(path, probe);
-            if !may_come && !probe.exists(path)? {
+            if !needs::may_come(path, probe) && !probe.exists(path)? {
                 return Err(self.cannot_start(path));
             }
         }
         Ok(())
+    }
+
+    /// The programs, files and folders at plain paths without which systemd does not start the service.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let text = self.rendered();
+        let programs = programs(&text).filter(|program| is_plain(program));
+        programs.chain(needed_files(&text)).map(str::to_owned).collect()
     }
 
     /// Refuses a unit that systemd would not start, because another unit is not there.
@@ -112,23 +118,35 @@ const OWN_PLACES: [&str; 8] = [
     "TemporaryFileSystem",
 ];
 
-/// Whether a program is at a plain path, or is looked for by a plain name where systemd usually looks.
+/// Whether a program is at a plain path, or is looked for by a plain name where systemd usually looks, among the
+/// places of the server.
 fn is_searched(program: &str, text: &str) -> bool {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
     let is_name = !program.is_empty() && program.chars().all(is_of_name);
-    is_plain(program) || is_name && values(text, &["ExecSearchPath"]).next().is_none()
+    let is_elsewhere = values(text, &OWN_PLACES).next().is_some();
+    let is_usual = values(text, &["ExecSearchPath"]).next().is_none();
+    !is_elsewhere && (is_plain(program) || is_name && is_usual)
+}
+
+/// The programs of the commands that start a service, where others make none of them. A failure of a command with a
+/// dash is none.
+fn programs(text: &str) -> impl Iterator<Item = &str> {
+    let commands = values(text, &["ExecStart", "ExecStartPre"]);
+    let programs = commands.filter_map(|line| line.split_whitespace().next());
+    let programs = programs.filter(|program| !program.starts_with('-'));
+    let programs = programs.map(|program| program.trim_start_matches(SIGNS));
+    programs.filter(|program| is_searched(program, text) && !is_prepared(program, text))
+}
+
+/// Whether a command that runs before the others names the program: it may make it.
+fn is_prepared(program: &str, text: &str) -> bool {
+    let mut before = values(text, &["ExecStartPre"]);
+    before.any(|line| line.split_whitespace().skip(1).any(|word| word == program))
 }
 
 /// Whether a path has nothing for systemd to fill in: specifiers, variables, patterns, quotes.
 fn is_plain(path: &str) -> bool {
     path.starts_with('/') && !path.contains(['%', '$', '*', '?', '[', '"', '\\'])
-}
-
-/// Whether an earlier resource of a preview starts units, which may make what is in such a folder.
-fn is_made_by_others(path: &str, probe: &dyn Probe) -> bool {
-    let folders = ["/run/", "/var/lib/", "/var/cache/", "/var/log/", "/var/run/"];
-    folders.iter().any(|folder| path.starts_with(folder))
-        && probe.is_after_change_of(&["service", SystemdUnit::KIND])
 }
 
 /// Whether an earlier resource of a preview may bring a unit that mounts something.
@@ -195,6 +213,21 @@ fn values<'a>(text: &'a str, keys: &'a [&str]) -> impl Iterator<Item = &'a str> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_that_are_looked_for() {
+        for (program, text, is_looked_for) in [
+            ("/usr/bin/app", "", true),
+            ("app", "", true),
+            ("app", "ExecSearchPath=/opt", false),
+            ("/usr/bin/%i", "", false),
+            ("/app", "RootDirectory=/srv/root", false),
+            ("/app", "RootImage=/srv/image.raw", false),
+            ("/opt/app/run", "BindReadOnlyPaths=/srv/app:/opt/app", false),
+        ] {
+            assert_eq!(is_searched(program, text), is_looked_for, "{program} {text}");
+        }
+    }
 
     #[test]
     fn files_that_a_service_does_not_start_without() {

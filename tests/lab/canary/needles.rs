@@ -1,6 +1,7 @@
 //! The secrets, and what they look like when somebody has encoded them.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use aho_corasick::AhoCorasick;
@@ -97,7 +98,8 @@ impl Needles {
         }
     }
 
-    /// Searches the files below `folder` that `wanted` wants. Links are not followed.
+    /// Searches the files below `folder` that `wanted` wants, on its file system: a file of a `/proc` that is
+    /// mounted there may have no end. Links are not followed.
     pub(super) fn find_below(
         &self,
         folder: &Path,
@@ -105,9 +107,11 @@ impl Needles {
         found: &mut Vec<String>,
     ) {
         // Other processes may remove what is listed here: what is gone leaks nothing.
+        let device = |data: fs::Metadata| data.dev();
+        let own = fs::metadata(folder).map(device).ok();
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
-            if kind.is_dir() {
+            if kind.is_dir() && entry.metadata().map(device).ok() == own {
                 self.find_below(&path, wanted, found);
             } else if kind.is_file() && wanted(&path) {
                 self.find_in_file(&path, found);
