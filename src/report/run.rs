@@ -288,3 +288,39 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::ServiceAction;
+    use crate::manifest::Expect;
+
+    /// The first line of a plan that restarts a unit.
+    fn first_line(format: Format) -> String {
+        let manifest = Manifest {
+            server: "rufus".to_owned(),
+            expect: Expect::default(),
+            resources: Vec::new(),
+            secrets: BTreeMap::new(),
+        };
+        let mut report = Report::new(format, false, false, [Arc::new(manifest)]);
+        let id = ResourceId::new("systemd_unit", "worker.service");
+        let due = Event::ServiceDue { id, action: ServiceAction::Restart };
+        let told = report.told("rufus", &due) + &report.told("rufus", &Event::PlanComplete);
+        told.lines().next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_restart_that_is_due_is_told() {
+        let line = first_line(Format::Human);
+        assert_eq!(line, "rufus  ~ systemd_unit:worker.service  restart");
+        let line: serde_json::Value = serde_json::from_str(&first_line(Format::Json)).unwrap();
+        assert_eq!(
+            line,
+            serde_json::json!({
+                "event": "service_due", "server": "rufus",
+                "service": "systemd_unit:worker.service", "action": "restart",
+            })
+        );
+    }
+}

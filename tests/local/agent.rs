@@ -18,6 +18,7 @@
 //!     allow_data_loss: true        # the option
 //!     roles: { … }
 //!     plan: [ "file:/etc/a changed Drift" ]
+//!     due: [ "service:nginx Reload" ]   # the services that the plan tells, where this is given
 //!     events: [ … ]
 //!     files: { … }
 //! ```
@@ -70,6 +71,8 @@ struct Later {
     roles: serde_yaml::Mapping,
     #[serde(default)]
     plan: Vec<String>,
+    #[serde(default)]
+    due: Option<Vec<String>>,
     #[serde(default)]
     events: Vec<String>,
     #[serde(default)]
@@ -138,11 +141,15 @@ fn run_later(later: &Later, fake: &mut Fake) -> Vec<String> {
     let manifest = manifest(&later.roles);
     let allow_data_loss = later.allow_data_loss;
     let options = RunOptions { allow_data_loss, ..RunOptions::default() };
-    let plan = plan(&manifest, &options, fake);
+    let (plan, due) = plan(&manifest, &options, fake);
     let events = apply(&manifest, &options, fake);
     let mut mistakes = wrong_files(&later.files, fake);
-    for (what, found, expected) in [("plan", plan, &later.plan), ("events", events, &later.events)]
-    {
+    let expected_due = later.due.clone().unwrap_or_else(|| due.clone());
+    for (what, found, expected) in [
+        ("plan", plan, &later.plan),
+        ("due services", due, &expected_due),
+        ("events", events, &later.events),
+    ] {
         if found != *expected {
             mistakes.push(format!("found the {what}\n  - {}", found.join("\n  - ")));
         }
@@ -150,19 +157,20 @@ fn run_later(later: &Later, fake: &mut Fake) -> Vec<String> {
     mistakes
 }
 
-/// Everything that a plan would change, with its mark.
-fn plan(manifest: &Manifest, options: &RunOptions, fake: &Fake) -> Vec<String> {
+/// Everything that a plan would change, with its mark; and the services that are due.
+fn plan(manifest: &Manifest, options: &RunOptions, fake: &Fake) -> (Vec<String>, Vec<String>) {
     let mut state = State::load(fake).unwrap();
     let (manifest, removal) = Removal::plan(manifest, &mut state, options, fake).unwrap();
     let mut lines = Vec::new();
     let foreseen = Plan::foresee(&manifest, fake);
-    Plan::make(&manifest, fake, &state, &removal, foreseen, |id, outcome, mark| {
+    let plan = Plan::make(&manifest, fake, &state, &removal, foreseen, |id, outcome, mark| {
         if *outcome != Outcome::Ok {
             let mark = mark.map(|mark| format!(" {mark:?}")).unwrap_or_default();
             lines.push(format!("{id} {}{mark}", outcome_text(outcome)));
         }
     });
-    lines
+    let due = plan.due.iter().map(|(id, action)| format!("{id} {action:?}"));
+    (lines, due.collect())
 }
 
 /// Its lists are fetched between the two packages.
@@ -215,7 +223,7 @@ fn the_key_of_the_hashes_is_in_a_file_of_its_own() {
     fake.write_file(state, old.as_bytes(), &attributes).unwrap();
     fake.remove_file(key).unwrap();
     fake.write_file("/etc/motd", b"by hand", &Attributes::new("root", "root", 0o644)).unwrap();
-    assert_eq!(plan(&manifest, &options, &fake), ["file:/etc/motd changed Drift"]);
+    assert_eq!(plan(&manifest, &options, &fake).0, ["file:/etc/motd changed Drift"]);
     apply(&manifest, &options, &mut fake);
     assert_eq!(read(&fake, key), digits);
     assert!(!read(&fake, state).contains(&digits));
@@ -223,7 +231,7 @@ fn the_key_of_the_hashes_is_in_a_file_of_its_own() {
     // Without the key nobody can tell what was applied.
     fake.remove_file(key).unwrap();
     fake.write_file("/etc/motd", b"by hand", &Attributes::new("root", "root", 0o644)).unwrap();
-    assert_eq!(plan(&manifest, &options, &fake), ["file:/etc/motd changed"]);
+    assert_eq!(plan(&manifest, &options, &fake).0, ["file:/etc/motd changed"]);
 }
 
 /// The agent counts on it, and does not trust its client with it.
@@ -289,7 +297,7 @@ fn an_old_spelling_in_the_state_is_the_same_thing() {
         fake.remove_file(&hash(new)).unwrap();
     }
 
-    assert_eq!(plan(&manifest, &options, &fake), Vec::<String>::new());
+    assert_eq!(plan(&manifest, &options, &fake).0, Vec::<String>::new());
     assert_eq!(
         apply(&manifest, &options, &mut fake),
         ["file:/etc/app/app.conf ok", "file:/etc/gone ok", "directory:/etc/app ok"]
@@ -299,7 +307,7 @@ fn an_old_spelling_in_the_state_is_the_same_thing() {
     assert!(!state.contains("directory:/etc//app"), "{state}");
     let nothing = super::agent::manifest(&serde_yaml::from_str("{ web: [] }").unwrap());
     assert_eq!(
-        plan(&nothing, &options, &fake),
+        plan(&nothing, &options, &fake).0,
         [
             "directory:/etc/app released: it was there before infra",
             "file:/etc/gone created Restored",
