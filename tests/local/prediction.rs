@@ -29,6 +29,29 @@ fn a_stopped_postgresql_is_asked_once_it_runs() {
     assert_eq!(world.last_unpredictable(), after);
 }
 
+/// A package before that one is not named, nor is a later change of which all is foreseen.
+#[test]
+fn a_line_is_known_after_the_package_of_its_file() {
+    let fake = fake("{}");
+    let mut world = Prediction::new(&fake);
+    let file = "/etc/postgresql/15/main/pg_hba.conf";
+    let line = spec("line", &format!("{{ path: {file}, line: local all all peer }}"));
+    assert!(line.current(&world).is_err(), "nothing will bring the file");
+    for (kind, fields) in [
+        ("package", "name: nginx"),
+        ("package", "name: postgresql"),
+        ("file", "{ path: /etc/motd, content: hello }"),
+    ] {
+        let earlier = spec(kind, fields);
+        let current = earlier.current(&world).unwrap();
+        let change = Change::between(earlier.desired().as_ref(), &current).unwrap();
+        earlier.predict(&change, &mut world);
+        world.mark_changed(&earlier.id());
+    }
+    assert_eq!(line.current(&world), Ok(Current::Unknown));
+    assert_eq!(world.last_unpredictable(), ResourceId::parse("package:postgresql"));
+}
+
 #[test]
 fn a_database_to_come_is_empty() {
     let fake = fake("{ sql: [{ sql: FROM pg_catalog.pg_database, rows: [] }] }");
