@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use minijinja::{Environment, ErrorKind as Kind, UndefinedBehavior, Value, context};
 
@@ -10,12 +10,13 @@ use super::caught::caught;
 use super::explain::{
     NOT_DEFINED, explain, foreign_braces, in_yaml, misplaced_statement, undefined, unknown,
 };
+use super::loaded::Loaded;
 use super::operands::marked;
 use super::statements::statement;
 use super::tokens::{Asked, Syntax, asked};
 use super::untaken::{is_optional, places};
 use super::{bounds, filters, spelling};
-use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::diagnostic::{Diagnostic, Span};
 use crate::inventory::Project;
 
 /// minijinja with what a project brings.
@@ -23,8 +24,8 @@ pub(super) struct Engine {
     environment: Environment<'static>,
     /// The same for texts, in which only double braces are special.
     texts: Environment<'static>,
-    /// Templates that were loaded and not yet looked through.
-    loaded: Arc<Mutex<Vec<Arc<Source>>>>,
+    /// The templates that were loaded.
+    loaded: Arc<Mutex<Loaded>>,
 }
 
 /// Why an expression or a template could not be evaluated. What went wrong inside a value that it
@@ -53,7 +54,7 @@ impl Engine {
         filters::add(&mut environment);
         spelling::add(&mut environment);
         let files = project.clone();
-        let loaded: Arc<Mutex<Vec<Arc<Source>>>> = Arc::default();
+        let loaded: Arc<Mutex<Loaded>> = Arc::default();
         let news = Arc::clone(&loaded);
         environment.set_loader(move |name| {
             if !is_name(name) {
@@ -62,7 +63,7 @@ impl Engine {
             }
             match files.source(name) {
                 Ok(source) => Ok(source.map(|source| {
-                    news.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&source));
+                    lock(&news).add(name, &source);
                     marked(&source.text, Syntax::Template).into_owned()
                 })),
                 Err(mistake) => {
@@ -71,8 +72,12 @@ impl Engine {
                 }
             }
         });
-        let finder = project.clone();
-        environment.set_path_join_callback(move |name, parent| find(&finder, name, parent).into());
+        let (finder, asked) = (project.clone(), Arc::clone(&loaded));
+        environment.set_path_join_callback(move |name, parent| {
+            let found = find(&finder, name, parent);
+            lock(&asked).ask(parent, &found);
+            found.into()
+        });
         let mut texts = environment.clone();
         texts.set_syntax(Syntax::Text.config());
         Self { environment, texts, loaded }
@@ -92,13 +97,13 @@ impl Engine {
         })
     }
 
-    /// The first unknown filter or test in the templates that were loaded since the last call.
-    fn unknown_in_templates(&self) -> Option<Diagnostic> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *loaded).into_iter().find_map(|source| {
+    /// The first unknown filter or test in a template that was loaded, or in one that it has asked for.
+    fn unknown_in_template(&self, name: &str) -> Option<Failure> {
+        let mistake = lock(&self.loaded).mistake(name, |source| {
             let (asked, range) = self.unknown(&source.text, Syntax::Template)?;
-            Some(unknown(asked, &Span::new(&source, range)))
-        })
+            Some(unknown(asked, &Span::new(source, range)))
+        });
+        mistake.map(Box::new)
     }
 
     /// The same in a text or an expression that is written at `span`.
@@ -200,8 +205,8 @@ impl Engine {
     /// asked for.
     pub(super) fn inspect_template(&self, name: &str, span: &Span) -> Result<(), Failure> {
         let found = self.environment.get_template(name).map(drop);
-        if let Some(mistake) = self.unknown_in_templates() {
-            return Err(Box::new(mistake));
+        if let Some(mistake) = self.unknown_in_template(name) {
+            return Err(mistake);
         }
         found.map_err(|error| Box::new(explain(&error, "", span)))
     }
@@ -242,11 +247,15 @@ impl Engine {
     ) -> Result<String, Failure> {
         let result = self.environment.get_template(name);
         let result = result.and_then(|found| caught(span, || found.render(scope)));
-        if let Some(mistake) = self.unknown_in_templates() {
-            return Err(Box::new(mistake));
+        if let Some(mistake) = self.unknown_in_template(name) {
+            return Err(mistake);
         }
         result.map_err(|error| Box::new(explain(&error, "", span)))
     }
+}
+
+fn lock(loaded: &Mutex<Loaded>) -> MutexGuard<'_, Loaded> {
+    loaded.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether an expression of a text begins before `at` and ends behind it.

@@ -8,6 +8,7 @@ mod expand;
 mod explain;
 mod filters;
 mod links;
+mod loaded;
 mod masked;
 mod nodes;
 mod operands;
