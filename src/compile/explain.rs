@@ -54,10 +54,17 @@ pub(super) fn explain(error: &minijinja::Error, text: &str, span: &Span) -> Diag
             if cause.is_empty() { mistake } else { mistake.because(cause) }
         }
         Kind::SyntaxError => Diagnostic::at(&place, format!("{SYNTAX}{}", detail(error))),
-        Kind::UnknownFilter => unknown(Asked::Filter, &place),
-        Kind::UnknownTest | Kind::UnknownFunction | Kind::UnknownMethod => {
-            Diagnostic::at(&place, detail(error))
+        // Without a detail the name is a value that was put together: `map("up" ~ "er")`.
+        Kind::UnknownFilter if error.detail().is_none() => {
+            Diagnostic::at(&place, format!("{what} names an unknown filter"))
         }
+        Kind::UnknownTest if error.detail().is_none() => {
+            Diagnostic::at(&place, format!("{what} names an unknown test"))
+        }
+        Kind::UnknownFilter => unknown(Asked::Filter, &place),
+        Kind::UnknownTest => unknown(Asked::Test, &place),
+        Kind::UnknownFunction => unknown_function(&detail(error), &place),
+        Kind::UnknownMethod => Diagnostic::at(&place, detail(error)),
         Kind::OutOfFuel => Diagnostic::at(&place, "this takes too long to evaluate"),
         _ => Diagnostic::at(&place, format!("{what}{NOT_EVALUATED}{}", detail(error))),
     }
@@ -94,6 +101,13 @@ pub(super) fn unknown(asked: Asked, place: &Span) -> Diagnostic {
         Asked::Test => ("test", filters::TESTS),
     };
     Diagnostic::at(place, format!("unknown {what} `{name}`")).suggest(name, known.iter().copied())
+}
+
+/// The mistake of a function that does not exist; `detail` is how minijinja says so.
+fn unknown_function(detail: &str, place: &Span) -> Diagnostic {
+    let name = detail.strip_suffix(" is unknown").unwrap_or(detail);
+    let mistake = Diagnostic::at(place, format!("unknown function `{name}`"));
+    mistake.suggest(name, filters::FUNCTIONS.iter().copied())
 }
 
 fn detail(error: &minijinja::Error) -> String {

@@ -100,6 +100,9 @@ pub(super) const TESTS: &[&str] = &[
     "upper",
 ];
 
+/// The names of functions, for suggestions.
+pub(super) const FUNCTIONS: &[&str] = &["debug", "dict", "namespace", "range"];
+
 /// Adds them to an environment.
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("b64encode", |text: Value| {

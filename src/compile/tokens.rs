@@ -127,7 +127,7 @@ pub(super) enum Asked {
 }
 
 /// The filters and tests that a source names, also where it is never run: minijinja itself tells of
-/// an unknown name only when it gets there.
+/// an unknown name only when it gets there. Names that filters are given as texts count as well.
 pub(super) fn asked(source: &str, syntax: Syntax) -> Vec<(Asked, Range<usize>)> {
     let mut found = Vec::new();
     for tag in tags(source, syntax) {
@@ -152,9 +152,37 @@ pub(super) fn asked(source: &str, syntax: Syntax) -> Vec<(Asked, Range<usize>)> 
                 last += 2;
             }
             found.push((asked, tokens[first].start()..tokens[last].end));
+            if asked == Asked::Filter {
+                found.extend(passed(tokens, first));
+            }
         }
     }
     found
+}
+
+/// The filter or test that the filter at `filter` takes for each element, where its name is a whole argument
+/// in quotes: `map("upper")`.
+fn passed(tokens: &[Token<'_>], filter: usize) -> Option<(Asked, Range<usize>)> {
+    let (asked, position) = match tokens.get(filter)?.text {
+        "map" => (Asked::Filter, filter + 2),
+        "select" | "reject" => (Asked::Test, filter + 2),
+        // The name of the attribute comes first.
+        "selectattr" | "rejectattr" => (Asked::Test, filter + 4),
+        _ => return None,
+    };
+    let is_behind = |text| tokens.get(position - 1).is_some_and(|token| token.is(text));
+    let is_first = position == filter + 2;
+    let begins = tokens.get(filter + 1)?.is("(") && (is_first || is_behind(","));
+    let (name, next) = (tokens.get(position)?, tokens.get(position + 1)?);
+    let is_whole = name.kind == Kind::Text && (next.is(",") || next.is(")"));
+    // An escape would stand for another name than is written.
+    let inside = name.text.get(1..name.text.len().checked_sub(1)?)?;
+    let is_plain = name.text.starts_with(['"', '\'']) && !inside.contains('\\');
+    if !(begins && is_whole && is_plain) {
+        return None;
+    }
+    let start = name.start() + 1;
+    Some((asked, start..start + inside.len()))
 }
 
 #[cfg(test)]
@@ -176,5 +204,27 @@ mod tests {
         assert!(asked("{% raw %}{{ x | y", Syntax::Template).is_empty());
         assert!(asked("{% if x %}{{ y }} | no {# | no #}", Syntax::Text).is_empty());
         assert_eq!(asked("a|b if c else d|e", Syntax::Expression).len(), 2);
+    }
+
+    #[test]
+    fn names_that_filters_are_given() {
+        for (text, names) in [
+            ("a|map('upper')|list", vec!["map", "upper", "list"]),
+            ("a|map(\"replace\", 'b', 'c')", vec!["map", "replace"]),
+            ("a|map(attribute='b')", vec!["map"]),
+            ("a|map('up' ~ 'per')", vec!["map"]),
+            ("a|map('\\u0075pper')", vec!["map"]),
+            ("a|map(b)|map", vec!["map", "map"]),
+            ("a|select('odd')", vec!["select", "odd"]),
+            ("a|reject('in', b)", vec!["reject", "in"]),
+            ("a|selectattr('b')", vec!["selectattr"]),
+            ("a|selectattr('b', 'gt', 1)", vec!["selectattr", "gt"]),
+            ("a|rejectattr(b.c, 'gt', 1)", vec!["rejectattr"]),
+            ("a|join('upper')", vec!["join"]),
+        ] {
+            let found = asked(text, Syntax::Expression).into_iter();
+            let found: Vec<&str> = found.map(|(_, range)| &text[range]).collect();
+            assert_eq!(found, names, "{text}");
+        }
     }
 }
