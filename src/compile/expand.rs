@@ -219,7 +219,8 @@ impl Expansion<'_> {
             let evaluated = self.field(kind, field, scope)?;
             let used = scope.secrets().take_used();
             if let (Some(name), false) = (used.first(), confidential.contains(&&*field.key)) {
-                return Err(Box::new(exposed(field, name, kind, confidential)));
+                let place = place_of_secret(&field.value, scope);
+                return Err(Box::new(exposed(field, name, place, kind, confidential)));
             }
             is_untraceable |= self.derive(kind, field, &evaluated, &used, scope);
             seen.extend(used);
@@ -362,19 +363,32 @@ pub(super) fn with_lets(lets: &[Entry], scope: &Arc<Scope>) -> Result<Arc<Scope>
     Ok(scope)
 }
 
-/// The text in `node` that names a secret.
-fn place_of_secret(node: &Node) -> Option<&Span> {
-    match &node.value {
-        yaml::Value::Map(map) => map.entries.iter().find_map(|entry| place_of_secret(&entry.value)),
-        yaml::Value::List(list) => list.iter().find_map(place_of_secret),
-        _ => node.scalar().filter(|text| text.contains("secrets")).map(|_| &node.span),
-    }
+/// The innermost value in `node` that holds a secret, which may be behind a parameter.
+fn place_of_secret<'n>(node: &'n Node, scope: &Arc<Scope>) -> &'n Span {
+    let holds_secret = |node: &Node| {
+        scope.secrets().take_used();
+        // A value that cannot be evaluated alone is no place to show.
+        scope.evaluate(node).is_ok() && !scope.secrets().take_used().is_empty()
+    };
+    let inner = match &node.value {
+        yaml::Value::Map(map) => {
+            map.entries.iter().map(|entry| &entry.value).find(|node| holds_secret(node))
+        }
+        yaml::Value::List(list) => list.iter().find(|node| holds_secret(node)),
+        _ => None,
+    };
+    inner.map_or(&node.span, |node| place_of_secret(node, scope))
 }
 
 /// The mistake of a secret where others can read it.
-fn exposed(field: &Entry, secret: &str, kind: &str, confidential: &[&str]) -> Diagnostic {
+fn exposed(
+    field: &Entry,
+    secret: &str,
+    place: &Span,
+    kind: &str,
+    confidential: &[&str],
+) -> Diagnostic {
     let message = format!("the secret `{secret}` may not be in `{}`", field.key);
-    let place = place_of_secret(&field.value).unwrap_or(&field.value.span);
     let mistake = Diagnostic::at(place, message).because(
         "arguments of programs, names and most files can be read by everybody on the server",
     );
