@@ -94,7 +94,7 @@ mod read {
     ) -> Result<BTreeMap<String, Service>, String> {
         let no_map = |error| format!("the Compose file is no map of YAML: {error}");
         let mut file: Value = serde_yaml::from_str(text).map_err(no_map)?;
-        file.apply_merge().map_err(no_map)?;
+        merge(&mut file)?;
         let file: Mapping = serde_yaml::from_value(file).map_err(no_map)?;
         if file.contains_key("include") {
             return Err("`include` in a Compose file is not supported".to_owned());
@@ -135,6 +135,38 @@ mod read {
             found.insert(name.to_owned(), Service { digest, image, env_files, beside, ends });
         }
         Ok(found)
+    }
+
+    /// Puts what `<<` names in its place, the innermost first: a map that is merged may merge another one. A
+    /// map's own keys count before merged ones, and those of an earlier map before those of a later one.
+    ///
+    /// The parser refuses values that are nested too deep for this.
+    ///
+    /// # Errors
+    /// A lowercase phrase.
+    fn merge(value: &mut Value) -> Result<(), String> {
+        match value {
+            Value::Mapping(map) => {
+                map.values_mut().try_for_each(merge)?;
+                let sources = match map.remove("<<") {
+                    None => Vec::new(),
+                    Some(Value::Sequence(list)) => list,
+                    Some(source) => vec![source],
+                };
+                for source in sources {
+                    let Value::Mapping(source) = source else {
+                        return Err("`<<` in the Compose file takes maps only".to_owned());
+                    };
+                    for (key, value) in source {
+                        map.entry(key).or_insert(value);
+                    }
+                }
+                Ok(())
+            }
+            Value::Sequence(list) => list.iter_mut().try_for_each(merge),
+            Value::Tagged(tagged) => merge(&mut tagged.value),
+            _ => Ok(()),
+        }
     }
 
     /// The relative sources of mounts: `./data:/data`, or a map with a `source`.
@@ -241,6 +273,39 @@ services:
         }
 
         #[test]
+        fn what_is_merged_may_merge_something_itself() {
+            for (text, image, env_file) in [
+                (
+                    "x-base: &base { image: nginx:1 }\n\
+                     x-app: &app { <<: *base, env_file: app.env }\n\
+                     services: { web: { <<: *app, ports: [80] } }",
+                    "nginx:1",
+                    "/srv/app.env",
+                ),
+                (
+                    "x-0: &z { image: nginx:1 }\n\
+                     x-a: &a { <<: *z, ports: [80] }\n\
+                     x-b: &b { env_file: app.env, image: other }\n\
+                     services: { web: { <<: [*a, *b] } }",
+                    "nginx:1",
+                    "/srv/app.env",
+                ),
+                (
+                    "x-0: &z { image: nginx:1, env_file: base.env }\n\
+                     x-a: &a { <<: *z }\n\
+                     x-b: &b { <<: [*a], env_file: app.env }\n\
+                     services: { web: { <<: *b } }",
+                    "nginx:1",
+                    "/srv/app.env",
+                ),
+            ] {
+                let services = read(text, "/srv").unwrap();
+                assert_eq!(services["web"].image.as_deref(), Some(image), "{text}");
+                assert_eq!(services["web"].env_files, [env_file], "{text}");
+            }
+        }
+
+        #[test]
         fn variables_come_from_a_file_of_their_own() {
             let text = FILE.replace("front:1", "front:$VERSION");
             let services = read(&text, "/mailu").unwrap();
@@ -258,6 +323,7 @@ services:
                 ("- a", "the Compose file is no map of YAML: "),
                 ("volumes: {}", "the Compose file has no `services`"),
                 ("{ include: [x], services: {} }", "`include` in a Compose file is not supported"),
+                ("services: { a: { <<: [1] } }", "`<<` in the Compose file takes maps only"),
                 ("services: { a: 1 }", "the service `a` of the Compose file is no map"),
                 (
                     "services: { a: { profiles: [x] } }",
