@@ -12,7 +12,7 @@ use super::header::Header;
 use super::identity::Callbacks;
 use super::open;
 use super::readers;
-use super::recipients::{Reader, Recipients};
+use super::recipients::{self, Reader, Recipients};
 use super::replace::{self, Recovered, Replacement};
 use super::store::{LAB_FILE, LAB_IDENTITY};
 use super::write;
@@ -53,6 +53,9 @@ pub enum Replaced {
     /// Somebody else has changed the file since; it is as they left it.
     Changed,
 }
+
+/// The cause of a file that nobody can be encrypted to, in a project without the list.
+const NO_RECIPIENTS: &str = "there is no `secrets/recipients.yaml`";
 
 /// Held while files are written.
 pub struct Lock {
@@ -221,8 +224,37 @@ impl Folder {
         readers: &[&Reader],
         recipients: &Recipients,
     ) -> Result<Vec<u8>> {
+        if readers.is_empty() {
+            return Err(self.without_readers(name));
+        }
         let digests = self.digests(name, text, recipients);
         write::encrypted(&Self::shown(name), text, readers, &digests, &self.callbacks)
+    }
+
+    /// The error of a file that nobody could open, with the way to its first reader.
+    fn without_readers(&self, name: &str) -> Error {
+        let (keygen, reader) = if name == LAB_FILE {
+            (
+                "`infra secrets keygen secrets/lab-identity.txt` makes the key of the lab",
+                "lab: { key: age1…, files: [lab] }",
+            )
+        } else {
+            ("`infra secrets keygen` makes your key", "you: { key: age1… }")
+        };
+        let error = Error::input(format!("cannot encrypt `{}`", Self::shown(name)));
+        if !self.has_recipients() {
+            return error
+                .because(NO_RECIPIENTS)
+                .hint(format!("{keygen}; write the file: `recipients: {{ {reader} }}`"));
+        }
+        error
+            .because("no recipient in `secrets/recipients.yaml` reads it")
+            .hint(format!("{keygen}; add it there, below `recipients`: `{reader}`"))
+    }
+
+    /// Whether the project says who may read what.
+    fn has_recipients(&self) -> bool {
+        self.path.join(recipients::FILE).exists()
     }
 
     /// Encrypts `text` and puts it in place of the file whose bytes were `before` (`None`: there
@@ -303,11 +335,15 @@ impl Folder {
         }
         if readers.is_empty() {
             let names: Vec<String> = names.iter().map(|name| Self::shown(name)).collect();
-            return Err(Error::input(format!("cannot encrypt `{path}`"))
-                .because(format!("no recipient reads all of `{}`", names.join("`, `")))
-                .hint(
-                    "name one in `secrets/recipients.yaml`: `recipients: { you: { key: age1… } }`",
-                ));
+            let error = Error::input(format!("cannot encrypt `{path}`"));
+            let error = if self.has_recipients() {
+                error.because(format!("no recipient reads all of `{}`", names.join("`, `")))
+            } else {
+                error.because(NO_RECIPIENTS)
+            };
+            return Err(error.hint(
+                "name one in `secrets/recipients.yaml`: `recipients: { you: { key: age1… } }`",
+            ));
         }
         write::encrypted(path, text, &readers, &BTreeMap::new(), &self.callbacks)
     }

@@ -18,8 +18,8 @@ use crate::error::{Context as _, Error, Result};
 const BEGINNING: &str = ".infra-";
 const END: &str = ".new";
 
-/// `text`, encrypted and armored, for all of `readers`. `path` is how the file is shown; `digests`
-/// are of its values.
+/// `text`, encrypted and armored, for all of `readers`, at least one. `path` is how the file is shown;
+/// `digests` are of its values.
 ///
 /// # Errors
 /// Names the recipient that cannot be encrypted to.
@@ -32,16 +32,6 @@ pub(super) fn encrypted(
 ) -> Result<Vec<u8>> {
     let refused = || Error::input(format!("cannot encrypt `{path}`"));
     let encryptor = match readers {
-        [] => {
-            return Err(refused()
-                .because("no recipient in `secrets/recipients.yaml` reads it")
-                .hint(if path.ends_with("/lab.yaml.age") {
-                    "`infra secrets keygen secrets/lab-identity.txt` makes the key of the lab; add it there: \
-                     `lab: { key: age1…, files: [lab] }`"
-                } else {
-                    "`infra secrets keygen` makes your key; add it there: `recipients: { you: { key: age1… } }`"
-                }));
-        }
         [reader] if reader.is_passphrase() => {
             let question = passphrase_question(path);
             if !callbacks.has_answer(&question) {

@@ -76,6 +76,38 @@ impl Project {
 }
 
 #[test]
+fn a_file_that_nobody_could_read_is_not_written() {
+    let project = Project::new(&[]);
+    let refused = |name: &str| {
+        let error = project.secrets("ada").encrypt(name, None, "a: b\n").unwrap_err();
+        error.to_string()
+    };
+    project.recipients("recipients:\n  ada: { key: ADA, files: [web] }\n");
+    assert_eq!(
+        refused("all"),
+        "cannot encrypt `secrets/all.yaml.age`\n\
+         caused by: no recipient in `secrets/recipients.yaml` reads it\n\
+         hint: `infra secrets keygen` makes your key; add it there, below `recipients`: \
+         `you: { key: age1… }`"
+    );
+    fs::remove_file(project.folder.path().join("secrets/recipients.yaml")).unwrap();
+    assert_eq!(
+        refused("all"),
+        "cannot encrypt `secrets/all.yaml.age`\n\
+         caused by: there is no `secrets/recipients.yaml`\n\
+         hint: `infra secrets keygen` makes your key; write the file: \
+         `recipients: { you: { key: age1… } }`"
+    );
+    assert_eq!(
+        refused("lab"),
+        "cannot encrypt `secrets/lab.yaml.age`\n\
+         caused by: there is no `secrets/recipients.yaml`\n\
+         hint: `infra secrets keygen secrets/lab-identity.txt` makes the key of the lab; write the \
+         file: `recipients: { lab: { key: age1…, files: [lab] } }`"
+    );
+}
+
+#[test]
 fn readers_that_differ_are_reported_and_made_right() {
     let project = Project::new(&["all", "web"]);
     assert_eq!(

@@ -224,7 +224,7 @@ fn a_plan_that_nobody_could_read_is_not_saved() {
     assert_eq!(
         error,
         "error: cannot encrypt `plan`\n\
-         caused by: no recipient reads all of `secrets/all.yaml.age`\n\
+         caused by: there is no `secrets/recipients.yaml`\n\
          hint: name one in `secrets/recipients.yaml`: `recipients: { you: { key: age1… } }`\n"
     );
     assert_eq!((code, text.as_str()), (1, ""));

@@ -175,8 +175,8 @@ fn mistakes_come_with_a_hint() {
             "b",
             "cannot encrypt `secrets/lab.yaml.age`\n\
              caused by: no recipient in `secrets/recipients.yaml` reads it\n\
-             hint: `infra secrets keygen secrets/lab-identity.txt` makes the key of the lab; add it there: \
-             `lab: { key: age1…, files: [lab] }`",
+             hint: `infra secrets keygen secrets/lab-identity.txt` makes the key of the lab; add it \
+             there, below `recipients`: `lab: { key: age1…, files: [lab] }`",
         ),
     ] {
         let said = project.secrets(arguments, input);
