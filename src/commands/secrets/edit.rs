@@ -34,6 +34,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let folder = super::folder(context)?;
     super::check_known(context, &folder, &args.name)?;
     let editor = Editor::find()?;
+    editor.check_terminal()?;
     let before = folder.open(&args.name)?;
     let is_new = before.is_none();
     // That nobody could read the result is found before somebody has written it.

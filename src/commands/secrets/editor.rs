@@ -1,5 +1,6 @@
 //! The editor that the user likes.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,6 +9,10 @@ use crate::secret::IDENTITY_VARIABLE;
 
 /// What is tried where the environment names none, in this order.
 const USUAL: &[&str] = &["editor", "nano", "vi"];
+
+/// Editors that draw on a terminal, and wait for ever where there is none.
+const ON_TERMINALS: &[&str] =
+    &["emacs", "hx", "joe", "kak", "micro", "nano", "nvim", "vi", "vim"];
 
 /// Makes vim keep no copy of the text anywhere: no swap file, no history of registers, no undo
 /// file, no backup.
@@ -40,6 +45,8 @@ endif";
 #[derive(Debug)]
 pub(super) struct Editor {
     words: Vec<String>,
+    /// Whether the environment names none.
+    is_usual: bool,
 }
 
 impl Editor {
@@ -54,13 +61,35 @@ impl Editor {
             let words = words.ok_or_else(|| {
                 Error::input(format!("cannot use `{name}`")).because("a quote is not closed")
             })?;
-            return Ok(Self { words });
+            return Ok(Self { words, is_usual: false });
         }
         let usual = USUAL.iter().find(|name| program(name).is_some());
         let usual = usual.ok_or_else(|| {
             Error::input("there is no editor").hint("name one in the environment: `EDITOR=vim`")
         })?;
-        Ok(Self { words: vec![(*usual).to_owned()] })
+        Ok(Self { words: vec![(*usual).to_owned()], is_usual: true })
+    }
+
+    /// Refuses an editor that would wait for a terminal where there is none. Scripts need none, nor do
+    /// editors with windows of their own.
+    pub(super) fn check_terminal(&self) -> Result<()> {
+        self.check_streams(std::io::stdin().is_terminal(), std::io::stdout().is_terminal())
+    }
+
+    fn check_streams(&self, has_input: bool, has_output: bool) -> Result<()> {
+        let name = self.words.first().map(String::as_str).unwrap_or_default();
+        let file = Path::new(name).file_name().and_then(|file| file.to_str());
+        if !self.is_usual && !file.is_some_and(|file| ON_TERMINALS.contains(&file)) {
+            return Ok(());
+        }
+        let stream = match (has_input, has_output) {
+            (true, true) => return Ok(()),
+            (false, _) => "input",
+            (true, false) => "output",
+        };
+        Err(Error::input(format!("the editor `{name}` needs a terminal"))
+            .because(format!("the standard {stream} is no terminal"))
+            .hint("`infra secrets set NAME` takes a value from its input"))
     }
 
     /// Opens `file`, and waits until it is closed.
@@ -143,5 +172,27 @@ mod tests {
             assert_eq!(split(text).unwrap(), words);
         }
         assert!(split("vim 'x").is_none());
+    }
+
+    #[test]
+    fn an_editor_on_a_terminal_is_refused_without_one() {
+        let refused = |text: &str, is_usual, has_input, has_output| {
+            let editor = Editor { words: split(text).unwrap(), is_usual };
+            editor.check_streams(has_input, has_output).err().map(|error| error.to_string())
+        };
+        let told = |name: &str, stream: &str| {
+            Some(format!(
+                "the editor `{name}` needs a terminal\n\
+                 caused by: the standard {stream} is no terminal\n\
+                 hint: `infra secrets set NAME` takes a value from its input"
+            ))
+        };
+        assert_eq!(refused("vim", false, false, true), told("vim", "input"));
+        assert_eq!(refused("/usr/bin/nano -w", false, true, false), told("/usr/bin/nano", "output"));
+        assert_eq!(refused("editor", true, false, false), told("editor", "input"));
+        assert_eq!(refused("vim", false, true, true), None);
+        for text in ["code --wait", "./editor", "sed -i s/old/new/", "env vim"] {
+            assert_eq!(refused(text, false, false, false), None, "{text}");
+        }
     }
 }

@@ -204,6 +204,12 @@ fn a_failing_editor_changes_nothing() {
              caused by: No such file or directory (os error 2)\n\
              hint: name another one in the environment: `EDITOR=vim`",
         ),
+        (
+            "vim",
+            "the editor `vim` needs a terminal\n\
+             caused by: the standard input is no terminal\n\
+             hint: `infra secrets set NAME` takes a value from its input",
+        ),
         ("vim '", "cannot use `EDITOR`\ncaused by: a quote is not closed"),
     ] {
         let mut command = project.command(env!("CARGO_BIN_EXE_infra"));
