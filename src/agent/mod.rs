@@ -7,6 +7,7 @@ pub mod guard;
 pub mod host;
 pub mod lock;
 mod output;
+mod packages;
 pub mod plan;
 pub mod reboot;
 pub mod removal;

@@ -205,9 +205,12 @@ fn folder_of_later<'a>(
     }
     let before = resources.get(..position).unwrap_or_default();
     let may_make = |other: &Resource| match &other.spec {
-        Spec::Command(_) | Spec::Mount(_) | Spec::Volume(_) | Spec::AuthorizedKey(_) => true,
         // Docker makes the folders that containers see, and a unit those where it mounts something.
-        Spec::DockerCompose(_) => true,
+        Spec::AuthorizedKey(_)
+        | Spec::Command(_)
+        | Spec::DockerCompose(_)
+        | Spec::Mount(_)
+        | Spec::Volume(_) => true,
         Spec::SystemdUnit(unit) => is_of_mount(&unit.name),
         Spec::Service(service) => is_of_mount(&service.name),
         Spec::User(user) => {

@@ -11,8 +11,7 @@ use crate::secret::IDENTITY_VARIABLE;
 const USUAL: &[&str] = &["editor", "nano", "vi"];
 
 /// Editors that draw on a terminal, and wait for ever where there is none.
-const ON_TERMINALS: &[&str] =
-    &["emacs", "hx", "joe", "kak", "micro", "nano", "nvim", "vi", "vim"];
+const ON_TERMINALS: &[&str] = &["emacs", "hx", "joe", "kak", "micro", "nano", "nvim", "vi", "vim"];
 
 /// Makes vim keep no copy of the text anywhere: no swap file, no history of registers, no undo
 /// file, no backup.
@@ -188,7 +187,10 @@ mod tests {
             ))
         };
         assert_eq!(refused("vim", false, false, true), told("vim", "input"));
-        assert_eq!(refused("/usr/bin/nano -w", false, true, false), told("/usr/bin/nano", "output"));
+        assert_eq!(
+            refused("/usr/bin/nano -w", false, true, false),
+            told("/usr/bin/nano", "output")
+        );
         assert_eq!(refused("editor", true, false, false), told("editor", "input"));
         assert_eq!(refused("vim", false, true, true), None);
         for text in ["code --wait", "./editor", "sed -i s/old/new/", "env vim"] {
