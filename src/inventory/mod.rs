@@ -8,6 +8,7 @@ mod revision;
 mod set;
 mod ssh;
 mod target;
+mod uncommitted;
 
 use std::collections::BTreeMap;
 

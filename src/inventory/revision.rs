@@ -12,10 +12,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::Project;
+use super::uncommitted::{self, FOLDERS};
 use crate::error::{Context as _, Error, Result};
-
-/// The folders of a project that anything is read from.
-const FOLDERS: [&str; 4] = ["inventory", "roles", "secrets", "templates"];
 
 /// Which revision a project was read at.
 #[derive(Clone, Debug)]
@@ -111,33 +109,13 @@ impl Project {
         git.check_place().ok()?;
         let arguments = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"];
         let commit = git.line(&arguments).ok().filter(|commit| !commit.is_empty())?;
-        let is_told = commit.ends_with(DIRTY) || !git.has_files_in_no_commit().unwrap_or(true);
+        let is_told = commit.ends_with(DIRTY) || git.is_as_committed().unwrap_or(false);
         Some(if is_told { commit } else { commit + DIRTY })
     }
 }
 
 /// Behind a commit that the work tree differs from.
 pub const DIRTY: &str = "-dirty";
-
-/// Whether a file at `path`, relative to the project, is a part of the project: `git` need not know it, and
-/// editors leave others.
-fn is_of_project(path: &[u8]) -> bool {
-    let path = Path::new(OsStr::from_bytes(path));
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    let has_ending = |endings: &[&str]| {
-        path.extension().is_some_and(|ending| endings.iter().any(|known| ending == *known))
-    };
-    let is_left_over = name.ends_with(b"~")
-        || name.starts_with(b".#")
-        || name.starts_with(b"#")
-        || name == b".DS_Store"
-        || has_ending(&["swp", "swo"]);
-    match path.components().next() {
-        Some(Component::Normal(folder)) if folder == "inventory" => has_ending(&["yaml"]),
-        Some(Component::Normal(folder)) if folder == "secrets" => has_ending(&["age", "yaml"]),
-        _ => !is_left_over,
-    }
-}
 
 /// Options with which git runs no program that a repository names, and takes no files for a
 /// repository that lie in a work tree.
@@ -225,12 +203,18 @@ impl Git<'_> {
         Err(error.hint("write the one that you mean in full, such as `refs/remotes/origin/main`"))
     }
 
-    /// Whether the project has files that no commit has, ignored ones among them: another clone lacks them.
-    fn has_files_in_no_commit(&self) -> Result<bool> {
-        let mut arguments = vec!["ls-files", "--others", "-z", "--"];
-        arguments.extend(FOLDERS);
-        let listing = self.output(&arguments)?;
-        Ok(listing.split(|byte| *byte == 0).any(|path| !path.is_empty() && is_of_project(path)))
+    /// Whether another clone of the commit has the same project. `git describe` overlooks changes in a
+    /// submodule that is to be ignored, files in no commit, and files in which git is to see no changes.
+    fn is_as_committed(&self) -> Result<bool> {
+        // Of submodules, the files that no commit has are found on the disk, as of the project.
+        let submodules = "--ignore-submodules=untracked";
+        let changed = ["diff", "--name-only", "--no-ext-diff", "--no-renames", submodules];
+        let changed = self.output(&[&changed[..], &["HEAD", "--", "."]].concat())?;
+        if !changed.is_empty() {
+            return Ok(false);
+        }
+        let listing = self.output(&["ls-files", "-v", "-z", "--recurse-submodules"])?;
+        Ok(!uncommitted::has_any(self.root, &listing))
     }
 
     /// What git prints.

@@ -95,11 +95,8 @@ fn says_what_it_cannot_find() {
 
 #[test]
 fn a_file_in_no_commit_makes_another_project() {
-    let (folder, project) = repository();
-    git(folder.path(), &["add", "."]);
-    git(folder.path(), &["commit", "-q", "-m", "third"]);
-    let head = git(folder.path(), &["rev-parse", "HEAD"]);
-    assert_eq!(project.commit(), Some(head.clone()));
+    let (folder, project, head) = committed();
+    assert_eq!(project.commit(), Some(head));
     fs::write(folder.path().join(".gitignore"), "*.log\n*.txt\n").unwrap();
     git(folder.path(), &["add", "."]);
     git(folder.path(), &["commit", "-q", "-m", "fourth"]);
@@ -123,5 +120,97 @@ fn a_file_in_no_commit_makes_another_project() {
         let dirty = if is_part { "-dirty" } else { "" };
         assert_eq!(project.commit(), Some(format!("{head}{dirty}")), "{}", path.display());
         fs::remove_file(path).unwrap();
+    }
+}
+
+/// A repository with a commit of everything in its work tree, and its commit.
+fn committed() -> (TempDir, Project, String) {
+    let (folder, project) = repository();
+    let head = commit_all(folder.path());
+    (folder, project, head)
+}
+
+fn commit_all(folder: &Path) -> String {
+    git(folder, &["add", "."]);
+    git(folder, &["commit", "-q", "-m", "all"]);
+    git(folder, &["rev-parse", "HEAD"])
+}
+
+#[test]
+fn a_file_behind_a_symlink_is_of_the_project() {
+    let (folder, project, _) = committed();
+    let place = folder.path().join("infra");
+    for path in ["roles/app/templates", "shared", "real"] {
+        fs::create_dir(place.join(path)).unwrap();
+    }
+    symlink("../../../shared/l.j2", place.join("roles/app/templates/l.j2")).unwrap();
+    symlink("../real", place.join("roles/linked")).unwrap();
+    symlink(".", place.join("real/round")).unwrap();
+    symlink("/etc/hostname", place.join("real/out")).unwrap();
+    fs::write(place.join("real/role.yaml"), "resources: []\n").unwrap();
+    let head = commit_all(folder.path());
+    assert_eq!(project.commit(), Some(head.clone()));
+    for (path, is_part) in
+        [("shared/l.j2", true), ("real/new", true), ("real/new~", false), ("shared/new", false)]
+    {
+        let path = place.join(path);
+        fs::write(&path, "x").unwrap();
+        let dirty = if is_part { "-dirty" } else { "" };
+        assert_eq!(project.commit(), Some(format!("{head}{dirty}")), "{}", path.display());
+        fs::remove_file(path).unwrap();
+    }
+    // A link that no commit has, on the way to files that one has.
+    symlink("app", place.join("roles/again")).unwrap();
+    assert_eq!(project.commit(), Some(format!("{head}-dirty")));
+}
+
+#[test]
+fn a_folder_of_roles_may_be_a_symlink() {
+    let (folder, project, _) = committed();
+    let place = folder.path().join("infra");
+    fs::rename(place.join("roles"), place.join("real-roles")).unwrap();
+    symlink("real-roles", place.join("roles")).unwrap();
+    let head = commit_all(folder.path());
+    assert_eq!(project.commit(), Some(head.clone()));
+    fs::write(place.join("real-roles/app/files/new"), "x").unwrap();
+    assert_eq!(project.commit(), Some(format!("{head}-dirty")));
+}
+
+#[test]
+fn a_submodule_is_of_the_project() {
+    let (folder, project, _) = committed();
+    let other = tempfile::tempdir().unwrap();
+    git(other.path(), &["init", "-q"]);
+    fs::write(other.path().join("role.yaml"), "resources: []\n").unwrap();
+    fs::write(other.path().join(".gitignore"), "*.log\n").unwrap();
+    commit_all(other.path());
+    let from = other.path().to_str().unwrap();
+    let add = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "--", from];
+    git(folder.path(), &[&add[..], &["infra/roles/other"]].concat());
+    let ignore = ["config", "-f", ".gitmodules", "submodule.infra/roles/other.ignore", "all"];
+    git(folder.path(), &ignore);
+    let head = commit_all(folder.path());
+    let dirty = Some(format!("{head}-dirty"));
+    assert_eq!(project.commit(), Some(head.clone()));
+    let role = folder.path().join("infra/roles/other");
+    for (name, is_part) in [("new", true), ("ignored.log", true), ("role.yaml~", false)] {
+        fs::write(role.join(name), "x").unwrap();
+        assert_eq!(project.commit() == dirty, is_part, "{name}");
+        fs::remove_file(role.join(name)).unwrap();
+    }
+    fs::write(role.join("role.yaml"), "resources:\n").unwrap();
+    assert_eq!(project.commit(), dirty, "a changed file");
+    commit_all(&role);
+    assert_eq!(project.commit(), dirty, "another commit");
+}
+
+#[test]
+fn a_flag_for_git_hides_no_change() {
+    for flag in ["assume-unchanged", "skip-worktree"] {
+        let (folder, project, head) = committed();
+        let set = format!("--{flag}");
+        git(folder.path(), &["update-index", &set, "infra/inventory/web.yaml"]);
+        fs::write(folder.path().join("infra/inventory/web.yaml"), "roles: {}\n").unwrap();
+        assert_eq!(project.commit(), Some(format!("{head}-dirty")), "{flag}");
     }
 }
