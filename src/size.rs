@@ -9,7 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
-/// In the largest unit that gives a whole number; equal sizes are written alike.
+/// As many decimals has a size that is no whole number of a unit.
+const MOST_DECIMALS: usize = 3;
+
+/// In the largest unit that gives a whole number, else with few decimals; equal sizes are written alike.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units: [(u64, &str); 6] = [
@@ -22,8 +25,34 @@ impl fmt::Display for Size {
         ];
         match units.iter().find(|(factor, _)| self.0 > 0 && self.0.is_multiple_of(*factor)) {
             Some((factor, unit)) => write!(f, "{} {unit}", self.0 / factor),
-            None => write!(f, "{} B", self.0),
+            None => match self.decimal() {
+                Some(text) => f.write_str(&text),
+                None => write!(f, "{} B", self.0),
+            },
         }
+    }
+}
+
+impl Size {
+    /// The shortest decimal that is read back as this size, to the byte.
+    #[expect(clippy::cast_precision_loss, reason = "what is not read back is not taken")]
+    fn decimal(self) -> Option<String> {
+        let units: [(u64, &str); 5] = [
+            (1 << 40, "TiB"),
+            (1_000_000_000, "GB"),
+            (1 << 30, "GiB"),
+            (1_000_000, "MB"),
+            (1 << 20, "MiB"),
+        ];
+        for decimals in 1..=MOST_DECIMALS {
+            for (factor, unit) in units {
+                let text = format!("{:.decimals$} {unit}", self.0 as f64 / factor as f64);
+                if self.0 >= factor / 10 && parse_size(&text) == Ok(self.0) {
+                    return Some(text);
+                }
+            }
+        }
+        None
     }
 }
 
@@ -102,6 +131,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_decimal_is_read_back(thousandths in any::<u32>(), unit in 0_usize..4) {
+            let unit = ["MB", "MiB", "GiB", "TiB"][unit];
+            let bytes = parse_size(&format!("{}.{:03} {unit}", thousandths / 1000, thousandths % 1000));
+            prop_assert_eq!(bytes.clone().and_then(|bytes| parse_size(&Size(bytes).to_string())), bytes);
+        }
+
+        #[test]
         fn a_size_is_read_back(bytes in any::<u64>(), factor in 0_u32..40) {
             let size = Size(bytes >> factor << factor);
             prop_assert_eq!(parse_size(&size.to_string()), Ok(size.0));
@@ -123,5 +159,9 @@ mod tests {
             assert_eq!(parse_size(text).map(|bytes| Size(bytes).to_string()), Ok(text.into()));
         }
         assert_eq!(Size(1_073_741_824).to_string(), "1 GiB");
+        for text in ["1.9 GiB", "2.7 TiB", "1.333 GiB", "100.1 MiB", "1048 B", "12345678 B"] {
+            assert_eq!(parse_size(text).map(|bytes| Size(bytes).to_string()), Ok(text.into()));
+        }
+        assert_eq!(Size(2_040_109_465).to_string(), "1.9 GiB");
     }
 }
