@@ -207,18 +207,15 @@ impl<'a> Compiler<'a> {
             return Diagnostic::at(said, format!("role `{name}` needs itself"))
                 .hint(format!("take `{name}` out of its `requires`"));
         }
-        let way = self.way_back(required, name, said);
-        if let Some(((last, closing), between)) = way.split_last() {
-            let names = std::iter::once(name).chain(between.iter().map(|(role, _)| role));
-            let names = names.map(|role| format!("`{role}`")).collect::<Vec<_>>().join(", ");
-            let message = format!("roles {names} and `{last}` need each other");
-            return Diagnostic::at(said, message)
-                .and(closing, format!("`{name}` is required here"))
-                .hint("take one of them out of `requires`");
+        let mut roles = self.way_back(required, name, said);
+        if !roles.is_empty() {
+            roles.push((name.clone(), said.clone()));
         }
-        Diagnostic::at(listed, format!("role `{name}` needs `{required}` before it"))
-            .and(said, "required here")
-            .hint(format!("list `{required}: {{}}` before `{name}`"))
+        circle(roles).unwrap_or_else(|| {
+            Diagnostic::at(listed, format!("role `{name}` needs `{required}` before it"))
+                .and(said, "required here")
+                .hint(format!("list `{required}: {{}}` before `{name}`"))
+        })
     }
 
     /// The roles from `from` on, each of which needs the next one, up to that which needs `to`; each with
@@ -268,6 +265,20 @@ impl<'a> Compiler<'a> {
         let peers = Arc::clone(&self.peers);
         ServerContext::new(engine, globals, peers, server.vars.clone(), secrets)
     }
+}
+
+/// The mistake of roles each of which needs the next one, and the last the first; `None` if there are no
+/// roles. The message is the same whichever role is listed first: it is told once.
+fn circle(mut roles: Vec<(String, Span)>) -> Option<Diagnostic> {
+    let names = roles.iter().map(|(role, _)| role).enumerate();
+    let first = names.min_by_key(|(_, role)| *role).map_or(0, |(position, _)| position);
+    roles.rotate_left(first);
+    let ((last, closing), before) = roles.split_last()?;
+    let (name, said) = before.first()?;
+    let names: Vec<String> = before.iter().map(|(role, _)| format!("`{role}`")).collect();
+    let message = format!("roles {} and `{last}` need each other", names.join(", "));
+    let mistake = Diagnostic::at(said, message).and(closing, format!("`{name}` is required here"));
+    Some(mistake.hint("take one of them out of `requires`"))
 }
 
 /// A server as others see it.

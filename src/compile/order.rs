@@ -1,6 +1,6 @@
 //! The order of resources, as far as it can be known without a server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::manifest::{Resource, ResourceId};
@@ -140,13 +140,74 @@ pub(super) fn check(
         let folder = || folder_of_later(resource, position, resources);
         let path = || path_of_later(resource, position, resources);
         let wrong = wrong.next().or_else(late).or_else(|| Some((folder().or_else(path)?, LATER)));
-        let Some((needed, [words, hint])) = wrong else { continue };
-        let (Some(place), Some(other)) = (places.get(&resource.id), places.get(&needed.id)) else {
-            continue;
+        let Some((needed, why)) = wrong else { continue };
+        let circle = || circle(resource, needed, resources, &positions, places);
+        let mistake = Some(why).filter(|why| *why == LATER).and_then(|_| circle());
+        let plain = || {
+            let (place, other) = (places.get(&resource.id)?, places.get(&needed.id)?);
+            let [words, hint] = why;
+            let message = format!("`{}` needs `{}`, which {words}", resource.id, needed.id);
+            Some(Diagnostic::at(place, message).and(other, "declared here").hint(hint))
         };
-        let message = format!("`{}` needs `{}`, which {words}", resource.id, needed.id);
-        mistakes.push(Diagnostic::at(place, message).and(other, "declared here").hint(hint));
+        if let Some(mistake) = mistake.or_else(plain) {
+            mistakes.push(mistake);
+        }
     }
+}
+
+/// The mistake of resources each of which needs the next one, and the last the first; `None` if no way
+/// leads from `needed` back to `resource`. The message is the same at each resource: it is told once.
+fn circle(
+    resource: &Resource,
+    needed: &Resource,
+    resources: &[Resource],
+    positions: &BTreeMap<&ResourceId, usize>,
+    places: &BTreeMap<ResourceId, Span>,
+) -> Option<Diagnostic> {
+    let id = &resource.id;
+    if needed.id == *id {
+        let field = if resource.requires.contains(id) { "requires" } else { "when_changed" };
+        let mistake = Diagnostic::at(places.get(id)?, format!("`{id}` needs itself"));
+        return Some(mistake.hint(format!("take `{id}` out of its `{field}`")));
+    }
+    let mut open = vec![vec![needed]];
+    let mut seen = BTreeSet::from([&needed.id]);
+    let way = loop {
+        let way = open.pop()?;
+        let next = way.last().map(|last| needed_in_order(last)).unwrap_or_default();
+        if next.contains(id) {
+            break way;
+        }
+        for next in next.iter().filter_map(|id| resources.get(*positions.get(id)?)) {
+            if seen.insert(&next.id) {
+                open.push([&way[..], &[next]].concat());
+            }
+        }
+    };
+    let mut ids: Vec<&ResourceId> = way.iter().map(|one| &one.id).chain([id]).collect();
+    let first = ids.iter().enumerate().min_by_key(|(_, id)| **id);
+    let first = first.map_or(0, |(position, _)| position);
+    ids.rotate_left(first);
+    let (last, before) = ids.split_last()?;
+    let names: Vec<String> = before.iter().map(|id| format!("`{id}`")).collect();
+    let message = format!("{} and `{last}` need each other", names.join(", "));
+    let mistake = Diagnostic::at(places.get(*before.first()?)?, message);
+    let others = ids.iter().skip(1).filter_map(|id| places.get(*id));
+    let mistake = others.fold(mistake, |mistake, place| mistake.and(place, "declared here"));
+    Some(mistake.hint("no order fits: let one of them do without another"))
+}
+
+/// The resources that have to come before a resource in any case. A package or an account may be there
+/// without its resource.
+fn needed_in_order(resource: &Resource) -> Vec<ResourceId> {
+    if resource.spec.desired().is_none() {
+        return Vec::new();
+    }
+    let mut needed = resource.spec.needs();
+    needed.retain(|id| !matches!(id.kind(), "group" | "package" | "user"));
+    needed.extend(resource.requires.iter().cloned());
+    needed.extend(resource.spec.runs_after_change_of());
+    needed
 }
 
 /// The user with whom a group of the same name is made.
