@@ -110,10 +110,19 @@ impl Role {
     }
 }
 
-/// A folder of `roles/` that holds no role.
+/// A name in `roles/` under which no role is.
 fn without_file(project: &Project, name: &str, span: &Span) -> Diagnostic {
-    let mistake = Diagnostic::at(span, format!("`roles/{name}/` has no `role.yaml`"));
-    let tasks = ["main.yml", "main.yaml"].map(|file| format!("roles/{name}/tasks/{file}"));
+    let folder = format!("roles/{name}");
+    if project.has_file(&folder) {
+        let mistake = Diagnostic::at(span, format!("`{folder}` is a file, and no folder"));
+        return mistake.hint(format!("a role is a file `{folder}/role.yaml`"));
+    }
+    let mistake = Diagnostic::at(span, format!("`{folder}/` has no `role.yaml`"));
+    let other = format!("{folder}/role.yml");
+    if project.has_file(&other) {
+        return mistake.hint(format!("rename `{other}` to `role.yaml`"));
+    }
+    let tasks = ["main.yml", "main.yaml"].map(|file| format!("{folder}/tasks/{file}"));
     mistake.hint(match tasks.iter().find(|path| project.has_file(path)) {
         Some(tasks) => format!("`{tasks}` is of Ansible: declare its tasks as resources"),
         None => "a role is a file `role.yaml` with `resources: […]`".to_owned(),
