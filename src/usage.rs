@@ -6,11 +6,14 @@ use clap::{Command, builder::StyledStr};
 use crate::error::Error;
 
 /// Options of Ansible and Terraform that people try, each with the way that infra has.
-const OF_OTHER_TOOLS: [(&[&str], &str); 11] = [
+const OF_OTHER_TOOLS: [(&[&str], &str); 17] = [
     (&["--limit", "-l", "--target"], "name the servers and roles: `infra diff web1 --only nginx`"),
     (&["--tags", "-t"], "name the roles: `infra apply web1 --only nginx`"),
     (&["--skip-tags"], "name the roles: `infra apply web1 --skip nginx`"),
-    (&["--check", "-C", "--diff", "-D"], "`infra diff web1` shows what `apply` would change"),
+    (
+        &["--check", "-C", "--diff", "-D", "--dry-run"],
+        "`infra diff web1` shows what `apply` would change",
+    ),
     (&["--extra-vars", "-e", "--var"], "`--set nginx.port=8080` gives a parameter of a role"),
     (&["--inventory", "-i"], "`--project FOLDER` names the folder that holds `inventory/`"),
     (&["--forks", "-f"], "servers are worked on all at once, or `--serial N` at a time"),
@@ -24,6 +27,15 @@ const OF_OTHER_TOOLS: [(&[&str], &str); 11] = [
         &["--ask-vault-pass", "-J", "--vault-password-file"],
         "secrets are opened by the identity of `infra secrets keygen`; `--identity FILE` names it",
     ),
+    (
+        &["--start-at-task", "--step"],
+        "apply again: what is done already is left, and `--only nginx` names a role",
+    ),
+    (&["--list-hosts"], "`infra inventory` lists the servers"),
+    (&["--list-tasks"], "`infra render web1` prints the resources of a server"),
+    (&["--syntax-check"], "`infra check` compiles everything, without a connection"),
+    (&["--ask-pass", "-k"], "ssh logs in with keys: `ssh-copy-id root@web1` brings one"),
+    (&["--private-key"], "`--ssh-identity FILE` names the key to log in with"),
 ];
 
 /// The error for an option that another tool has; `None` for any other mistake.
@@ -91,6 +103,27 @@ mod tests {
             told.to_string(),
             "there is no `--limit`\nhint: name the servers and roles: `infra diff web1 --only nginx`"
         );
+        for (option, hint) in [
+            ("--dry-run", "`infra diff web1` shows what `apply` would change"),
+            (
+                "--start-at-task=x",
+                "apply again: what is done already is left, and `--only nginx` names a role",
+            ),
+            (
+                "--step",
+                "apply again: what is done already is left, and `--only nginx` names a role",
+            ),
+            ("--list-hosts", "`infra inventory` lists the servers"),
+            ("--list-tasks", "`infra render web1` prints the resources of a server"),
+            ("--syntax-check", "`infra check` compiles everything, without a connection"),
+            ("-k", "ssh logs in with keys: `ssh-copy-id root@web1` brings one"),
+            ("--private-key", "`--ssh-identity FILE` names the key to log in with"),
+        ] {
+            let error = command().try_get_matches_from(["infra", option]).unwrap_err();
+            let name = option.split('=').next().unwrap();
+            let told = of_another_tool(&error).unwrap().to_string();
+            assert_eq!(told, format!("there is no `{name}`\nhint: {hint}"));
+        }
         let error = command().try_get_matches_from(["infra", "--limti"]).unwrap_err();
         assert!(of_another_tool(&error).is_none());
         let error = command().try_get_matches_from(["infra", "lab", "up"]).unwrap_err();

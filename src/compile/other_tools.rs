@@ -1,13 +1,15 @@
 //! Words of other tools in roles, and what infra has for them.
 
+use crate::resources::KINDS;
+
 /// Keys of Ansible's tasks, each with the way that infra has.
-const KEYS: [(&[&str], &str); 12] = [
+const KEYS: [(&[&str], &str); 18] = [
     (
-        &["notify", "handlers"],
+        &["notify", "handlers", "listen"],
         "`reload: nginx` or `restart: nginx` beside the kind tells a service",
     ),
     (
-        &["loop", "with_items", "with_dict"],
+        &["loop", "loop_control", "with_items", "with_dict", "with_fileglob"],
         "`for_each: \"{{ names }}\"` repeats a resource, with `item`",
     ),
     (
@@ -35,10 +37,19 @@ const KEYS: [(&[&str], &str); 12] = [
         &["include_role", "import_role", "include_tasks", "import_tasks"],
         "list the role in the inventory, or a `for_each` here",
     ),
+    (
+        &["until", "retries", "delay"],
+        "`http_check` and `port_check` wait `within_seconds` for an answer",
+    ),
+    (&["environment"], "a `command` has variables of its environment in `env`"),
+    (&["no_log"], "the values of secrets are masked in every output"),
+    (&["check_mode"], "`infra diff` shows what would change, and changes nothing"),
+    (&["args"], "fields stand below the kind: `command: { run: make, cwd: /srv/app }`"),
+    (&["async", "poll"], "`timeout_seconds` of a `command` says how long its program may run"),
 ];
 
 /// Modules of Ansible, each with the kind that infra has.
-const MODULES: [(&[&str], &str); 14] = [
+const MODULES: [(&[&str], &str); 17] = [
     (&["apt", "dpkg", "pip"], "`package: nginx` installs a package of Debian"),
     (&["copy", "template"], "`file` takes `content`, `source` or `template`"),
     (&["lineinfile", "replace"], "`line` holds a line of a file"),
@@ -62,13 +73,20 @@ const MODULES: [(&[&str], &str); 14] = [
         "`volume` holds the file system of a device and where it is mounted",
     ),
     (&["assert", "fail", "set_fact"], "`assert` and `let` stand at the top of a role"),
+    (&["stat"], "a `command` says with `creates`, `unless` or `only_if` when it has nothing to do"),
+    (&["debug"], "`infra render SERVER` prints what is made of the roles"),
+    (&["meta"], "`reload` and `restart` tell a service at the end of the role"),
 ];
 
 /// The message and the hint for a key of a resource that Ansible has.
-pub(super) fn key(name: &str) -> Option<(String, &'static str)> {
-    let name = name.rsplit('.').next().unwrap_or(name);
+pub(super) fn key(key: &str) -> Option<(String, String)> {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    // Such as `ansible.builtin.file`.
+    if name != key && KINDS.contains(&name) {
+        return Some((format!("there is no kind `{key}`"), format!("did you mean `{name}`?")));
+    }
     let find = |table: &[(&[&str], &'static str)]| {
-        table.iter().find(|(names, _)| names.contains(&name)).map(|(_, hint)| *hint)
+        table.iter().find(|(names, _)| names.contains(&name)).map(|(_, hint)| (*hint).to_owned())
     };
     if let Some(hint) = find(&KEYS) {
         return Some((format!("`{name}` is no key of a resource"), hint));
