@@ -1,11 +1,10 @@
 //! `infra secrets list`: names, never values.
 
-use std::fmt::Write as _;
-
 use crate::cli::Context;
 use crate::exit_code::ExitCode;
 use crate::report::{self, Format};
 use crate::secrets::document;
+use crate::shown;
 
 /// The arguments of `infra secrets list`.
 #[derive(Debug, clap::Args)]
@@ -33,7 +32,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         };
         let keys = document::keys(&name, &opened.text)?;
         for key in &keys {
-            let _ = writeln!(text, "{name}  {key}");
+            text.push_str(&row(&name, key));
         }
         files.insert(name, keys.into());
     }
@@ -42,4 +41,20 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         Format::Json => report::json_line(&serde_json::Value::Object(files)),
     })?;
     Ok(ExitCode::Done)
+}
+
+/// The line of one secret. Somebody else than the reader may have written the file.
+fn row(name: &str, key: &str) -> String {
+    shown::line(&format!("{name}  {key}")) + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_drives_no_terminal() {
+        assert_eq!(row("all", "smtp.password"), "all  smtp.password\n");
+        assert_eq!(row("all", "e\u{1b}[31mred\nx"), "all  e\\u{1b}[31mred\\nx\n");
+    }
 }
