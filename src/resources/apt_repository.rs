@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Resource;
 use super::bonds::{self, Touch};
 use super::effect::{self, apt};
 use super::fields::{AbsolutePath, OneOrMany, Presence};
@@ -12,6 +11,7 @@ use super::probe::{FileKind, Probe};
 use super::removal::Dropped;
 use super::state::{Change, Current, State, Value};
 use super::system::{Attributes, System};
+use super::{Resource, url};
 use crate::error::{Error, Result};
 
 /// A source of packages: `/etc/apt/sources.list.d/NAME.sources`, and the key that signs it.
@@ -52,6 +52,10 @@ pub struct AptRepository {
     #[serde(default)]
     pub state: Presence,
 }
+
+/// The schemes of archives on other servers (sources.list(5)).
+const OF_SERVERS: [&str; 8] =
+    ["ftp", "http", "https", "mirror", "mirror+http", "mirror+https", "tor+http", "tor+https"];
 
 fn default_types() -> OneOrMany {
     OneOrMany(vec!["deb".to_owned()])
@@ -140,6 +144,7 @@ impl Resource for AptRepository {
         if let Some(uri) = self.uris.0.iter().find(|uri| !is_address(uri)) {
             return Err(format!("`{uri}` is no address such as `https://mirror.example/debian`"));
         }
+        self.uris.0.iter().try_for_each(|uri| url::check_server(uri, &OF_SERVERS))?;
         let lists = [&self.uris, &self.suites, &self.components, &self.types, &self.architectures];
         let mut texts = lists.into_iter().flat_map(|list| &list.0);
         if let Some(text) = texts.find(|text| {

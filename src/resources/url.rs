@@ -1,4 +1,4 @@
-//! Addresses of the web, as far as a program that takes one needs it to be right.
+//! Addresses of the web and of other servers, as far as a program that takes one needs it to be right.
 
 /// Says what is wrong with an address of `http` or `https`.
 ///
@@ -29,6 +29,35 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err(wrong());
     }
+    check_port(url, port)
+}
+
+/// Says what is wrong with the host or the port of an address whose scheme is one of `schemes`; every other
+/// address is left to the program that takes it.
+///
+/// # Errors
+/// A lowercase phrase.
+pub(super) fn check_server(url: &str, schemes: &[&str]) -> Result<(), String> {
+    let Some((scheme, rest)) = url.split_once("://") else { return Ok(()) };
+    if !schemes.contains(&scheme) {
+        return Ok(());
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if let Some((_, behind)) = authority.rsplit_once(']') {
+        return check_port(url, behind.strip_prefix(':'));
+    }
+    let server = authority.rsplit('@').next().unwrap_or_default();
+    match server.split_once(':') {
+        // Git takes an address of IPv6 also without brackets.
+        Some((_, port)) if port.contains(':') => Ok(()),
+        Some(("", _)) => Err(format!("`{url}` names no host")),
+        Some((_, port)) => check_port(url, Some(port)),
+        None if server.is_empty() => Err(format!("`{url}` names no host")),
+        None => Ok(()),
+    }
+}
+
+fn check_port(url: &str, port: Option<&str>) -> Result<(), String> {
     match port {
         Some(port) if !is_port(port) => {
             Err(format!("the port of `{url}` is not a number from 1 to 65535"))
@@ -77,6 +106,43 @@ mod tests {
             assert_eq!(check(wrong), Err(message));
         }
         for wrong in ["https://flus.fr:99999/", "http://a:0", "http://[::1]:x/", "http://a:+1/"] {
+            let message = format!("the port of `{wrong}` is not a number from 1 to 65535");
+            assert_eq!(check(wrong), Err(message));
+        }
+    }
+
+    #[test]
+    fn a_server_has_a_host_and_a_port() {
+        let check = |url: &str| check_server(url, &["https", "ssh", "tor+https"]);
+        for right in [
+            "https://flus.fr/a.git",
+            "https://ada:p@ss@flus.fr:8443/a.git",
+            "https://flus.fr:/a.git",
+            "ssh://git@flus.fr:2222/a.git",
+            "ssh://git@[::1]:22/a.git",
+            "ssh://[git@::1]/a.git",
+            "ssh://::1/a.git",
+            "tor+https://flus.onion/debian",
+            "git@flus.fr:flusio/a.git",
+            "[git@flus.fr:2222]:a.git",
+            "/srv/git/a.git",
+            "file:///srv/git/a.git",
+            "mirror+file:/etc/apt/mirrors.txt",
+            "cdrom:[Debian 13]/",
+            "ext::ssh -p 99999 flus.fr",
+            "other://x:99999/",
+        ] {
+            assert_eq!(check(right), Ok(()), "{right}");
+        }
+        for wrong in ["https:///a.git", "https://ada@/a.git", "ssh://:22/a.git", "https://"] {
+            assert_eq!(check(wrong), Err(format!("`{wrong}` names no host")));
+        }
+        for wrong in [
+            "https://x:99999/a.git",
+            "ssh://git@x:99999/a.git",
+            "ssh://git@x:flusio/a.git",
+            "tor+https://[::1]:0/",
+        ] {
             let message = format!("the port of `{wrong}` is not a number from 1 to 65535");
             assert_eq!(check(wrong), Err(message));
         }

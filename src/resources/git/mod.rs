@@ -7,7 +7,6 @@ use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Resource;
 use super::account;
 use super::fields::{AbsolutePath, Presence, is_one_line, root, yes};
 use super::ground;
@@ -18,6 +17,7 @@ use super::query::{Command, Query};
 use super::removal::Dropped;
 use super::state::{Change, Current, State};
 use super::system::{Attributes, System, run_checked};
+use super::{Resource, url};
 use crate::error::{Error, Result};
 use crate::manifest::ResourceId;
 use crate::secret::Secret;
@@ -84,6 +84,9 @@ const OWN_LEVEL: &str = "fetch.recurseSubmodules=false";
 const NEXT_LEVEL: &str = "git submodule --quiet sync && git submodule --quiet update --init";
 
 const UP_TO_DATE: &str = "up to date";
+
+/// The schemes of repositories on other servers (git-clone(1)).
+const OF_SERVERS: [&str; 6] = ["ftp", "ftps", "git", "http", "https", "ssh"];
 
 impl Git {
     fn command(&self, folder: &str, arguments: &[&str]) -> Command {
@@ -302,7 +305,10 @@ impl Resource for Git {
         if self.credential.is_some() && self.origin().is_none() {
             return Err("a `credential` is only for a `repository` over https".to_owned());
         }
-        Ok(())
+        if self.state.is_absent() {
+            return Ok(());
+        }
+        url::check_server(&self.repository, &OF_SERVERS)
     }
 
     fn takes_folder(&self, _: &dyn Probe) -> Result<Option<String>> {
