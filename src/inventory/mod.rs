@@ -5,10 +5,10 @@ pub mod connection;
 mod layer;
 mod project;
 mod revision;
+mod revision_changes;
 mod set;
 mod ssh;
 mod target;
-mod uncommitted;
 
 use std::collections::BTreeMap;
 

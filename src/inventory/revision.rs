@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::Project;
-use super::uncommitted::{self, FOLDERS};
+use super::revision_changes::{self, FOLDERS};
 use crate::error::{Context as _, Error, Result};
 
 /// Which revision a project was read at.
@@ -214,7 +214,7 @@ impl Git<'_> {
             return Ok(false);
         }
         let listing = self.output(&["ls-files", "-v", "-z", "--recurse-submodules"])?;
-        Ok(!uncommitted::has_any(self.root, &listing))
+        Ok(!revision_changes::has_any(self.root, &listing))
     }
 
     /// What git prints.

@@ -67,6 +67,11 @@ pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+/// Whether standard input and standard output are terminals, as programs for terminals need them.
+pub fn streams() -> (bool, bool) {
+    (io::stdin().is_terminal(), io::stdout().is_terminal())
+}
+
 /// Whether a passphrase can be asked for: it is typed at the process's terminal, whatever is piped
 /// into standard input.
 pub fn can_ask_passphrase() -> bool {

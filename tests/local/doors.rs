@@ -62,7 +62,8 @@ fn the_files_of_a_project_are_read_by_their_door_alone() {
         let shown = path.to_string_lossy().into_owned();
         let is_reader = ["src/compile/", "src/inventory/", "src/secrets/store.rs"];
         let is_reader = is_reader.iter().any(|start| shown.starts_with(start));
-        // The files of a revision are written by infra itself, below a folder of its own.
+        // The files of a revision are written by infra itself, below a folder of its own, and git's list of files
+        // is compared with names and kinds alone.
         if !is_reader || shown.starts_with("src/inventory/revision") {
             continue;
         }

@@ -1,10 +1,10 @@
 //! The editor that the user likes.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, Result};
+use crate::report;
 use crate::secret::IDENTITY_VARIABLE;
 
 /// What is tried where the environment names none, in this order.
@@ -72,7 +72,8 @@ impl Editor {
     /// Refuses an editor that would wait for a terminal where there is none. Scripts need none, nor do
     /// editors with windows of their own.
     pub(super) fn check_terminal(&self) -> Result<()> {
-        self.check_streams(std::io::stdin().is_terminal(), std::io::stdout().is_terminal())
+        let (has_input, has_output) = report::terminal::streams();
+        self.check_streams(has_input, has_output)
     }
 
     fn check_streams(&self, has_input: bool, has_output: bool) -> Result<()> {

@@ -108,8 +108,10 @@ impl Prediction<'_> {
         }
         for folder in folders() {
             let stat = self.stat(folder)?.filter(|stat| stat.kind == FileKind::Directory);
-            let is_of_others =
-                |stat: Stat| stat.owner != "root" || stat.mode & GROUP_OR_OTHERS_WRITE != 0;
+            let is_of_others = |stat: Stat| {
+                let is_of_group = stat.group != "root" && stat.mode & GROUP_WRITES != 0;
+                stat.owner != "root" || is_of_group || stat.mode & OTHERS_WRITE != 0
+            };
             if stat.is_some_and(is_of_others) {
                 return Ok(true);
             }
@@ -118,5 +120,6 @@ impl Prediction<'_> {
     }
 }
 
-/// The bits of a mode that let others than the owner write.
-const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
+/// The bits of a mode that let the group, and everybody else, write.
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;

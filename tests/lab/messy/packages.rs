@@ -128,6 +128,15 @@ fn a_declared_package_goes_with_no_other() {
     let said = ground.refused("  - package: { name: openssh-client, state: absent }\n");
     let refusal = "`package:openssh-client` would take `package:openssh-server` away";
     assert!(said.contains(refusal) && said.contains("is how infra logs in"), "{said}");
+    let user = "  - user: { name: ann, shell: /bin/mksh }\n";
+    ground.hold(&format!("  - package: {{ name: mksh, remove_when_dropped: true }}\n{user}"));
+    let plan = ground.hold(user);
+    assert!(
+        plan.contains("no longer managed: `package:mksh` has the shell of `user:ann`"),
+        "{plan}"
+    );
+    let said = ground.refused(&format!("{user}  - package: {{ name: mksh, state: absent }}\n"));
+    assert!(said.contains("`/bin/mksh` would go, and nobody could log in as `ann`"), "{said}");
     // A part of the inventory says nothing of the rest.
     ground.hold("  - package: upper\n  - package: lonely\n");
     ground.declare("  - package: upper\n");
