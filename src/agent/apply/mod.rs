@@ -396,10 +396,17 @@ impl<'a> Run<'a> {
         if !matches!(outcome, Outcome::Failed(_)) {
             self.settle_followed(resource)?;
         }
+        let mut restarted = None;
         if let Outcome::Changed(change) = &mut outcome {
+            restarted = own_restart(resource, change);
             self.removal.hide(resource, self.state.resources().get(&resource.id), change);
         }
         self.emitter.applied(&resource.id, outcome);
+        // The plan has told that too. A service that is due is told once that is done.
+        if let Some(id) = restarted.filter(|id| !self.due.contains_key(*id)) {
+            let (id, action) = (id.clone(), ServiceAction::Restart);
+            self.emitter.emit(Event::ServiceDone { id, action, error: None });
+        }
         Ok(())
     }
 
