@@ -63,7 +63,7 @@ const LEFT_OUT: &[&str] = &[
 const CERTIFICATES: &str = "/usr/local/share/ca-certificates";
 
 /// Counted up when the code below makes another image of the same settings.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// After how many days an image is built anew: its package lists name files that the archive
 /// removes in time.
@@ -188,8 +188,10 @@ impl Recipe {
         folder::write(&apt.join("sources.list.d/debian.sources"), sources, 0o644)?;
         // Neither need the servers.
         folder::write(&root.join("etc/dpkg/dpkg.cfg.d/lab"), "force-unsafe-io\n", 0o644)?;
+        // Nobody reads descriptions of packages in other languages there.
         let settings = format!(
-            "APT::Keep-Downloaded-Packages \"true\";\n\
+            "Acquire::Languages \"none\";\n\
+             APT::Keep-Downloaded-Packages \"true\";\n\
              Binary::apt::APT::Keep-Downloaded-Packages \"true\";\n{}",
             self.apt_settings
         );

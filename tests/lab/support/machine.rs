@@ -11,7 +11,7 @@ use libtest_mimic::Arguments;
 use rustix::fs::{FlockOperation, flock};
 
 use super::harness::say;
-use super::{Test, disk};
+use super::{Test, disk, lists};
 
 /// Programs that the tests run, with their Debian packages.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -182,6 +182,17 @@ fn build_images(shared: &Path) -> Result<(), String> {
     for os in ["debian-12", "debian-13"] {
         lab(&["up", "image", "--os", os])?;
         lab(&["down", "image"])?;
+    }
+    let images = shared.join("images");
+    for entry in fs::read_dir(&images).map_err(|error| error.to_string())?.flatten() {
+        // What is half built has such a name.
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let originals = shared.join("lists").join(entry.file_name());
+        lists::cut(&entry.path(), &originals).map_err(|error| {
+            format!("cannot cut the lists of `{}`: {error}", entry.path().display())
+        })?;
     }
     Ok(())
 }

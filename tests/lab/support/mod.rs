@@ -3,6 +3,7 @@
 mod base;
 mod disk;
 mod harness;
+mod lists;
 mod machine;
 #[path = "../../support/search.rs"]
 mod search;
