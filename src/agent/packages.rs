@@ -1,10 +1,12 @@
 //! The packages of a whole manifest, as apt sees them.
 
 use crate::error::Error;
+use crate::events::Outcome;
 use crate::manifest::{Manifest, ResourceId};
 use crate::resources::package::{Foreseen, Needed, Package, Together};
 use crate::resources::{Probe, Spec};
 
+use super::plan::is_change;
 use super::removal::Removal;
 use super::state::State;
 
@@ -67,15 +69,26 @@ fn kept_packages<'a>(
     declared.chain(elsewhere)
 }
 
-/// Why a package that is to change cannot, unless a command may lift that before: apt holds packages back by name.
-pub(super) fn refusal_of_apt<'a>(
+/// Changes the outcome of a package that is to change and cannot, and returns the reason. Where a command may lift
+/// before that what apt holds back by its name, the outcome is known later, and there is no reason yet.
+pub(super) fn hold_back(
     id: &ResourceId,
-    foreseen: &'a Foreseen,
-    together: &'a Together,
+    outcome: &mut Outcome,
+    foreseen: &Foreseen,
+    together: &Together,
     probe: &dyn Probe,
-) -> Option<&'a Error> {
-    let refusal = foreseen.refusal(id).filter(|_| probe.command_about(id.identity()).is_none());
-    refusal.or_else(|| together.refusal(id))
+) -> Option<Error> {
+    if !is_change(outcome) {
+        return None;
+    }
+    let certain = together.refusal(id);
+    let error = certain.or_else(|| foreseen.refusal(id))?.clone();
+    if let Some(after) = probe.command_about(id.identity()).filter(|_| certain.is_none()) {
+        *outcome = Outcome::Unknown { after };
+        return None;
+    }
+    *outcome = Outcome::Failed(error.clone());
+    Some(error)
 }
 
 /// Whether apt may know of more packages once this is applied.

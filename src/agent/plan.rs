@@ -9,7 +9,7 @@ use crate::manifest::{Manifest, Resource, ResourceId};
 use crate::resources::package::{Foreseen, Together};
 use crate::resources::{Change, Current, FieldChange, Prediction, Probe, Service, Spec, Value};
 
-use super::packages::{may_bring_lists, packages, refusal_of_apt, together};
+use super::packages::{hold_back, may_bring_lists, packages, together};
 use super::removal::{self, Removal};
 use super::state::State;
 use super::state::managed::{Key, Managed};
@@ -69,10 +69,9 @@ impl Plan {
             if let Some(because) = together.stays(&resource.id).filter(|_| is_change(&outcome)) {
                 outcome = Outcome::Released { because: because.clone() };
             }
-            let refusal = refusal_of_apt(&resource.id, &foreseen_here, &together, &world);
-            if let Some(error) = refusal.filter(|_| is_change(&outcome)) {
-                refused.insert(resource.id.clone(), error.clone());
-                outcome = Outcome::Failed(error.clone());
+            let held = hold_back(&resource.id, &mut outcome, &foreseen_here, &together, &world);
+            if let Some(error) = held {
+                refused.insert(resource.id.clone(), error);
             }
             let mut mark = None;
             if let Outcome::Changed(change) = &mut outcome {
@@ -273,7 +272,10 @@ pub(super) fn check(
         Ok(None) => {}
         Err(error) => return Outcome::Failed(error),
     }
-    match holds_alone(resource, manifest, probe).and_then(|()| change_of(resource, probe)) {
+    if let Err(error) = holds_alone(resource, manifest, probe) {
+        return Outcome::Failed(error);
+    }
+    match change_of(resource, probe) {
         Ok(Checked::Same) => Outcome::Ok,
         Ok(Checked::Differs(change)) if resource.spec.verifies() => {
             Outcome::Failed(verification_error(resource, &change))
@@ -365,7 +367,7 @@ pub(super) fn verification_error(resource: &Resource, change: &Change) -> Error 
     }
 }
 
-fn is_change(outcome: &Outcome) -> bool {
+pub(super) fn is_change(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Changed(_) | Outcome::Unknown { .. })
 }
 

@@ -1,6 +1,6 @@
 //! The order of resources, as far as it can be known without a server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::manifest::{Resource, ResourceId};
@@ -122,14 +122,13 @@ pub(super) fn check(
             if needed.id != *id && !is_absent && !makes_own_group(needed) {
                 return None;
             }
-            let why = if is_absent {
-                ABSENT
-            } else if other > position && !is_there_before(id, &resources[..position]) {
-                LATER
-            } else {
-                return None;
-            };
-            Some((needed, why))
+            let is_there = || is_there_before(id, &resources[..position]);
+            match (is_absent, needed.id == *id) {
+                (true, true) => Some((needed, ABSENT)),
+                (true, false) if !is_there() => Some((needed, ABSENT)),
+                (false, _) if other > position && !is_there() => Some((needed, LATER)),
+                _ => None,
+            }
         });
         let after = resource.spec.runs_after_change_of();
         let mut waits = resource.requires.iter().chain(&after).filter_map(|id| positions.get(id));
@@ -170,20 +169,24 @@ fn circle(
         let mistake = Diagnostic::at(places.get(id)?, format!("`{id}` needs itself"));
         return Some(mistake.hint(format!("take `{id}` out of its `{field}`")));
     }
-    let mut open = vec![vec![needed]];
-    let mut seen = BTreeSet::from([&needed.id]);
-    let way = loop {
-        let way = open.pop()?;
-        let next = way.last().map(|last| needed_in_order(last)).unwrap_or_default();
+    let mut open = vec![needed];
+    let mut before: BTreeMap<&ResourceId, Option<&Resource>> = BTreeMap::from([(&needed.id, None)]);
+    let last = loop {
+        let one = open.pop()?;
+        let next = needed_in_order(one);
         if next.contains(id) {
-            break way;
+            break one;
         }
         for next in next.iter().filter_map(|id| resources.get(*positions.get(id)?)) {
-            if seen.insert(&next.id) {
-                open.push([&way[..], &[next]].concat());
+            if !before.contains_key(&next.id) {
+                before.insert(&next.id, Some(one));
+                open.push(next);
             }
         }
     };
+    let one_before = |one: &&Resource| before.get(&one.id).copied().flatten();
+    let mut way: Vec<&Resource> = std::iter::successors(Some(last), one_before).collect();
+    way.reverse();
     let mut ids: Vec<&ResourceId> = way.iter().map(|one| &one.id).chain([id]).collect();
     let first = ids.iter().enumerate().min_by_key(|(_, id)| **id);
     let first = first.map_or(0, |(position, _)| position);
@@ -301,7 +304,10 @@ fn path_of_later<'a>(
     let is_below = |path: &str, folders: &[&str]| folders.iter().any(|it| is_in(path, it));
     let is_of_people = |path: &str| is_below(path, &OF_PEOPLE) || is_below(path, &["/usr/local"]);
     let mut paths = resource.spec.needed_paths();
-    paths.retain(|path| is_of_people(path) && !is_below(path, &OF_OTHERS));
+    let is_there = |path: &String| {
+        OF_PEOPLE.contains(&path.as_str()) || is_below(path, &OF_OTHERS) || is_usual(path)
+    };
+    paths.retain(|path| is_of_people(path) && !is_there(path));
     let before = resources.get(..position).unwrap_or_default();
     if paths.is_empty() || before.iter().any(|other| BRING_FILES.contains(&other.id.kind())) {
         return None;
@@ -312,11 +318,16 @@ fn path_of_later<'a>(
             Spec::Archive(_) | Spec::Directory(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_)
         );
         let path = other.id.identity();
-        // The folders of `/usr/local` itself are on every Debian.
-        let is_usual = matches!(other.spec, Spec::Directory(_)) && is_in(path, "/usr/local");
-        is_file && !is_usual && other.spec.desired().is_some() && paths.iter().any(|it| it == path)
+        is_file && other.spec.desired().is_some() && paths.iter().any(|it| it == path)
     };
     resources.iter().skip(position + 1).find(brings)
+}
+
+/// Whether a path is a folder of `/usr/local` that every Debian has (hier(7)).
+fn is_usual(path: &str) -> bool {
+    let folders = ["bin", "etc", "games", "include", "lib", "man", "sbin", "share", "src"];
+    path.strip_prefix("/usr/local")
+        .is_some_and(|rest| rest.is_empty() || folders.contains(&rest.trim_start_matches('/')))
 }
 
 /// Whether a unit mounts something, perhaps in a place that is still to be made.

@@ -15,6 +15,9 @@ const MOST: usize = 100_000;
 /// As many symlinks are followed on the way to one file, as the kernel does (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
+/// The most parts of one way, those of the targets of its symlinks included.
+const MOST_STEPS: usize = 400;
+
 /// Whether the project at `root` reads a file that git does not compare: one that `listing`, the output of
 /// `git ls-files -v -z`, lacks or has with a flag.
 pub(super) fn has_any(root: &Path, listing: &[u8]) -> bool {
@@ -86,7 +89,12 @@ impl Way {
         let mut way = Self::default();
         let mut place = PathBuf::new();
         let mut parts: VecDeque<OsString> = parts(path).collect();
+        let mut steps = 0;
         while let Some(part) = parts.pop_front() {
+            steps += 1;
+            if steps > MOST_STEPS {
+                return way;
+            }
             if part == ".." {
                 if !place.pop() {
                     return way;
@@ -118,7 +126,8 @@ fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
 /// Whether [`crate::files`] refuses what a symlink of the project leads to.
 fn is_refused(path: &Path, place: &Path) -> bool {
     let is_hidden = |part: &OsStr| part.as_bytes().starts_with(b".");
-    path != place && (place.starts_with("secrets") || place.iter().any(is_hidden))
+    let is_secret = place.starts_with("secrets") && !path.starts_with("secrets");
+    path != place && (is_secret || place.iter().any(is_hidden))
 }
 
 /// The names in a folder, without git's own.

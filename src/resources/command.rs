@@ -250,6 +250,10 @@ impl Resource for Command {
 ";
 
     fn needed_paths(&self) -> Vec<String> {
+        // Such a command may have nothing to do before its program is there.
+        if self.only_if.is_some() || self.unless.is_some() {
+            return Vec::new();
+        }
         let program = self.run.0.first().filter(|program| program.starts_with('/'));
         program.cloned().into_iter().chain(self.cwd.iter().map(ToString::to_string)).collect()
     }
@@ -338,7 +342,9 @@ impl Resource for Command {
         }
         let has_own_path = self.env.contains_key("PATH");
         match self.run.0.first().filter(|_| !has_own_path) {
-            Some(program) if !probe.has_program(program)? => Err(Error::tool_missing(program)),
+            Some(program) if !probe.has_program(program)? && !needs::may_come(program, probe) => {
+                Err(Error::tool_missing(program))
+            }
             Some(program) => argv::check_executable(program, probe),
             None => Ok(()),
         }
@@ -375,7 +381,7 @@ impl Resource for Command {
         let id = ResourceId::new(Self::KIND, &self.identity());
         world.brings_more(&id);
         let creates = self.creates.iter().map(ToString::to_string);
-        world.command(id, self.run.0.iter().cloned().chain(creates));
+        world.command(id, self.run.0.iter().skip(1).cloned().chain(creates));
     }
 
     fn runs_after_change_of(&self) -> Vec<ResourceId> {

@@ -10,6 +10,7 @@ use super::content::Content;
 use super::effect;
 use super::fields::{AbsolutePath, Mode, Presence, root};
 use super::names::Names;
+use super::needs;
 use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::query::Command;
@@ -189,6 +190,7 @@ impl Resource for File {
         if let Some(program) = program.filter(|_| change.sets("content"))
             && !probe.is_preview_of_more()
             && !probe.has_program(program)?
+            && !needs::may_come(program, probe)
         {
             return Err(Error::tool_missing(program).context("`validate` cannot be asked"));
         }

@@ -74,12 +74,13 @@ fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
         return Ok(());
     }
     // The target of a link need not have a name that can be written.
-    let kind = probe.stat(&Names::of(probe).target(folder))?.map(|stat| stat.kind);
+    let target = Names::of(probe).target(folder);
+    let kind = probe.stat(&target)?.map(|stat| stat.kind);
     if let Some(kind @ (FileKind::File | FileKind::Other)) = kind {
         return Err(Error::failed(format!("`{folder}` is a {}, not a folder", kind.noun()))
             .hint("choose another place, or move away what is there"));
     }
-    if kind.is_some() || may_come(folder, probe) {
+    if kind.is_some() || may_come(folder, probe) || may_come(&target, probe) {
         return Ok(());
     }
     let is_of_directory = matches!(spec, Spec::Directory(_));
@@ -92,8 +93,8 @@ fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
 /// what is on its device, and services make folders of their own.
 pub(super) fn may_come(path: &str, probe: &dyn Probe) -> bool {
     let of_services = ["/run/", "/var/lib/", "/var/cache/", "/var/log/", "/var/run/"];
-    let is_of_service = of_services.iter().any(|folder| path.starts_with(folder))
-        && probe.is_after_change_of(&["service", "systemd_unit"]);
+    let is_of_service =
+        of_services.iter().any(|folder| path.starts_with(folder)) && probe.starts_units();
     is_of_service || is_mounted_before(path, probe)
 }
 

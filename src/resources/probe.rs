@@ -170,6 +170,11 @@ pub trait Probe {
         false
     }
 
+    /// Whether an earlier resource of a preview starts or restarts a unit.
+    fn starts_units(&self) -> bool {
+        false
+    }
+
     /// The last resource of a preview so far that brings what nobody can list before: once it is applied, all
     /// is known.
     fn last_unpredictable(&self) -> Option<ResourceId> {

@@ -37,7 +37,10 @@ impl Clash<'_> {
         if self.is_in_parts {
             format!("`{second}` and `{first}` undo each other in `{path}`")
         } else {
-            format!("`{second}` and `{first}` both write `{path}`")
+            let is_held = |one: &Resource| one.spec.desired().is_some();
+            let are_held = is_held(self.first) && is_held(self.second);
+            let does = if are_held { "write" } else { "decide about" };
+            format!("`{second}` and `{first}` both {does} `{path}`")
         }
     }
 
@@ -79,7 +82,11 @@ impl Holder<'_> {
     /// Whether this resource and an earlier one cannot both hold, as far as their shares tell.
     fn excludes(&self, first: &Self, probe: Option<&dyn Probe>) -> bool {
         let (whole, other) = match (first.share, self.share) {
-            (Share::Whole, Share::Whole) => return true,
+            // Nobody minds two reasons for the absence of one thing.
+            (Share::Whole, Share::Whole) => {
+                let is_held = |one: &Self| one.resource.spec.desired().is_some();
+                return is_held(first) || is_held(self);
+            }
             (Share::Whole, _) => (first, self),
             (_, Share::Whole) => (self, first),
             _ => return false,

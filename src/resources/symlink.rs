@@ -109,7 +109,10 @@ impl Resource for Symlink {
         match &self.target {
             Some(target) if !change.is_remove() => {
                 world.symlink(self.path.as_str(), target);
-                systemd::predict_file(self.path.as_str(), world);
+                // A link to `/dev/null` masks the unit.
+                if target != "/dev/null" {
+                    systemd::predict_file(self.path.as_str(), world);
+                }
             }
             _ => world.removed(self.path.as_str()),
         }

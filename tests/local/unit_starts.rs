@@ -17,12 +17,24 @@ fn unit(fields: &str) -> Spec {
 /// Whether the plan refuses a unit that runs with `fields`, right now and after a change of the resource `earlier`.
 fn is_refused(fields: &str, earlier: &str) -> [bool; 2] {
     let missing = "missing: [/var/lib/app, /srv/data/app, srv-data.mount]";
-    let fake = fake(&format!("{{ {missing}, files: {{ /usr/bin/app: program }} }}"));
+    let fake = fake(&format!(
+        "{{ {missing}, files: {{ /usr/bin/app: program }}, \
+         units: {{ maker.service: {{ active_state: inactive }} }} }}"
+    ));
     let spec = unit(&format!("{{ name: app.service, running: true, {fields} }}"));
     let mut world = Prediction::new(&fake);
     let change = Change::between(spec.desired().as_ref(), &spec.current(&world).unwrap()).unwrap();
     let now = spec.check_obstacles(&change, &world).is_err();
-    world.mark_changed(&ResourceId::parse(earlier).unwrap());
+    let earlier = ResourceId::parse(earlier).unwrap();
+    world.mark_changed(&earlier);
+    if earlier.kind() == "service" {
+        let fields: serde_yaml::Value =
+            serde_yaml::from_str(&format!("{{ name: {} }}", earlier.identity())).unwrap();
+        let service = Spec::deserialize_kind("service", fields).unwrap().unwrap();
+        let current = service.current(&world).unwrap();
+        let change = Change::between(service.desired().as_ref(), &current).unwrap();
+        service.predict(&change, &mut world);
+    }
     [now, spec.check_obstacles(&change, &world).is_err()]
 }
 

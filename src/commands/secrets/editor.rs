@@ -11,7 +11,24 @@ use crate::secret::IDENTITY_VARIABLE;
 const USUAL: &[&str] = &["editor", "nano", "vi"];
 
 /// Editors that draw on a terminal, and wait for ever where there is none.
-const ON_TERMINALS: &[&str] = &["emacs", "hx", "joe", "kak", "micro", "nano", "nvim", "vi", "vim"];
+const ON_TERMINALS: &[&str] = &[
+    "editor",
+    "emacs",
+    "hx",
+    "joe",
+    "kak",
+    "micro",
+    "nano",
+    "nvim",
+    "sensible-editor",
+    "vi",
+    "vim",
+    "vim.basic",
+    "vim.tiny",
+];
+
+/// Options with which such an editor runs a script.
+const OF_SCRIPTS: &[&str] = &["-es", "-Es", "-s", "--headless", "--batch", "-batch"];
 
 /// Makes vim keep no copy of the text anywhere: no swap file, no history of registers, no undo
 /// file, no backup.
@@ -79,7 +96,9 @@ impl Editor {
     fn check_streams(&self, has_input: bool, has_output: bool) -> Result<()> {
         let name = self.words.first().map(String::as_str).unwrap_or_default();
         let file = Path::new(name).file_name().and_then(|file| file.to_str());
-        if !self.is_usual && !file.is_some_and(|file| ON_TERMINALS.contains(&file)) {
+        let is_script = self.words.iter().any(|word| OF_SCRIPTS.contains(&word.as_str()));
+        let is_on_terminal = self.is_usual || file.is_some_and(|file| ON_TERMINALS.contains(&file));
+        if is_script || !is_on_terminal {
             return Ok(());
         }
         let stream = match (has_input, has_output) {
@@ -194,7 +213,7 @@ mod tests {
         );
         assert_eq!(refused("editor", true, false, false), told("editor", "input"));
         assert_eq!(refused("vim", false, true, true), None);
-        for text in ["code --wait", "./editor", "sed -i s/old/new/", "env vim"] {
+        for text in ["code --wait", "./mine", "sed -i s/old/new/", "env vim", "vim -es +wq"] {
             assert_eq!(refused(text, false, false, false), None, "{text}");
         }
     }

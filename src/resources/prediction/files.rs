@@ -98,18 +98,37 @@ impl Prediction<'_> {
     pub(super) fn others_can_change(&self, path: &str) -> Result<bool> {
         let mut ways = vec![self.names.place(path)];
         ways.extend(self.names.links_on(path));
-        let folders = || {
-            let ends =
-                ways.iter().flat_map(|way| way.match_indices('/').map(move |it| (way, it.0)));
-            ends.map(|(way, end)| if end == 0 { "/" } else { &way[..end] })
-        };
-        if !folders().any(|folder| self.files.contains_key(folder)) {
-            return self.real.can_others_change(path);
+        for way in ways {
+            let ends = way.match_indices('/').map(|(end, _)| end).skip(1);
+            let folders: Vec<&str> = ends.map(|end| &way[..end]).collect();
+            let first = folders.iter().position(|folder| self.files.contains_key(*folder));
+            let can = match first.and_then(|first| folders.get(first..)) {
+                Some(folders) => self.others_can_change_in(folders)?,
+                None => self.real.can_others_change(&way)?,
+            };
+            if can {
+                return Ok(true);
+            }
         }
-        for folder in folders() {
+        Ok(false)
+    }
+
+    /// The same for a way over these folders, of which the first will be another than it is.
+    fn others_can_change_in(&self, folders: &[&str]) -> Result<bool> {
+        let Some(first) = folders.first() else { return Ok(false) };
+        let above = first.rsplit_once('/').map_or("/", |(above, _)| above);
+        // In a sticky folder, nobody else can move a folder of root's.
+        let is_sticky = self.real.stat(above)?.is_some_and(|stat| stat.mode & STICKY != 0);
+        let is_safe = !self.real.can_others_change(first)?
+            || is_sticky && !self.real.can_others_change(above)?;
+        if !is_safe {
+            return Ok(true);
+        }
+        for folder in folders {
             let stat = self.stat(folder)?.filter(|stat| stat.kind == FileKind::Directory);
             let is_of_others = |stat: Stat| {
-                let is_of_group = stat.group != "root" && stat.mode & GROUP_WRITES != 0;
+                let has_group = stat.mode & GROUP_WRITES != 0;
+                let is_of_group = has_group && !ROOTS_GROUPS.contains(&stat.group.as_str());
                 stat.owner != "root" || is_of_group || stat.mode & OTHERS_WRITE != 0
             };
             if stat.is_some_and(is_of_others) {
@@ -123,3 +142,9 @@ impl Prediction<'_> {
 /// The bits of a mode that let the group, and everybody else, write.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
+
+/// The bit of a folder in which only owners move their things.
+const STICKY: u32 = 0o1000;
+
+/// Groups that are for people who administrate (Debian Policy 9.1.2).
+const ROOTS_GROUPS: [&str; 2] = ["root", "staff"];

@@ -40,6 +40,8 @@ pub struct Prediction<'a> {
     /// Units that read their configuration anew: the processes that they have now may end.
     told: BTreeSet<String>,
     changed: BTreeSet<ResourceId>,
+    /// The mounts so far that will change.
+    mounts: Vec<ResourceId>,
     /// The resources so far that will change something which nobody can predict in full.
     bring_more: Vec<ResourceId>,
     /// The commands so far that will run, each with the names in its arguments.
@@ -68,6 +70,7 @@ impl<'a> Prediction<'a> {
             databases: BTreeSet::new(),
             told: BTreeSet::new(),
             changed: BTreeSet::new(),
+            mounts: Vec::new(),
             bring_more: Vec::new(),
             commands: Vec::new(),
         }
@@ -112,12 +115,22 @@ impl<'a> Prediction<'a> {
     /// `id` will change the server.
     pub fn mark_changed(&mut self, id: &ResourceId) {
         self.changed.insert(id.clone());
+        if matches!(id.kind(), "mount" | "volume") {
+            self.mounts.push(id.clone());
+        }
     }
 
     /// `id` will bring things that cannot be listed before (a package's programs, a clone's
     /// files, whatever a command makes).
     pub fn brings_more(&mut self, id: &ResourceId) {
         self.bring_more.push(id.clone());
+    }
+
+    /// The units that will run and do not run now.
+    fn coming_up(&self) -> impl Iterator<Item = &str> {
+        let is_active = |name: &str| self.real.unit(name).unwrap_or_default().is_active();
+        let active = self.units.iter().filter(|(_, unit)| unit.is_active());
+        active.map(|(name, _)| name.as_str()).filter(move |name| !is_active(name))
     }
 
     /// The units with this beginning that are there, stopped, and will be started.
@@ -359,10 +372,13 @@ impl Probe for Prediction<'_> {
     }
 
     fn last_unpredictable(&self) -> Option<ResourceId> {
-        let started = || self.started("").next().map(service_id);
-        let is_mount = |id: &&ResourceId| matches!(id.kind(), "mount" | "volume");
-        let mount = || self.changed.iter().find(is_mount).cloned();
-        self.bring_more.last().cloned().or_else(started).or_else(mount)
+        let started = || self.coming_up().next().map(service_id);
+        let mount = || self.mounts.last().cloned();
+        self.bring_more.last().cloned().or_else(mount).or_else(started)
+    }
+
+    fn starts_units(&self) -> bool {
+        !self.told.is_empty() || self.coming_up().next().is_some()
     }
 
     fn will_start(&self, prefix: &str) -> bool {

@@ -113,8 +113,9 @@ impl schemars::JsonSchema for Entries {
 /// The accounts that the text of a unit names.
 pub(super) fn accounts(text: &str) -> Vec<ResourceId> {
     // systemd makes the account of such a service for as long as the service runs.
-    let yes = ["1", "yes", "true", "on"];
-    let is_dynamic = words(text, &["DynamicUser"]).last().is_some_and(|word| yes.contains(&word));
+    let yes = ["1", "yes", "y", "true", "t", "on"];
+    let is_yes = |word: &str| yes.contains(&word.to_lowercase().as_str());
+    let is_dynamic = words(text, &["DynamicUser"]).last().is_some_and(is_yes);
     let skipped = usize::from(is_dynamic);
     let users = words(text, &["User", "SocketUser"][skipped..]);
     let groups = words(text, &["Group", "SocketGroup", "SupplementaryGroups"][skipped..]);

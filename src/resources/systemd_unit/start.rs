@@ -40,7 +40,7 @@ impl SystemdUnit {
         }
         let text = self.rendered();
         for program in programs(&text) {
-            if !probe.has_program(program)? {
+            if !probe.has_program(program)? && !needs::may_come(program, probe) {
                 return Err(self.cannot_start(program));
             }
             argv::check_executable(program, probe)?;
@@ -140,8 +140,9 @@ fn programs(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a command that runs before the others names the program: it may make it.
 fn is_prepared(program: &str, text: &str) -> bool {
-    let mut before = values(text, &["ExecStartPre"]);
-    before.any(|line| line.split_whitespace().skip(1).any(|word| word == program))
+    let words = values(text, &["ExecStartPre"]).flat_map(|line| line.split_whitespace().skip(1));
+    let mut words = words.map(|word| word.trim_matches(['"', '\'', ';']));
+    words.any(|word| word == program || word.starts_with('/') && is_in(program, word))
 }
 
 /// Whether a path has nothing for systemd to fill in: specifiers, variables, patterns, quotes.

@@ -27,7 +27,7 @@ use super::host;
 use super::neighbour::{FLIP, FLIPS, flips_in};
 
 crate::tests! {
-    the_door_to_files_loses_nothing,
+    the_door_to_files_loses_nothing = 60,
     the_same_kinds_by_path_lose,
 }
 

@@ -23,7 +23,7 @@ crate::tests! {
     a_deep_tree_is_removed,
     large_files_of_others_are_not_read,
     hidden_writers_of_a_folder_are_seen,
-    processes_that_end_are_gone,
+    processes_that_end_are_gone = 30,
 }
 
 /// A folder of `daemon`, in a folder of root's; files of root's beside it.

@@ -67,7 +67,7 @@ fn an_account_goes_when_nobody_names_it(ground: &Ground) {
         "{said}"
     );
     let group = "  - file: { path: /srv/ann, content: x, group: ann }\n";
-    let said = ground.refused(&format!("{group}  - user: {{ name: ann, state: absent }}\n"));
+    let said = ground.refused(group);
     assert!(
         said.contains("`file:/srv/ann` names `group:ann`, which goes with `user:ann`"),
         "{said}"

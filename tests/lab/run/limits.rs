@@ -12,7 +12,7 @@ use crate::sshd::Setup;
 
 crate::tests! {
     a_long_content_is_shown_by_size_and_hash = 2,
-    many_large_differences_take_little_memory = 20,
+    many_large_differences_take_little_memory = 120,
 }
 
 fn a_long_content_is_shown_by_size_and_hash() {

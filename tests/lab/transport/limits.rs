@@ -23,7 +23,7 @@ crate::tests! {
     a_frame_that_is_never_whole_is_not_waited_for,
     a_silent_agent_is_not_waited_for,
     a_long_command_is_waited_for = 50,
-    a_history_that_is_too_long_is_refused,
+    a_history_that_is_too_long_is_refused = 25,
     what_was_not_asked_for_is_refused,
     endless_uploads_end,
     endless_words_of_a_server_end,
