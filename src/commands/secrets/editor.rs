@@ -12,7 +12,6 @@ const USUAL: &[&str] = &["editor", "nano", "vi"];
 
 /// Editors that draw on a terminal, and wait for ever where there is none.
 const ON_TERMINALS: &[&str] = &[
-    "editor",
     "emacs",
     "hx",
     "joe",
@@ -97,7 +96,10 @@ impl Editor {
         let name = self.words.first().map(String::as_str).unwrap_or_default();
         let file = Path::new(name).file_name().and_then(|file| file.to_str());
         let is_script = self.words.iter().any(|word| OF_SCRIPTS.contains(&word.as_str()));
-        let is_on_terminal = self.is_usual || file.is_some_and(|file| ON_TERMINALS.contains(&file));
+        // Debian's `editor` is one of these; a script of this name, by its path, is somebody's own.
+        let is_on_terminal = self.is_usual
+            || name == "editor"
+            || file.is_some_and(|file| ON_TERMINALS.contains(&file));
         if is_script || !is_on_terminal {
             return Ok(());
         }
@@ -212,8 +214,9 @@ mod tests {
             told("/usr/bin/nano", "output")
         );
         assert_eq!(refused("editor", true, false, false), told("editor", "input"));
+        assert_eq!(refused("editor -w", false, false, false), told("editor", "input"));
         assert_eq!(refused("vim", false, true, true), None);
-        for text in ["code --wait", "./mine", "sed -i s/old/new/", "env vim", "vim -es +wq"] {
+        for text in ["code --wait", "./editor", "sed -i s/old/new/", "env vim", "vim -es +wq"] {
             assert_eq!(refused(text, false, false, false), None, "{text}");
         }
     }
