@@ -261,12 +261,17 @@ impl Resource for SystemdUnit {
     }
 
     fn claims(&self, probe: Option<&dyn Probe>) -> Result<Vec<String>> {
+        let has_aliases = self.enabled == Some(true) || self.state.is_absent();
+        let aliases = |text: &str| -> Vec<String> {
+            let aliases = sections::words(text, &["Alias"]).filter(|_| has_aliases);
+            aliases.map(|alias| format!("alias `{alias}`")).collect()
+        };
         // Several units may listen at one place, as long as they do not run at once.
-        let Some(probe) = probe else { return Ok(Vec::new()) };
+        let Some(probe) = probe else { return Ok(aliases(&self.rendered())) };
         let text = self.text(probe)?;
-        Ok(sections::words(&text, &["ListenStream"])
-            .map(|socket| format!("stream {socket}"))
-            .collect())
+        let sockets = sections::words(&text, &["ListenStream"]);
+        let sockets = sockets.map(|socket| format!("stream {socket}"));
+        Ok(sockets.chain(aliases(&text)).collect())
     }
 
     fn desired(&self) -> Option<State> {
