@@ -72,7 +72,7 @@ impl Prediction<'_> {
         }
     }
 
-    /// What is predicted for `path`, or for a folder above it that will be gone. The folder may
+    /// The prediction for `path`, or for a folder above it that will be gone. The folder may
     /// be made anew by a later resource, so the nearest word wins.
     pub(super) fn predicted(&self, path: &str) -> Option<&PredictedFile> {
         if self.files.is_empty() {

@@ -63,7 +63,7 @@ pub(super) fn cut(image: &Path, originals: &Path) -> io::Result<()> {
         }
     }
     if has_changed {
-        // What apt makes of its lists, so that not every server does so again.
+        // apt makes its cache of the lists here, so that not every server does so again.
         let output = Command::new("chroot").arg(image).args(["apt-get", "check"]).output()?;
         if !output.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));

@@ -185,7 +185,7 @@ fn build_images(shared: &Path) -> Result<(), String> {
     }
     let images = shared.join("images");
     for entry in fs::read_dir(&images).map_err(|error| error.to_string())?.flatten() {
-        // What is half built has such a name.
+        // An image that is half built has such a name.
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
