@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::manifest::{Resource, ResourceId};
-use crate::resources::Spec;
 use crate::resources::names::is_in;
+use crate::resources::{Spec, made_at};
 
 /// Folders in which packages put nothing, but for [`OF_OTHERS`]: whatever is there was declared, or made by a
 /// command or a clone. They themselves are there on every Debian.
@@ -232,17 +232,19 @@ fn hidden_by<'a>(resource: &Resource, before: &'a [Resource]) -> Option<&'a Reso
         Spec::Volume(volume) => volume.path.as_str(),
         _ => return None,
     };
-    let is_made = |spec: &Spec| {
-        let is_of_files = matches!(
-            spec,
-            Spec::Archive(_) | Spec::Directory(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_)
-        );
-        is_of_files && spec.desired().is_some()
-    };
     before.iter().find(|other| {
         let path = other.id.identity();
-        is_made(&other.spec) && path != place && is_in(path, place)
+        brings_files(&other.spec) && path != place && is_in(path, place)
     })
+}
+
+/// Whether a resource brings files or folders at the path that is its name.
+fn brings_files(spec: &Spec) -> bool {
+    let is_of_files = matches!(
+        spec,
+        Spec::Archive(_) | Spec::Directory(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_)
+    );
+    is_of_files && spec.desired().is_some()
 }
 
 /// The directory that is declared later and in which a resource is made.
@@ -251,18 +253,8 @@ fn folder_of_later<'a>(
     position: usize,
     resources: &'a [Resource],
 ) -> Option<&'a Resource> {
-    let path = match &resource.spec {
-        Spec::Directory(directory) if directory.parents => return None,
-        Spec::Line(line) if line.create => line.path.as_str(),
-        Spec::Archive(_)
-        | Spec::Directory(_)
-        | Spec::DockerCompose(_)
-        | Spec::File(_)
-        | Spec::Git(_)
-        | Spec::Swap(_)
-        | Spec::Symlink(_) => resource.id.identity(),
-        _ => return None,
-    };
+    let path = made_at(&resource.spec)?;
+    let path = path.as_str();
     let is_below = |folders: &[&str]| folders.iter().any(|folder| is_in(path, folder));
     if !is_below(&OF_PEOPLE) || is_below(&OF_OTHERS) {
         return None;
@@ -313,12 +305,7 @@ fn path_of_later<'a>(
         return None;
     }
     let brings = |other: &&Resource| {
-        let is_file = matches!(
-            other.spec,
-            Spec::Archive(_) | Spec::Directory(_) | Spec::File(_) | Spec::Git(_) | Spec::Symlink(_)
-        );
-        let path = other.id.identity();
-        is_file && other.spec.desired().is_some() && paths.iter().any(|it| it == path)
+        brings_files(&other.spec) && paths.iter().any(|path| path == other.id.identity())
     };
     resources.iter().skip(position + 1).find(brings)
 }

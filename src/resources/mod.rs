@@ -73,6 +73,7 @@ pub use before::Before;
 use bonds::Touch;
 pub use effect::{key_files, read_by_sshd, read_together, reader_of, sshd_includes_elsewhere};
 pub use names::Names;
+pub use needs::made_at;
 pub use prediction::Prediction;
 pub use probe::{Facts, FileKind, Output, Probe, Stat, Unit};
 pub use query::{Command, Query};

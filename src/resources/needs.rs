@@ -46,31 +46,34 @@ fn check_is_up(probe: &dyn Probe) -> Result<()> {
     Err(Error::failed("the server is shutting down").hint("try again when it is up"))
 }
 
-/// Refuses to make a thing in a folder that is not there.
-fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
-    let makes = match spec {
-        Spec::Directory(directory) => !directory.parents,
+/// The path at which a resource makes something, where the folder has to be there before.
+pub fn made_at(spec: &Spec) -> Option<String> {
+    match spec {
+        Spec::Directory(directory) if directory.parents => None,
+        Spec::Line(line) => line.create.then(|| line.path.to_string()),
         Spec::Archive(_)
+        | Spec::Directory(_)
         | Spec::DockerCompose(_)
         | Spec::File(_)
         | Spec::Git(_)
         | Spec::Mount(_)
         | Spec::Swap(_)
         | Spec::Symlink(_)
-        | Spec::Volume(_) => true,
-        _ => false,
-    };
-    let id = spec.id();
-    let (makes, path) = match spec {
-        Spec::Line(line) => {
-            (line.create && probe.stat(line.path.as_str())?.is_none(), line.path.as_str())
-        }
-        _ => (makes, id.identity()),
-    };
+        | Spec::Volume(_) => Some(spec.id().identity().to_owned()),
+        _ => None,
+    }
+}
+
+/// Refuses to make a thing in a folder that is not there.
+fn check_folder(spec: &Spec, change: &Change, probe: &dyn Probe) -> Result<()> {
+    let Some(path) = made_at(spec) else { return Ok(()) };
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    // A volume may have its file system already: its place is made all the same.
-    let is_made = change.is_create() || change.sets("mounted") || matches!(spec, Spec::Line(_));
-    if !makes || !is_made || folder.is_empty() {
+    let is_made = match spec {
+        Spec::Line(_) => probe.stat(&path)?.is_none(),
+        // A volume may have its file system already: its place is made all the same.
+        _ => change.is_create() || change.sets("mounted"),
+    };
+    if !is_made || folder.is_empty() {
         return Ok(());
     }
     // The target of a link need not have a name that can be written.

@@ -1,4 +1,4 @@
-//! What a preview says of units whose start, or whose reload, depends on earlier resources of the same run.
+//! Previews of units whose start, or whose reload, depends on earlier resources of the same run.
 
 use infra::manifest::ResourceId;
 use infra::resources::{Change, Prediction, Probe, Spec};

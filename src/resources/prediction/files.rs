@@ -96,6 +96,9 @@ impl Prediction<'_> {
     /// Whether others than root can put something else at `path`: where folders on the way will have another
     /// owner or mode, those count.
     pub(super) fn others_can_change(&self, path: &str) -> Result<bool> {
+        if self.files.is_empty() {
+            return self.real.can_others_change(path);
+        }
         let mut ways = vec![self.names.place(path)];
         ways.extend(self.names.links_on(path));
         for way in ways {

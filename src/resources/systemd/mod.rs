@@ -44,8 +44,12 @@ const LOOK_MILLISECONDS: u32 = 100;
 
 /// The unit's full name: a name without a suffix is a service.
 pub(super) fn unit_name(name: &str) -> String {
-    let has_suffix = name.rsplit_once('.').is_some_and(|(_, suffix)| SUFFIXES.contains(&suffix));
-    if has_suffix { name.to_owned() } else { format!("{name}.service") }
+    if has_suffix(name) { name.to_owned() } else { format!("{name}.service") }
+}
+
+/// Whether a name ends as that of a unit with a file of its own.
+fn has_suffix(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, suffix)| SUFFIXES.contains(&suffix))
 }
 
 /// The unit that mounts something at a path (`systemd-escape --path`).

@@ -3,7 +3,7 @@
 //! `systemd-analyze verify` (systemd 252 and later) tells each line that the manager would pass over, as
 //! `PATH:LINE: WORDS, ignoring…`, and each unit that it would not load, as `NAME: WORDS Refusing.`
 
-use super::{FOLDER, is_template};
+use super::{FOLDER, has_suffix, is_template};
 use crate::error::{Error, Kind, Result};
 use crate::resources::prediction::Prediction;
 use crate::resources::probe::Probe;
@@ -56,20 +56,15 @@ pub fn unit_of(path: &str) -> Option<&str> {
         }
         None => name,
     };
-    let suffix = name.rsplit_once('.').map(|(_, suffix)| suffix)?;
-    super::SUFFIXES.contains(&suffix).then_some(name)
+    has_suffix(name).then_some(name)
 }
 
 /// Notes for a preview that systemd will know the unit whose file will be at `path`: a file that is new is read as
 /// soon as somebody names the unit.
 pub(in crate::resources) fn predict_file(path: &str, world: &mut Prediction<'_>) {
     let name = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder)?.strip_prefix('/'));
-    let suffix = name.and_then(|name| name.rsplit_once('.')).map(|(_, suffix)| suffix);
-    let is_unit = suffix.is_some_and(|suffix| super::SUFFIXES.contains(&suffix));
-    let Some(name) = name.filter(|name| is_unit && !name.contains('/') && !is_template(name))
-    else {
-        return;
-    };
+    let is_unit = |name: &&str| has_suffix(name) && !name.contains('/') && !is_template(name);
+    let Some(name) = name.filter(is_unit) else { return };
     let Ok(unit) = world.unit(name) else { return };
     if !unit.exists() {
         world.unit_state(name, service::predicted(unit, Some(false), Some(false), false));

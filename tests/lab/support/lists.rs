@@ -34,10 +34,15 @@ struct Package<'a> {
 /// Cuts the lists of an image down, which no server uses at that time.
 pub(super) fn cut(image: &Path, originals: &Path) -> io::Result<()> {
     let lists = image.join("var/lib/apt/lists");
+    let words = words()?;
+    let stamp = originals.with_extension("cut");
+    if fs::read_to_string(&stamp).ok() == Some(state(&lists, &words)?) {
+        return Ok(());
+    }
     if !originals.is_dir() {
         fs::create_dir_all(originals)?;
-        for list in names(&lists)?.iter().filter(|name| name.ends_with("_Packages")) {
-            fs::copy(lists.join(list), originals.join(list))?;
+        for list in of_packages(&lists)? {
+            fs::copy(lists.join(&list), originals.join(&list))?;
         }
     }
     let mut texts = Vec::new();
@@ -51,7 +56,7 @@ pub(super) fn cut(image: &Path, originals: &Path) -> io::Result<()> {
         .flat_map(|(list, (_, text))| text.split("\n\n").map(move |text| (list, text)))
         .filter_map(|(list, text)| Some((list, parse(text)?)))
         .collect();
-    let wanted = wanted(&packages, &words()?);
+    let wanted = wanted(&packages, &words);
     let mut has_changed = false;
     for (number, (list, _)) in texts.iter().enumerate() {
         let own =
@@ -69,7 +74,24 @@ pub(super) fn cut(image: &Path, originals: &Path) -> io::Result<()> {
             return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
     }
-    Ok(())
+    fs::write(stamp, state(&lists, &words)?)
+}
+
+/// The sizes of the lists and the words that they are cut for: an image that was made anew has longer lists.
+fn state(lists: &Path, words: &BTreeSet<String>) -> io::Result<String> {
+    let mut lines = Vec::new();
+    for list in of_packages(lists)? {
+        lines.push(format!("{list} {}", fs::metadata(lists.join(&list))?.len()));
+    }
+    lines.sort();
+    lines.extend(words.iter().cloned());
+    Ok(lines.join("\n"))
+}
+
+fn of_packages(lists: &Path) -> io::Result<Vec<String>> {
+    let mut names = names(lists)?;
+    names.retain(|name| name.ends_with("_Packages"));
+    Ok(names)
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {

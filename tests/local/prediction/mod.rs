@@ -1,4 +1,4 @@
-//! What a preview says of things that an earlier resource of the same run brings about.
+//! Previews of things that an earlier resource of the same run brings about.
 
 mod together;
 
