@@ -107,10 +107,9 @@ impl Project {
         }
         let git = Git { root: &self.root };
         git.check_place().ok()?;
-        let arguments = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"];
-        let commit = git.line(&arguments).ok().filter(|commit| !commit.is_empty())?;
-        let is_told = commit.ends_with(DIRTY) || git.is_as_committed().unwrap_or(false);
-        Some(if is_told { commit } else { commit + DIRTY })
+        let commit = git.line(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).ok()?;
+        let is_as_committed = git.is_as_committed().unwrap_or(false);
+        Some(if is_as_committed { commit } else { commit + DIRTY })
     }
 }
 
@@ -203,13 +202,13 @@ impl Git<'_> {
         Err(error.hint("write the one that you mean in full, such as `refs/remotes/origin/main`"))
     }
 
-    /// Whether another clone of the commit has the same project. `git describe` overlooks changes in a
-    /// submodule that is to be ignored, files in no commit, and files in which git is to see no changes.
+    /// Whether another clone of the commit has the same project. `git diff` finds all but files in no commit, and
+    /// files in which git is to see no changes.
     fn is_as_committed(&self) -> Result<bool> {
-        // Of submodules, the files that no commit has are found on the disk, as of the project.
+        // A submodule may ask to be ignored. Its files that no commit has are found on the disk.
         let submodules = "--ignore-submodules=untracked";
-        let changed = ["diff", "--name-only", "--no-ext-diff", "--no-renames", submodules];
-        let changed = self.output(&[&changed[..], &["HEAD", "--", "."]].concat())?;
+        let changed = ["diff", "--name-only", "--no-ext-diff", "--no-renames", submodules, "HEAD"];
+        let changed = self.output(&changed)?;
         if !changed.is_empty() {
             return Ok(false);
         }
