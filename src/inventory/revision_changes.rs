@@ -34,13 +34,14 @@ pub(super) fn has_any(root: &Path, listing: &[u8]) -> bool {
     }
     let mut open: Vec<PathBuf> = FOLDERS.iter().map(PathBuf::from).collect();
     let mut visited = BTreeSet::new();
+    let mut plain = BTreeSet::new();
     let mut looked_at = 0;
     while let Some(path) = open.pop() {
         looked_at += 1;
         if looked_at > MOST {
             return true;
         }
-        let way = Way::to(&path, root);
+        let way = Way::to(&path, root, &mut plain);
         let is_known = way.links.iter().all(|link| known.contains(link.as_path()));
         let Some(place) = way.place else {
             if !is_known && is_of_project(&path) {
@@ -84,8 +85,9 @@ struct Way {
 }
 
 impl Way {
-    /// The way from `root` to `path`, which leads nowhere where [`crate::files`] refuses it.
-    fn to(path: &Path, root: &Path) -> Self {
+    /// The way from `root` to `path`, which leads nowhere where [`crate::files`] refuses it. `plain` are places that
+    /// are known to be no symlinks: most ways lead over the same folders.
+    fn to(path: &Path, root: &Path, plain: &mut BTreeSet<PathBuf>) -> Self {
         let mut way = Self::default();
         let mut place = PathBuf::new();
         let mut parts: VecDeque<OsString> = parts(path).collect();
@@ -102,7 +104,13 @@ impl Way {
                 continue;
             }
             place.push(part);
-            let Ok(target) = fs::read_link(root.join(&place)) else { continue };
+            if plain.contains(&place) {
+                continue;
+            }
+            let Ok(target) = fs::read_link(root.join(&place)) else {
+                plain.insert(place.clone());
+                continue;
+            };
             way.links.push(place.clone());
             if target.is_absolute() || way.links.len() > MOST_LINKS {
                 return way;
