@@ -50,6 +50,10 @@ pub struct Resource {
     pub role: String,
     /// Where it is written: `roles/nginx/role.yaml:12`.
     pub place: String,
+    /// The key of the outermost `for_each` over a map that it is made in, such as the domain of an
+    /// application. Only the client asks, so that it does not travel.
+    #[serde(skip)]
+    pub element: Option<String>,
     /// The state to hold.
     pub spec: Spec,
     /// Resources that must not have failed before this one is applied.
@@ -75,6 +79,7 @@ impl Resource {
             id: spec.id(),
             role,
             place: String::new(),
+            element: None,
             spec,
             requires: Vec::new(),
             reload: Vec::new(),

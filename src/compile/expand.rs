@@ -93,6 +93,8 @@ impl Budget {
 
 /// Expands the resources of one role.
 pub(super) struct Expansion<'a> {
+    /// The key of the outermost loop over a map that is being expanded.
+    pub(super) element: Option<String>,
     pub(super) project: &'a Project,
     pub(super) role: &'a Role,
     /// The parameters of the role.
@@ -136,10 +138,13 @@ impl Expansion<'_> {
         let mut looped = ambient.clone();
         looped.extend(used);
         for locals in rounds {
+            let is_outermost = self.element.is_none();
+            self.element = self.element.take().or_else(|| key_of(&locals));
             let scope = if locals.is_empty() { Arc::clone(scope) } else { scope.with(locals) };
             if let Err(failure) = self.round(item, &scope, &looped) {
                 self.mistakes.push(*failure);
             }
+            self.element = self.element.take().filter(|_| !is_outermost);
             if self.budget.is_spent.get() {
                 break;
             }
@@ -184,6 +189,7 @@ impl Expansion<'_> {
                         id: spec.id(),
                         role: self.role.name.clone(),
                         place: item.span.place(),
+                        element: self.element.clone(),
                         spec,
                         requires: Vec::new(),
                         reload: Vec::new(),
@@ -414,4 +420,12 @@ fn holds(value: Value, when: &Node) -> Result<bool, Failure> {
         ));
     }
     Ok(value.is_true())
+}
+
+/// The key of a round over a map; none where it is made of secrets.
+fn key_of(locals: &BTreeMap<String, Local>) -> Option<String> {
+    match locals.get("key") {
+        Some(Local::Value(key)) => key.as_str().map(str::to_owned),
+        _ => None,
+    }
 }

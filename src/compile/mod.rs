@@ -152,6 +152,7 @@ impl<'a> Compiler<'a> {
             assertions(role, &scope, &mut mistakes);
             secrets.take_used();
             let mut expansion = Expansion {
+                element: None,
                 project: self.project,
                 role,
                 params,
@@ -302,7 +303,9 @@ fn peer(server: &Server, lab: bool) -> Peer {
             port => server.ssh.port,
         },
     };
-    Peer { facts: facts(server, None), host, about, vars: server.vars.clone() }
+    let roles = server.roles.iter().map(|role| (role.name.clone(), role.params.clone()));
+    let roles = roles.collect();
+    Peer { facts: facts(server, None), host, about, vars: server.vars.clone(), roles }
 }
 
 /// The parameters of a role as names of its expressions.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object};
 
-use super::scope::ServerContext;
+use super::scope::{Scope, ServerContext};
 use crate::yaml::Node;
 
 /// One server, as its own expressions and those of others see it.
@@ -20,6 +20,8 @@ pub(super) struct Peer {
     pub(super) about: Value,
     /// Its variables, unevaluated.
     pub(super) vars: Node,
+    /// The parameters that its inventory gives each of its roles, unevaluated.
+    pub(super) roles: BTreeMap<String, Node>,
 }
 
 /// All servers by name.
@@ -65,12 +67,28 @@ impl Object for Server {
         match key.as_str()? {
             // Its variables mean its own facts and its own name.
             "vars" => Some(self.context.of_peer(peer).scope().lazy(&peer.vars)),
+            "roles" => {
+                let scope = self.context.of_peer(peer).scope();
+                let roles = peer.roles.iter();
+                Some(Value::from_pairs(
+                    roles.map(|(name, node)| (name.as_str(), given(&scope, node))),
+                ))
+            }
             "facts" => Some(peer.facts.clone()),
             _ => peer.about.get_item(key).ok().filter(|value| !value.is_undefined()),
         }
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Str(&["name", "description", "groups", "ssh", "facts", "vars"])
+        Enumerator::Str(&["name", "description", "groups", "ssh", "facts", "vars", "roles"])
+    }
+}
+
+/// The parameters of a role; a role without any has an empty map.
+fn given(scope: &Arc<Scope>, node: &Node) -> Value {
+    if node.as_map().is_some() {
+        scope.lazy(node)
+    } else {
+        Value::from_pairs(std::iter::empty::<(&str, Value)>())
     }
 }

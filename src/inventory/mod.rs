@@ -32,6 +32,10 @@ const PLANS: &str = "plans";
 /// The name of the group that is applied in the lab, after everything else.
 pub const LAB: &str = "lab";
 
+/// The server that plays the outside world in the lab, and is declared by `inventory/lab/internet.yaml`
+/// alone.
+pub const INTERNET: &str = "internet";
+
 /// All servers and groups of a project.
 #[derive(Debug)]
 pub struct Inventory {
@@ -98,8 +102,12 @@ impl Inventory {
     pub fn load(project: &Project, lab: bool, sets: &[String]) -> Result<Self, Diagnostics> {
         let mut mistakes = Diagnostics::new();
         let group_layers = layers(project, "inventory/groups", &mut mistakes);
-        let server_layers = layers(project, "inventory", &mut mistakes);
-        let lab_layers = layers(project, "inventory/lab", &mut mistakes);
+        let mut server_layers = layers(project, "inventory", &mut mistakes);
+        let mut lab_layers = layers(project, "inventory/lab", &mut mistakes);
+        let internet = lab_layers.remove(INTERNET);
+        if let Some(internet) = internet.filter(|_| lab && !server_layers.contains_key(INTERNET)) {
+            server_layers.insert(INTERNET.to_owned(), internet);
+        }
         for (name, layer) in &lab_layers {
             if !server_layers.contains_key(name) {
                 let message = format!("there is no server `{name}`");
@@ -135,6 +143,15 @@ impl Inventory {
             inventory.check_sets(&servers, "no server has", &mut mistakes);
         }
         mistakes.into_result(inventory)
+    }
+
+    /// Says where servers are for as long as they are in the lab, by their names.
+    pub fn set_addresses(&mut self, addresses: impl IntoIterator<Item = (String, String)>) {
+        for (name, address) in addresses {
+            if let Some(server) = self.servers.get_mut(&name) {
+                server.ssh.host = address;
+            }
+        }
     }
 
     /// Tells of each `--set` whose role none of `servers` has; `message` begins the sentence.

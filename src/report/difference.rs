@@ -90,8 +90,9 @@ impl Mask {
             })
             .collect();
         let is_public = resource.is_some_and(|resource| match &resource.spec {
+            // Without a dry run it says `yes` or `no`.
             Spec::Command(command) => {
-                command.dry_run.as_ref().is_some_and(|dry_run| dry_run.tells_no_secrets)
+                command.dry_run.as_ref().is_none_or(|dry_run| dry_run.tells_no_secrets)
             }
             _ => false,
         });

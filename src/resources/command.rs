@@ -12,7 +12,7 @@ use super::fields::AbsolutePath;
 use super::needs;
 use super::patience;
 use super::prediction::Prediction;
-use super::probe::Probe;
+use super::probe::{Output, Probe};
 use super::query::{self, Query};
 use super::stamp;
 use super::state::{Change, Current, State};
@@ -63,6 +63,10 @@ pub struct Command {
     /// What else the work depends on: a version, for example. A new value makes it run again.
     #[serde(default)]
     pub stamp_key: Option<String>,
+    /// A program that succeeds if the work is to be done once more, although `creates` or `stamp`
+    /// say that it is done.
+    #[serde(default)]
+    pub again_if: Option<Argv>,
     /// A program that succeeds if the work is done.
     #[serde(default)]
     pub unless: Option<Argv>,
@@ -80,9 +84,13 @@ pub struct Command {
     /// out, which is no permission either.
     #[serde(default)]
     pub refuse_if: Option<Argv>,
-    /// What to say then.
+    /// What to say then; the first line that the program prints is the cause. Without a message that
+    /// line is the message.
     #[serde(default)]
     pub refuse_message: Option<String>,
+    /// A text that `run` prints when it fails, for a program that exits with 0 all the same.
+    #[serde(default)]
+    pub failed_if_output: Option<String>,
 }
 
 /// A program that says what another would do. It gets the same environment and input.
@@ -104,6 +112,9 @@ pub struct DryRun {
 /// How much of what a dry run says is kept, in characters. Less of it is shown: it is cut once the
 /// secrets in it are masked, since nobody finds half a secret.
 const MOST_KEPT: usize = 16 * 1024;
+
+/// How much of the reason of `refuse_if` is shown, in characters.
+const MOST_SAID: usize = 500;
 
 fn default_timeout() -> u32 {
     query::Command::DEFAULT_TIMEOUT_SECONDS
@@ -142,15 +153,7 @@ impl Command {
         {
             return Ok(Some(false));
         }
-        if let Some(path) = &self.creates
-            && probe.exists(path.as_str())?
-        {
-            return Ok(Some(false));
-        }
-        if let Some(path) = &self.stamp
-            && let Some(found) = probe.read(path.as_str())?
-            && stamp::is_of(&found, &self.stamp_hash(), &self.kept())
-        {
+        if self.is_noted_as_done(probe)? && !self.is_due_again(probe)? {
             return Ok(Some(false));
         }
         if let Some(argv) = &self.unless
@@ -162,6 +165,25 @@ impl Command {
             Some(argv) => self.succeeds(argv, probe),
             None => Ok(Some(true)),
         }
+    }
+
+    /// Whether `creates` or `stamp` say that the work is done.
+    fn is_noted_as_done(&self, probe: &dyn Probe) -> Result<bool> {
+        if let Some(path) = &self.creates
+            && probe.exists(path.as_str())?
+        {
+            return Ok(true);
+        }
+        let Some(path) = &self.stamp else { return Ok(false) };
+        let found = probe.read(path.as_str())?;
+        Ok(found.is_some_and(|found| stamp::is_of(&found, &self.stamp_hash(), &self.kept())))
+    }
+
+    /// Whether what is noted as done has to be done once more.
+    fn is_due_again(&self, probe: &dyn Probe) -> Result<bool> {
+        let Some(argv) = &self.again_if else { return Ok(false) };
+        // A program that is not there yet cannot say that anything has changed.
+        Ok(self.succeeds(argv, probe)? == Some(true))
     }
 
     /// What there is to do, as the dry run says; `None` if nothing.
@@ -219,8 +241,8 @@ impl Command {
         // A guard against harm that cannot be asked is no permission. What it asks may be brought
         // by the same run, though: then it is asked again before the command runs.
         let is_too_early = probe.is_preview_of_more();
-        let because = match probe.query(&Query::guard(self.program(argv))) {
-            Ok(output) if output.success() => format!("`{program}` succeeds"),
+        let output = match probe.query(&Query::guard(self.program(argv))) {
+            Ok(output) if output.success() => output,
             Ok(output) if output.status == 1 || is_too_early => return Ok(()),
             Ok(output) => {
                 return Err(Error::failed("cannot find out whether running it would do harm")
@@ -230,9 +252,27 @@ impl Command {
             Err(error) if error.kind == Kind::ToolMissing && is_too_early => return Ok(()),
             Err(error) => return Err(error),
         };
-        let message = self.refuse_message.clone();
-        let message = message.unwrap_or_else(|| "running it would do harm".to_owned());
-        Err(Error::failed(message).because(because))
+        let text = output.text();
+        let said = text.lines().next().map(|line| line.chars().take(MOST_SAID).collect::<String>());
+        let said = said.filter(|line| !line.is_empty());
+        let because = said.clone().unwrap_or_else(|| format!("`{program}` succeeds"));
+        match (&self.refuse_message, said) {
+            (Some(message), _) => Err(Error::failed(message.clone()).because(because)),
+            (None, Some(said)) => Err(Error::failed(said)),
+            (None, None) => Err(Error::failed("running it would do harm").because(because)),
+        }
+    }
+
+    /// Finds the text by which a program that exits with 0 says that it has failed.
+    fn check_output(&self, output: &Output) -> Result<()> {
+        let Some(text) = self.failed_if_output.as_deref() else { return Ok(()) };
+        let has = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(text);
+        if !has(&output.stdout) && !has(&output.stderr) {
+            return Ok(());
+        }
+        let program = self.program(&self.run).display();
+        Err(Error::failed(format!("`{program}` failed: its output holds `{text}`"))
+            .because(output.tail(20)))
     }
 }
 
@@ -279,6 +319,13 @@ impl Resource for Command {
         match self.when_changed.iter().find(|id| ResourceId::parse(id).is_none()) {
             Some(id) => Err(format!("`{id}` in `when_changed` has not the form `kind:identity`")),
             None => patience::check("timeout_seconds", self.timeout_seconds),
+        }?;
+        if self.again_if.is_some() && self.creates.is_none() && self.stamp.is_none() {
+            return Err("`again_if` is about `creates` or `stamp`, and neither is given".to_owned());
+        }
+        match self.failed_if_output.as_deref() {
+            Some("") => Err("`failed_if_output` is empty".to_owned()),
+            _ => Ok(()),
         }
     }
 
@@ -353,7 +400,7 @@ impl Resource for Command {
     fn apply(&self, _change: &Change, system: &mut dyn System) -> Result<()> {
         let mut command = self.program(&self.run);
         command.stdin = self.stdin.as_ref().map(|text| text.expose().as_bytes().to_vec());
-        run_checked(system, &command)?;
+        self.check_output(&run_checked(system, &command)?)?;
         // The command may have brought that program itself.
         if let Some(argv) = &self.unless
             && self.succeeds(argv, system)?.is_none()

@@ -236,6 +236,7 @@ mod tests {
             id: ResourceId::new("command", "a"),
             role: "demo".to_owned(),
             place: "roles/demo/role.yaml:1".to_owned(),
+            element: None,
             spec: Spec::Command(serde_json::from_str(command).unwrap()),
             requires: Vec::new(),
             reload: Vec::new(),

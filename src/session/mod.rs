@@ -19,7 +19,7 @@ use crate::diagnostic::Diagnostics;
 use crate::error::Result;
 use crate::events::{Event, Outcome};
 use crate::fleet::{Fleet, News, Server};
-use crate::inventory::{DIRTY, Inventory, Project};
+use crate::inventory::{DIRTY, Project};
 use crate::manifest::{Expect, Manifest, ResourceId};
 use crate::report::Report;
 use crate::saved_plan::Seen;
@@ -37,11 +37,12 @@ pub struct Selection {
     #[command(flatten)]
     /// The servers.
     pub targets: Targets,
-    /// Only these roles and resources (`nginx`, `file:/etc/motd`), and the services they notify.
-    #[arg(long, value_name = "ROLE|RESOURCE", value_delimiter = ',')]
+    /// Only these roles, parts of roles and resources (`nginx`, `php-app/flus.fr`, `file:/etc/motd`),
+    /// and the services they notify. A part has the name of a key in a map of the role.
+    #[arg(long, value_name = "ROLE|PART|RESOURCE", value_delimiter = ',')]
     only: Vec<String>,
-    /// All but these roles and resources.
-    #[arg(long, value_name = "ROLE|RESOURCE", value_delimiter = ',')]
+    /// All but these roles, parts of roles and resources.
+    #[arg(long, value_name = "ROLE|PART|RESOURCE", value_delimiter = ',')]
     skip: Vec<String>,
     /// Set a parameter, stronger than the inventory.
     #[arg(long, value_name = "ROLE.PARAM=VALUE")]
@@ -153,7 +154,7 @@ impl Selection {
 
     /// The servers as they may be asked, and what is to be told of the rest.
     fn distrusted(&self, declared: &[Server], trusted: &Project) -> anyhow::Result<Distrusted> {
-        let inventory = Inventory::load(trusted, self.targets.lab, &[])?;
+        let inventory = self.targets.inventory(trusted, &[])?;
         let store = Store::placeholders();
         let compiler = Compiler::new(trusted, &inventory, &store);
         let (mut servers, mut news) = (Vec::new(), Vec::new());

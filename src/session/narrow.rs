@@ -37,12 +37,13 @@ pub(super) fn without_values(manifest: &mut Manifest, is_wanted: bool) -> Result
 pub(super) fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) -> Result<()> {
     let resources = &manifest.resources;
     for name in only.iter().chain(skip) {
-        if !resources.iter().any(|resource| is_named(resource, name)) {
+        if !resources.iter().any(|resource| is_named(resource, name) || is_part(resource, name)) {
             let server = &manifest.server;
             let error = Error::input(format!("`{server}` has no role or resource `{name}`"));
             let ids = resources.iter().map(|resource| resource.id.to_string());
+            let roles = resources.iter().map(|resource| resource.role.clone());
             let known: Vec<String> =
-                resources.iter().map(|resource| resource.role.clone()).chain(ids).collect();
+                roles.chain(resources.iter().filter_map(part)).chain(ids).collect();
             let near = nearest(name, known.iter().map(String::as_str));
             return Err(match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
@@ -50,16 +51,20 @@ pub(super) fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) 
             });
         }
     }
+    let is_skipped = |resource: &Resource| {
+        skip.iter().any(|name| is_named(resource, name) || is_part(resource, name))
+    };
     let is_wanted = |resource: &Resource| {
-        (only.is_empty() || only.iter().any(|name| is_named(resource, name)))
-            && !skip.iter().any(|name| is_named(resource, name))
+        let is_meant = |name: &String| {
+            is_named(resource, name) || is_part(resource, name) || is_common(resource, name)
+        };
+        (only.is_empty() || only.iter().any(is_meant)) && !is_skipped(resource)
     };
     let mut kept = BTreeSet::new();
     for resource in resources.iter().filter(|resource| is_wanted(resource)) {
         kept.insert(resource.id.clone());
         kept.extend(resource.reload.iter().chain(&resource.restart).cloned());
     }
-    let is_skipped = |resource: &Resource| skip.iter().any(|name| is_named(resource, name));
     for resource in resources.iter().filter(|resource| !is_skipped(resource)) {
         if resource.spec.runs_after_change_of().iter().any(|id| kept.contains(id)) {
             kept.insert(resource.id.clone());
@@ -71,4 +76,19 @@ pub(super) fn narrow(manifest: &mut Manifest, only: &[String], skip: &[String]) 
 
 fn is_named(resource: &Resource, name: &str) -> bool {
     resource.role == name || resource.id.to_string() == name
+}
+
+/// The name of the part of a role that a resource belongs to: `php-app/flus.fr`.
+fn part(resource: &Resource) -> Option<String> {
+    resource.element.as_ref().map(|element| format!("{}/{element}", resource.role))
+}
+
+fn is_part(resource: &Resource, name: &str) -> bool {
+    part(resource).as_deref() == Some(name)
+}
+
+/// Whether a resource is for all parts of the role of which `name` names a part.
+fn is_common(resource: &Resource, name: &str) -> bool {
+    let role = name.strip_prefix(&resource.role);
+    resource.element.is_none() && role.is_some_and(|rest| rest.starts_with('/'))
 }

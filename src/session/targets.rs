@@ -59,9 +59,25 @@ impl Targets {
         project: &Project,
         sets: &[String],
     ) -> Result<(Inventory, Vec<String>), Diagnostics> {
-        let inventory = Inventory::load(project, self.lab, sets)?;
+        let inventory = self.inventory(project, sets)?;
         let names = inventory.select(&self.names)?;
         Ok((inventory, names))
+    }
+
+    /// Reads the inventory. In the lab its servers are where the lab has them.
+    pub(super) fn inventory(
+        &self,
+        project: &Project,
+        sets: &[String],
+    ) -> Result<Inventory, Diagnostics> {
+        let mut inventory = Inventory::load(project, self.lab, sets)?;
+        if self.lab {
+            // A lab that cannot be read is told by the first login.
+            let servers = self.lab_folder.open().and_then(|lab| lab.status()).unwrap_or_default();
+            let up = servers.into_iter().filter(|server| server.pid.is_some());
+            inventory.set_addresses(up.map(|it| (it.name, it.address.to_string())));
+        }
+        Ok(inventory)
     }
 
     /// The servers that one of two inventories or both have.
@@ -155,7 +171,7 @@ impl Targets {
         options: RunOptions,
     ) -> anyhow::Result<Session> {
         let project = context.project()?;
-        let inventory = Inventory::load(&project, self.lab, &[])?;
+        let inventory = self.inventory(&project, &[])?;
         let store = self.store(&project, context);
         let compiler = Compiler::new(&project, &inventory, &store);
         let mut servers = Vec::new();

@@ -426,6 +426,7 @@ fn resource(role: &str, entry: &serde_yaml::Mapping) -> Resource {
         id: spec.id(),
         role: role.to_owned(),
         place: "role.yaml:1".to_owned(),
+        element: None,
         spec,
         requires: links("requires"),
         reload: links("reload"),

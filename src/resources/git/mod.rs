@@ -1,11 +1,11 @@
 //! `git`: a work tree at one commit of a repository.
 
+mod mirror;
 mod own;
 mod reference;
 
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::account;
 use super::fields::{AbsolutePath, Presence, is_one_line, root, yes};
@@ -69,13 +69,6 @@ const TIMEOUT_SECONDS: u32 = 1800;
 
 /// A check: its git runs as the work tree's user, whose own settings may let it wait.
 const QUESTION_SECONDS: u32 = 120;
-
-/// Repositories that root fetched with a credential, by the hash of the work tree's path.
-const MIRRORS: &str = "/var/lib/infra/git";
-const STATE_FOLDER: &str = "/var/lib/infra";
-
-/// Where another user's git takes from there, one file at a time.
-const BUNDLES: &str = "/var/cache/infra-git";
 
 /// Without it git fetches the submodules of what it fetches, from where they were before.
 const OWN_LEVEL: &str = "fetch.recurseSubmodules=false";
@@ -205,20 +198,30 @@ impl Git {
         let group =
             group.ok_or_else(|| Error::failed(format!("there is no user `{}`", self.user)))?;
         system.make_directory(&temporary, &Attributes::new(&self.user, &group, 0o755))?;
+        let cloned = self.clone_into(&temporary, &group, system);
+        // What a failed clone leaves takes room for ever: nothing names that folder again once
+        // another `ref` is wanted.
+        if cloned.is_err() {
+            system.remove_tree(&temporary)?;
+        }
+        cloned?;
+        system.rename(&temporary, path)
+    }
+
+    fn clone_into(&self, temporary: &str, group: &str, system: &mut dyn System) -> Result<()> {
         let clone = |from: &str, command: fn(&Self, &str, &[&str]) -> Command| {
-            command(self, &temporary, &["clone", "--quiet", "--no-checkout", "--", from, "."])
+            command(self, temporary, &["clone", "--quiet", "--no-checkout", "--", from, "."])
         };
         if self.is_fetched_by_root() {
-            let bundle = self.fetch_as_root(&group, system)?;
+            let bundle = self.fetch_as_root(group, system)?;
             let cloned = run_checked(system, &clone(&bundle, Self::command));
             system.remove_file(&bundle)?;
             cloned?;
-            self.set_url(&temporary, system)?;
+            self.set_url(temporary, system)?;
         } else {
             run_checked(system, &clone(&self.repository, Self::remote))?;
         }
-        self.check_out(&temporary, system)?;
-        system.rename(&temporary, path)
+        self.check_out(temporary, system)
     }
 
     fn update(&self, system: &mut dyn System) -> Result<()> {
@@ -247,35 +250,6 @@ impl Git {
     /// Whether root fetches for another user.
     fn is_fetched_by_root(&self) -> bool {
         self.credential.is_some() && self.user != "root"
-    }
-
-    /// The name of root's repository for this work tree: made of its path.
-    fn mirror_name(&self) -> String {
-        format!("{:.32x}", Sha256::digest(self.path.as_str()))
-    }
-
-    /// Fetches with the credential into a repository of root's, and returns the path of a file
-    /// that holds all of it and that the user of the work tree can read.
-    fn fetch_as_root(&self, group: &str, system: &mut dyn System) -> Result<String> {
-        let own = Self { user: "root".to_owned(), ..self.clone() };
-        for folder in [STATE_FOLDER, MIRRORS] {
-            system.make_directory(folder, &Attributes::new("root", "root", 0o700))?;
-        }
-        system.make_directory(BUNDLES, &Attributes::new("root", "root", 0o755))?;
-        let name = self.mirror_name();
-        let mirror = format!("{MIRRORS}/{name}");
-        system.make_directory(&mirror, &Attributes::new("root", "root", 0o700))?;
-        run_checked(system, &own.command(&mirror, &["init", "--quiet", "--bare"]))?;
-        let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
-        let fetch = ["fetch", "--quiet", "--force", "--prune", "--", &self.repository];
-        run_checked(system, &own.remote(&mirror, &[&fetch[..], &all].concat()))?;
-        let packed = format!("{mirror}/infra-bundle");
-        let pack = ["bundle", "create", "--quiet", &packed, "--all"];
-        run_checked(system, &own.command(&mirror, &pack))?;
-        let bundle = format!("{BUNDLES}/{name}");
-        let copied = system.copy_file(&packed, &bundle, &Attributes::new(&self.user, group, 0o400));
-        system.remove_file(&packed)?;
-        copied.map(|()| bundle)
     }
 }
 
@@ -395,7 +369,7 @@ impl Resource for Git {
                 self.update(system)
             }
             Change::Remove => {
-                system.remove_tree(&format!("{MIRRORS}/{}", self.mirror_name()))?;
+                system.remove_tree(&self.mirror())?;
                 system.remove_tree(self.path.as_str())
             }
         }

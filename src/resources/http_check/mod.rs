@@ -54,7 +54,8 @@ pub struct HttpCheck {
     /// Follows redirections, and looks at the last answer.
     #[serde(default)]
     pub follow: bool,
-    /// How long one request may take.
+    /// How long one request may take. Where nothing answers within three seconds, the page is asked
+    /// a second time.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: u32,
     /// For how long it is asked again after changes, until the answer is right.
@@ -106,6 +107,10 @@ fn default_host() -> String {
     "localhost".to_owned()
 }
 
+/// How long the first request may take. Where PHP-FPM starts its workers on demand, a request that
+/// arrives just as the last idle worker ends waits for the next request.
+const FIRST_TRY_SECONDS: u32 = 3;
+
 /// Between two requests of one check.
 const PAUSE_MILLISECONDS: u32 = 500;
 
@@ -113,10 +118,16 @@ const PAUSE_MILLISECONDS: u32 = 500;
 const CERTIFICATE: Duration = Duration::from_secs(3);
 
 impl HttpCheck {
+    /// The answer to a request, and where none comes in a short time, to one more.
     fn ask(&self, probe: &dyn Probe) -> Result<Answer> {
+        let first = self.ask_once(self.timeout_seconds.min(FIRST_TRY_SECONDS), probe)?;
+        if first.is_late { self.ask_once(self.timeout_seconds, probe) } else { Ok(first) }
+    }
+
+    fn ask_once(&self, seconds: u32, probe: &dyn Probe) -> Result<Answer> {
         match (&self.url, &self.fastcgi) {
-            (_, Some(fastcgi)) => request::fastcgi(self, fastcgi, probe),
-            (Some(url), None) => request::http(self, url, probe),
+            (_, Some(fastcgi)) => request::fastcgi(self, fastcgi, seconds, probe),
+            (Some(url), None) => request::http(self, url, seconds, probe),
             (None, None) => Err(Error::input("an `http_check` needs a `url` or `fastcgi`")),
         }
     }

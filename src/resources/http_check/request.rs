@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::probe::{Output, Probe};
+use super::super::probe::Probe;
 use super::super::query::Query;
 use super::{FastCgi, HttpCheck};
 use crate::error::{Kind, Result};
@@ -18,29 +18,42 @@ pub(super) struct Answer {
     pub complaint: String,
     /// Whether the certificate is none that the asking server trusts.
     pub is_untrusted: bool,
+    /// Whether the time of the request was up before anything answered.
+    pub is_late: bool,
 }
 
 impl Answer {
     /// No answer within the time of one request: the next request may have more luck.
-    fn late(check: &HttpCheck) -> Self {
-        let complaint = format!("no answer within {} s", check.timeout_seconds);
-        Self { status: None, body: String::new(), complaint, is_untrusted: false }
+    fn late(seconds: u32) -> Self {
+        let complaint = format!("no answer within {seconds} s");
+        Self { status: None, body: String::new(), complaint, is_untrusted: false, is_late: true }
     }
 }
 
 /// The exit code of curl for a certificate that it does not trust (`CURLE_PEER_FAILED_VERIFICATION`).
 const UNTRUSTED: i32 = 60;
 
+/// The exit code of curl whose time is up (`CURLE_OPERATION_TIMEDOUT`).
+const LATE: i32 = 28;
+
 /// What `curl` writes after the body: on a line of its own, so that it is found again.
 const WRITE_OUT: &str = "\\n%{http_code}";
 
-/// Asks a web server.
-pub(super) fn http(check: &HttpCheck, url: &str, probe: &dyn Probe) -> Result<Answer> {
-    let query = Query::http(&curl_config(check, url), check.timeout_seconds);
+/// Asks a web server, which has `seconds` to answer.
+pub(super) fn http(
+    check: &HttpCheck,
+    url: &str,
+    seconds: u32,
+    probe: &dyn Probe,
+) -> Result<Answer> {
+    let query = Query::http(&curl_config(check, url, seconds), seconds);
     let output = match probe.query(&query) {
-        Err(error) if error.kind == Kind::TimedOut => return Ok(Answer::late(check)),
+        Err(error) if error.kind == Kind::TimedOut => return Ok(Answer::late(seconds)),
         output => output?,
     };
+    if output.status == LATE {
+        return Ok(Answer::late(seconds));
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     let (body, status) = text.rsplit_once('\n').unwrap_or_default();
     // curl says 000 where there was no answer at all.
@@ -50,26 +63,23 @@ pub(super) fn http(check: &HttpCheck, url: &str, probe: &dyn Probe) -> Result<An
         body: body.to_owned(),
         complaint: complaint(&output.stderr),
         is_untrusted: output.status == UNTRUSTED,
+        is_late: false,
     })
 }
 
-/// Asks PHP-FPM.
-pub(super) fn fastcgi(check: &HttpCheck, request: &FastCgi, probe: &dyn Probe) -> Result<Answer> {
+/// Asks PHP-FPM, which has `seconds` to answer.
+pub(super) fn fastcgi(
+    check: &HttpCheck,
+    request: &FastCgi,
+    seconds: u32,
+    probe: &dyn Probe,
+) -> Result<Answer> {
     let variables = cgi_variables(&check.method, request);
-    let query = Query::fastcgi(request.socket.as_str(), variables, check.timeout_seconds);
-    let is_late =
-        |output: &Result<Output>| output.as_ref().is_err_and(|error| error.kind == Kind::TimedOut);
-    let mut output = probe.query(&query);
-    if is_late(&output) {
-        // Where PHP-FPM starts its workers on demand, a request that comes just as the last idle one ends waits
-        // for the next request.
-        output = probe.query(&query);
-    }
     // `cgi-fcgi` has no limit of its own, unlike curl.
-    if is_late(&output) {
-        return Ok(Answer::late(check));
-    }
-    let output = output?;
+    let output = match probe.query(&Query::fastcgi(request.socket.as_str(), variables, seconds)) {
+        Err(error) if error.kind == Kind::TimedOut => return Ok(Answer::late(seconds)),
+        output => output?,
+    };
     let text = String::from_utf8_lossy(&output.stdout);
     let (status, body) = cgi_answer(&text);
     Ok(Answer {
@@ -77,15 +87,16 @@ pub(super) fn fastcgi(check: &HttpCheck, request: &FastCgi, probe: &dyn Probe) -
         body,
         complaint: complaint(&output.stderr),
         is_untrusted: false,
+        is_late: false,
     })
 }
 
 /// The options of one request in the form of a file, which curl reads from its input: a URL with
 /// a token in it shows in no list of processes.
-fn curl_config(check: &HttpCheck, url: &str) -> String {
+fn curl_config(check: &HttpCheck, url: &str, seconds: u32) -> String {
     let mut options = vec![
         ("url", url.to_owned()),
-        ("max-time", check.timeout_seconds.to_string()),
+        ("max-time", seconds.to_string()),
         ("user-agent", "infra".to_owned()),
         ("noproxy", "*".to_owned()),
         ("write-out", WRITE_OUT.to_owned()),
@@ -196,7 +207,7 @@ mod tests {
                 "insecure": true}"#,
         );
         assert_eq!(
-            curl_config(&check, check.url.as_deref().unwrap()),
+            curl_config(&check, check.url.as_deref().unwrap(), 10),
             "silent\nshow-error\ngloboff\ninsecure\n\
              url = \"https://flus.fr/?t=a\\\"b\\\\c\"\n\
              max-time = \"10\"\nuser-agent = \"infra\"\nnoproxy = \"*\"\n\

@@ -2,10 +2,13 @@
 //! its first apply.
 
 pub(crate) mod cuts;
+pub(crate) mod lives;
+pub(crate) mod load;
 pub(crate) mod plans;
 pub(crate) mod releases;
 pub(crate) mod removal;
 pub(crate) mod rollback;
+pub(crate) mod schema;
 pub(crate) mod secrets;
 pub(crate) mod sets;
 pub(crate) mod settings;
