@@ -346,8 +346,7 @@ pub(super) fn change_of(resource: &Resource, probe: &dyn Probe) -> Result<Checke
         let after = probe.last_unpredictable().unwrap_or_else(|| resource.id.clone());
         return Ok(Checked::Unknown(after));
     }
-    let desired = resource.spec.desired();
-    let Some(change) = Change::between(desired.as_ref(), &current) else {
+    let Some(change) = resource.spec.change(&current, probe)? else {
         return Ok(Checked::Same);
     };
     resource.spec.check_bonds(&change, probe)?;

@@ -166,6 +166,12 @@ pub trait Resource: Serialize + for<'de> Deserialize<'de> {
         Ok(State::new())
     }
 
+    /// The fields that it leaves open, and that applying `change` changes all the same: the plan shows them
+    /// with the others.
+    fn follows(&self, _: &Change, _: &dyn Probe) -> Result<Vec<FieldChange>> {
+        Ok(Vec::new())
+    }
+
     /// Makes what is into what should be, or returns an error. The agent checks again afterwards.
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()>;
 

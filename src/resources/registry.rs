@@ -140,6 +140,16 @@ macro_rules! registry {
                 match self { $(Self::$type(spec) => spec.current(probe),)* }
             }
 
+            /// The difference between what it asks for and what was found on the server, with all that
+            /// follows from it; `None` where there is none, or where it cannot be known.
+            pub fn change(&self, current: &Current, probe: &dyn Probe) -> Result<Option<Change>> {
+                let Some(change) = Change::between(self.desired().as_ref(), current) else {
+                    return Ok(None);
+                };
+                let more = match self { $(Self::$type(spec) => spec.follows(&change, probe),)* };
+                Ok(Some(change.with(more?)))
+            }
+
             /// See [`Resource::traces`].
             pub fn traces(&self, probe: &dyn Probe) -> Result<State> {
                 match self { $(Self::$type(spec) => spec.traces(probe),)* }

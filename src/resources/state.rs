@@ -164,6 +164,14 @@ impl Change {
         }
     }
 
+    /// The same with more fields that differ, where the thing is there and stays.
+    pub(super) fn with(self, more: Vec<FieldChange>) -> Self {
+        match self {
+            Self::Update(fields) => Self::Update(fields.into_iter().chain(more).collect()),
+            change => change,
+        }
+    }
+
     /// Whether `field` has to be set: always when creating, else when it differs.
     pub fn sets(&self, field: &str) -> bool {
         match self {

@@ -280,7 +280,8 @@ fn check(spec: &Spec, fake: &Fake, preview: bool) -> Result<Found, String> {
     if current == Current::Unknown {
         return Ok(Found::Unknown);
     }
-    let Some(change) = Change::between(spec.desired().as_ref(), &current) else {
+    let change = spec.change(&current, &world).map_err(|error| error.to_string())?;
+    let Some(change) = change else {
         return Ok(Found::Same);
     };
     spec.check_bonds(&change, &world).map_err(|error| error.to_string())?;

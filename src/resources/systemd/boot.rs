@@ -48,7 +48,7 @@ impl<'a> Links<'a> {
         unit: &Unit,
         wanted: bool,
     ) -> Result<Value> {
-        match unit.unit_file_state.as_str() {
+        match self.file_state(probe, unit)?.as_str() {
             // systemd tells the states of instances alone.
             _ if is_template(self.name) => {
                 let said: Vec<_> =
@@ -75,7 +75,26 @@ impl<'a> Links<'a> {
         }
     }
 
-    /// The same where the file is about to change: links that are right for the file as it is are
+    /// The word of systemd for the unit's file, or the one that it will have once it has read the files that are
+    /// there, or are about to be: before that, systemd tells what another `[Install]` said.
+    fn file_state(self, probe: &dyn Probe, unit: &Unit) -> Result<String> {
+        let told = unit.unit_file_state.as_str();
+        let may_be_old = match told {
+            "static" | "indirect" => true,
+            // Words about another file, which that of infra takes the place of.
+            "alias" | "generated" | "transient" => self.file.is_some(),
+            "disabled" => unit.needs_daemon_reload,
+            _ => false,
+        };
+        if !may_be_old || is_template(self.name) {
+            return Ok(told.to_owned());
+        }
+        let install = Install::read(probe, self.name, self.file)?;
+        let said = install.has_file().then(|| install.state_without_links(&probe.facts().os));
+        Ok(said.unwrap_or(told).to_owned())
+    }
+
+    /// The field `enabled` where the file is about to change: links that are right for the file as it is are
     /// nobody's doing but the file's.
     pub(in crate::resources) fn enabled_now(
         self,
@@ -150,6 +169,29 @@ impl<'a> Links<'a> {
         for link in &made {
             world.symlink(&format!("{FOLDER}/{link}"), &format!("{FOLDER}/{}", self.name));
         }
+    }
+
+    /// The links that are there since the file on the server asks for them, and that `next`, the text which takes
+    /// its place, does not ask for.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(in crate::resources) fn left_behind(
+        self,
+        probe: &dyn Probe,
+        next: &str,
+    ) -> Result<Vec<String>> {
+        let said = Self { file: None, ..self }.said(probe)?.unwrap_or_default();
+        let next = Self { file: Some(next), ..self }.said(probe)?;
+        // Nobody but systemd can tell which links the new file asks for.
+        let Some(next) = next else { return Ok(Vec::new()) };
+        let mut left = Vec::new();
+        for link in said.difference(&next) {
+            if self.is_made(probe, link)? {
+                left.push(format!("{FOLDER}/{link}"));
+            }
+        }
+        Ok(left)
     }
 
     /// Compares what is linked with what `[Install]` says.

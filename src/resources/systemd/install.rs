@@ -24,6 +24,8 @@ const FIRST_WITH_UPHELD: u32 = 13;
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Install {
     lists: BTreeMap<String, Vec<String>>,
+    /// Whether the unit has a file of its own where one is looked for.
+    has_file: bool,
 }
 
 impl Install {
@@ -40,12 +42,30 @@ impl Install {
             Some(text) => Some(text.to_owned()),
             None => main_file(probe, &names)?,
         };
+        install.has_file = text.is_some();
         install.add(&text.unwrap_or_default());
         for path in drop_ins(probe, &names)?.into_values() {
             let content = probe.read(&path)?.unwrap_or_default();
             install.add(&String::from_utf8_lossy(&content));
         }
         Ok(install)
+    }
+
+    /// Whether the unit has a file, beside drop-ins.
+    pub(super) fn has_file(&self) -> bool {
+        self.has_file
+    }
+
+    /// The word of systemd for a unit with this section to which no link leads.
+    pub(super) fn state_without_links(&self, os: &str) -> &'static str {
+        let has = |key: &str| !self.words(key).is_empty();
+        if has("Alias") || folder_keys(os).any(|(key, _)| has(key)) {
+            "disabled"
+        } else if has("Also") {
+            "indirect"
+        } else {
+            "static"
+        }
     }
 
     /// The words of a list.
@@ -57,10 +77,8 @@ impl Install {
     /// a word holds what only systemd can fill in.
     pub(super) fn links(&self, name: &str, os: &str) -> Option<BTreeSet<String>> {
         let name = self.instance(name);
-        let release = os.strip_prefix("debian-").and_then(|release| release.parse::<u32>().ok());
-        let knows_upheld = release.is_none_or(|release| release >= FIRST_WITH_UPHELD);
         let mut links = BTreeSet::new();
-        for (key, end) in FOLDER_KEYS.iter().filter(|(key, _)| *key != "UpheldBy" || knows_upheld) {
+        for (key, end) in folder_keys(os) {
             for word in self.words(key) {
                 links.insert(format!("{}.{end}/{name}", filled(word, &name)?));
             }
@@ -99,6 +117,13 @@ impl Install {
     }
 }
 
+/// Those of [`FOLDER_KEYS`] that the systemd of a release knows.
+fn folder_keys(os: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let release = os.strip_prefix("debian-").and_then(|release| release.parse::<u32>().ok());
+    let knows_upheld = release.is_none_or(|release| release >= FIRST_WITH_UPHELD);
+    FOLDER_KEYS.into_iter().filter(move |(key, _)| *key != "UpheldBy" || knows_upheld)
+}
+
 /// The keys and values of one section of a unit file, in their order.
 fn entries(text: &str, section: &str) -> Vec<(String, String)> {
     let joined = text.replace("\r\n", "\n").replace("\\\n", " ");
@@ -113,6 +138,18 @@ fn entries(text: &str, section: &str) -> Vec<(String, String)> {
         }
     }
     entries
+}
+
+/// Whether systemd keeps a service with this file running: it starts the service at boot, or anew where that ends.
+pub(in crate::resources) fn is_worker(text: &str) -> bool {
+    let [kind, remains, _] = service_type(text).map(|(_, value)| value);
+    let entries = entries(text, "[Service]");
+    let restart = entries.iter().rev().find(|(key, _)| key == "Restart").map(|(_, value)| value);
+    let restarts = restart.is_some_and(|value| !value.is_empty() && value != "no");
+    let mut install = Install::default();
+    install.add(text);
+    let is_pulled_in = FOLDER_KEYS.iter().any(|(key, _)| !install.words(key).is_empty());
+    (kind != "oneshot" || remains == "yes") && (restarts || is_pulled_in)
 }
 
 /// The words of the section `[Service]` of a file about its type and its reload, in the words of
@@ -242,6 +279,37 @@ mod tests {
         assert_eq!(type_of("[Service]\nRemainAfterExit=True\nType=oneshot"), "oneshot yes no");
         assert_eq!(type_of("[Service]\n#Type=oneshot"), "simple no no");
         assert_eq!(type_of("[Service]\nExecReload=/bin/kill -HUP $MAINPID"), "simple no yes");
+    }
+
+    #[test]
+    fn a_unit_without_links_has_a_state_by_its_section() {
+        for (text, os, state) in [
+            ("[Service]\nType=oneshot\n", "debian-12", "static"),
+            ("[Install]\nWantedBy=\n", "debian-12", "static"),
+            ("[Install]\nWantedBy=a.target\nAlso=b.socket\n", "debian-12", "disabled"),
+            ("[Install]\nAlias=b.service\n", "debian-12", "disabled"),
+            ("[Install]\nAlso=b.socket\n", "debian-12", "indirect"),
+            ("[Install]\nUpheldBy=a.target\n", "debian-12", "static"),
+            ("[Install]\nUpheldBy=a.target\n", "debian-13", "disabled"),
+        ] {
+            let mut install = Install::default();
+            install.add(text);
+            assert_eq!(install.state_without_links(os), state, "{text} {os}");
+        }
+    }
+
+    #[test]
+    fn a_worker_is_kept_running() {
+        for (text, is_kept) in [
+            ("[Service]\nExecStart=/bin/a\n[Install]\nWantedBy=a.target\n", true),
+            ("[Service]\nExecStart=/bin/a\nRestart=on-failure\n", true),
+            ("[Service]\nType=oneshot\nRemainAfterExit=yes\n[Install]\nWantedBy=a.target\n", true),
+            ("[Service]\nType=oneshot\nRestart=on-failure\n[Install]\nWantedBy=a.target\n", false),
+            ("[Service]\nExecStart=/bin/a\nRestart=no\n", false),
+            ("[Service]\nExecStart=/bin/a\n", false),
+        ] {
+            assert_eq!(is_worker(text), is_kept, "{text}");
+        }
     }
 
     #[test]

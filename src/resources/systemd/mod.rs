@@ -7,7 +7,7 @@ mod verify;
 mod watch;
 
 pub(super) use boot::{Links, unmask};
-pub(super) use install::service_type;
+pub(super) use install::{is_worker, service_type};
 pub use verify::unit_of;
 pub(super) use verify::{check_file, predict_file};
 pub use watch::Watch;

@@ -1,5 +1,6 @@
 //! `systemd_unit`: a unit file of one's own, or a drop-in for a unit of a package.
 
+mod former;
 mod reload;
 mod removal;
 mod sections;
@@ -16,7 +17,7 @@ use super::prediction::Prediction;
 use super::probe::{FileKind, Probe};
 use super::removal::{Dropped, UnitBefore};
 use super::service::predicted;
-use super::state::{Change, Current, OUTDATED, State, Value};
+use super::state::{Change, Current, FieldChange, OUTDATED, State, Value};
 use super::system::{Attributes, System};
 use super::systemd::{self, FOLDER, Links};
 use super::{Resource, Service};
@@ -71,12 +72,13 @@ pub struct SystemdUnit {
     /// The section `[Install]`.
     #[serde(default)]
     pub install: Entries,
-    /// Whether it runs. Left as it is if not given. A service that ends when its job is done
-    /// (`Type=oneshot` without `RemainAfterExit=yes`) cannot be kept running.
+    /// Whether it runs. Left as it is if not given, but a service that systemd kept running (`Restart`,
+    /// `[Install]`) stops where its new file makes it a job that others start. A service that ends
+    /// when its job is done (`Type=oneshot` without `RemainAfterExit=yes`) cannot be kept running.
     #[serde(default)]
     pub running: Option<bool>,
     /// Whether it starts at boot: linked where its section `[Install]` says, and nowhere else. Left
-    /// as it is if not given.
+    /// as it is if not given; links that its former file asked for go with that file.
     #[serde(default)]
     pub enabled: Option<bool>,
     /// Whether it should be there.
@@ -332,11 +334,18 @@ impl Resource for SystemdUnit {
         ))
     }
 
+    fn follows(&self, change: &Change, probe: &dyn Probe) -> Result<Vec<FieldChange>> {
+        self.ended(change, probe)
+    }
+
     fn apply(&self, change: &Change, system: &mut dyn System) -> Result<()> {
         if change.is_remove() {
             return self.remove(system);
         }
-        let was_active = self.is_a_unit() && system.unit(&self.name)?.is_active();
+        self.end(change, system)?;
+        // What is being started has read the former file.
+        let was_active =
+            self.is_a_unit() && systemd::running(&system.unit(&self.name)?, false) == "yes";
         let writes = ["content", "owner", "group", "mode"].iter().any(|field| change.sets(field));
         if writes {
             if self.dropin.is_some() {
@@ -375,7 +384,12 @@ impl Resource for SystemdUnit {
             world.directory(&self.dropin_folder(), "root", "root", 0o755);
             self.predict_reload(world);
         }
+        let left_behind = self.left_behind(change, world).unwrap_or_default();
         world.file(&self.file(), self.rendered().as_bytes(), "root", "root", 0o644);
+        for link in left_behind {
+            world.removed(&link);
+        }
+        let (running, enabled) = self.states_after(change);
         if let Some(enabled) = self.enabled.filter(|_| change.sets("enabled")) {
             Links::of(&self.name).predict(world, enabled);
         }
@@ -386,7 +400,7 @@ impl Resource for SystemdUnit {
             if world.list(&self.dropin_folder()).ok().flatten().is_some_and(|it| !it.is_empty()) {
                 unit.properties.remove("CanReload");
             }
-            world.unit_state(&self.name, predicted(unit, self.running, self.enabled, false));
+            world.unit_state(&self.name, predicted(unit, running, enabled, false));
         }
     }
 
@@ -399,22 +413,7 @@ impl Resource for SystemdUnit {
     }
 
     fn dropped(&self) -> Option<Dropped<Self>> {
-        Some(Dropped::goes(Self {
-            content: None,
-            unit: Entries::default(),
-            service: Entries::default(),
-            timer: Entries::default(),
-            socket: Entries::default(),
-            path: Entries::default(),
-            mount: Entries::default(),
-            automount: Entries::default(),
-            slice: Entries::default(),
-            install: Entries::default(),
-            running: None,
-            enabled: None,
-            state: Presence::Absent,
-            ..self.clone()
-        }))
+        Some(Dropped::goes(self.as_absent()))
     }
 
     fn unit_before(&self, probe: &dyn Probe) -> Result<Option<UnitBefore>> {

@@ -1,6 +1,7 @@
 //! Units that go, and what comes back from behind them.
 
 use super::SystemdUnit;
+use super::sections::Entries;
 use crate::error::Result;
 use crate::resources::fields::Presence;
 use crate::resources::probe::{Probe, Unit};
@@ -9,6 +10,26 @@ use crate::resources::system::System;
 use crate::resources::systemd::{self, Links};
 
 impl SystemdUnit {
+    /// The same that is not to be there.
+    pub(super) fn as_absent(&self) -> Self {
+        Self {
+            content: None,
+            unit: Entries::default(),
+            service: Entries::default(),
+            timer: Entries::default(),
+            socket: Entries::default(),
+            path: Entries::default(),
+            mount: Entries::default(),
+            automount: Entries::default(),
+            slice: Entries::default(),
+            install: Entries::default(),
+            running: None,
+            enabled: None,
+            state: Presence::Absent,
+            ..self.clone()
+        }
+    }
+
     /// The unit, or the drop-in, with the content that it had before infra. One that runs is to run on with
     /// that, and nothing else of it changes. An empty file masks a unit (systemd.unit(5)), so that nothing of it runs.
     pub fn as_before(&self, content: String, probe: &dyn Probe) -> Result<Self> {
