@@ -32,6 +32,7 @@ mod directory;
 mod docker_compose;
 mod docker_engine;
 mod effect;
+mod excerpt;
 pub mod file;
 mod filesystems;
 mod firewall;

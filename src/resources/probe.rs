@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bonds::Bonds;
+use super::excerpt;
 use super::query::Query;
 use crate::error::Result;
 use crate::manifest::ResourceId;
@@ -401,11 +402,13 @@ impl Output {
         String::from_utf8_lossy(&self.stdout).trim().to_owned()
     }
 
-    /// The last `lines` lines of both of its outputs, for error messages.
+    /// At most `lines` lines of both of its outputs, for error messages: the last ones, and those that name what
+    /// went wrong.
     pub fn tail(&self, lines: usize) -> String {
         let text = [self.stdout.as_slice(), self.stderr.as_slice()]
             .map(|bytes| String::from_utf8_lossy(bytes).trim_end().to_owned());
-        let all: Vec<&str> = text.iter().flat_map(|part| part.lines()).collect();
-        all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+        let parts: Vec<&str> =
+            text.iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
+        excerpt::last(&parts.join("\n"), lines)
     }
 }

@@ -7,6 +7,7 @@ mod compile;
 mod crates;
 mod diagnostics;
 mod doors;
+mod excerpts;
 mod import;
 mod inventory;
 mod mailu;

@@ -171,7 +171,7 @@ impl HttpCheck {
                 self.contains.as_deref().unwrap_or_default()
             ),
         };
-        let excerpt = request::excerpt(&answer.body);
+        let excerpt = request::lines_of(&answer.body);
         [answer.complaint.clone(), excerpt]
             .into_iter()
             .filter(|cause| !cause.is_empty())

@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
+use super::super::excerpt;
 use super::super::probe::Probe;
 use super::super::query::Query;
 use super::{FastCgi, HttpCheck};
 use crate::error::{Kind, Result};
+
+/// How many lines of an answer an error shows.
+const MOST_LINES: usize = 8;
 
 /// What came back.
 #[derive(Debug, PartialEq, Eq)]
@@ -177,10 +181,11 @@ fn cgi_answer(text: &str) -> (Option<u16>, String) {
     (status, body.to_owned())
 }
 
-/// The first lines of a body, for an error.
-pub(super) fn excerpt(body: &str) -> String {
-    let lines = body.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).take(8);
-    let short = lines.map(|line| line.chars().take(200).collect::<String>());
+/// The first lines of a body, and those that name an error.
+pub(super) fn lines_of(body: &str) -> String {
+    let lines = body.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());
+    let lines = excerpt::first(&lines.collect::<Vec<_>>().join("\n"), MOST_LINES);
+    let short = lines.lines().map(|line| line.chars().take(200).collect::<String>());
     short.collect::<Vec<_>>().join("\n")
 }
 
@@ -189,7 +194,8 @@ fn complaint(stderr: &[u8]) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     // curl explains at length what a certificate is.
     let lines = lines.take_while(|line| !line.starts_with("More details here: "));
-    lines.collect::<Vec<_>>().join("; ")
+    let lines = excerpt::first(&lines.collect::<Vec<_>>().join("\n"), MOST_LINES);
+    lines.lines().collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

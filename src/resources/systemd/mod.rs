@@ -14,6 +14,7 @@ pub use watch::Watch;
 
 use std::collections::BTreeMap;
 
+use super::excerpt;
 use super::names::normal;
 use super::probe::{Probe, Unit};
 use super::query::{Command, Query};
@@ -41,6 +42,15 @@ const SETTLE_MILLISECONDS: u32 = 60_000;
 
 /// The time between two looks at a unit.
 const LOOK_MILLISECONDS: u32 = 100;
+
+/// How many lines of its journal an error shows.
+const JOURNAL_LINES: usize = 15;
+
+/// How many lines of one start are looked through for those that tell most: the stack of a crash may be long.
+const START_LINES: &str = "300";
+
+/// How many lines of a unit are asked for where systemd has no name for its last start.
+const OTHER_LINES: &str = "15";
 
 /// The unit's full name: a name without a suffix is a service.
 pub(super) fn unit_name(name: &str) -> String {
@@ -305,18 +315,21 @@ fn with_journal(system: &mut dyn System, unit: &str, error: Error) -> Error {
         system.unit(unit).ok().and_then(|unit| unit.properties.get("InvocationID").cloned());
     let is_id = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let journalctl = Command::new(["journalctl"]);
-    let journalctl = match start.filter(is_id) {
+    let (journalctl, asked) = match start.filter(is_id) {
         // Lines of its processes, and lines of systemd about them.
-        Some(id) => journalctl
-            .arg(format!("_SYSTEMD_INVOCATION_ID={id}"))
-            .arg("+")
-            .arg(format!("INVOCATION_ID={id}")),
-        None => journalctl.arg("-u").arg(unit),
+        Some(id) => {
+            let own = format!("_SYSTEMD_INVOCATION_ID={id}");
+            let about = format!("INVOCATION_ID={id}");
+            (journalctl.arg(own).arg("+").arg(about), START_LINES)
+        }
+        // Further back are errors of starts before.
+        None => (journalctl.arg("-u").arg(unit), OTHER_LINES),
     };
     let journalctl =
-        ["-n", "15", "--no-pager", "-o", "cat"].into_iter().fold(journalctl, Command::arg);
+        ["-n", asked, "--no-pager", "-o", "cat"].into_iter().fold(journalctl, Command::arg);
     let journal = system.run(&journalctl.timeout_seconds(30));
     let lines = journal.map(|output| output.text()).unwrap_or_default();
+    let lines = excerpt::last(&lines, JOURNAL_LINES);
     let error = if lines.is_empty() { error } else { error.because(lines) };
     error.hint(format!("`journalctl -u {unit}` on the server shows more"))
 }
