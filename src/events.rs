@@ -246,6 +246,19 @@ pub struct Memory {
     pub is_outdated: bool,
     /// Why the host should be rebooted, as a lowercase phrase; `None` if nothing asks for it.
     pub reboot: Option<String>,
+    /// The units that have failed, where they were asked for; the last to fail comes first.
+    pub failed_units: Vec<FailedUnit>,
+}
+
+/// A unit of systemd that has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedUnit {
+    /// Its name, with the suffix.
+    pub name: String,
+    /// When it failed last, in seconds since 1970; `None` where systemd does not say.
+    pub since: Option<u64>,
+    /// Whether systemd is about to start it again.
+    pub is_restarted: bool,
 }
 
 /// One apply, as the host remembers it.

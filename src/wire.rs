@@ -70,6 +70,8 @@ pub struct RunOptions {
     pub withheld: Vec<ResourceId>,
     /// Whether what is no longer declared goes even if it holds data.
     pub allow_data_loss: bool,
+    /// Whether the units are asked for that have failed, declared or not.
+    pub asks_failed: bool,
     /// How long to wait for another run to end.
     pub lock_wait_seconds: u32,
     /// How long a change of the way in stays without a proof; nothing is guarded if 0.

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use infra::diagnostic::Source;
 use infra::error::{Error, Kind};
-use infra::events::{Event, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction};
+use infra::events::{Event, FailedUnit, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction};
 use infra::manifest::{Manifest, ResourceId};
 use infra::resources::{self, Change, FieldChange, KINDS, Probe as _, State, Value};
 use infra::saved_plan::{SavedPlan, SavedServer, Seen, Way};
@@ -237,6 +237,11 @@ fn events() -> Vec<Event> {
         owed: vec![(service.clone(), ServiceAction::Restart)],
         reboot: Some("a new kernel is installed".to_owned()),
         is_outdated: true,
+        failed_units: vec![FailedUnit {
+            name: "flus-cron.service".to_owned(),
+            since: Some(1_700_000_000),
+            is_restarted: true,
+        }],
     };
     let action = ServiceAction::Reload;
     let mut events = vec![

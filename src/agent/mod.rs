@@ -3,6 +3,7 @@
 mod apply;
 mod differences;
 mod emitter;
+pub mod failed;
 pub mod guard;
 pub mod host;
 pub mod lock;
@@ -107,6 +108,9 @@ fn answer(
     };
     let mut state = State::load(host)?;
     let mut memory = state.memory(host)?;
+    if options.asks_failed {
+        memory.failed_units = failed::units(host)?;
+    }
     if let Some(holder) =
         memory.cut_run.as_ref().filter(|_| lock.is_none()).and_then(|_| lock::holder(state::FOLDER))
     {

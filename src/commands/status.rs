@@ -20,7 +20,8 @@ pub struct Args {
 
 /// Compares every server with its inventory and prints one line for each. Changes nothing.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let mut session = args.selection.open(context, RunOptions::default(), args.no_secrets)?;
+    let options = RunOptions { asks_failed: true, ..RunOptions::default() };
+    let mut session = args.selection.open(context, options, args.no_secrets)?;
     let mut health = Health::new(session.names());
     let checking = session.check_with(|server, news| {
         match news {

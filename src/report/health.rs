@@ -12,9 +12,12 @@ use super::runs::{commit, end, table};
 use super::time::moment;
 use super::totals::Totals;
 use crate::error::{Error, Kind};
-use crate::events::{Event, RunRecord};
+use crate::events::{Event, FailedUnit, RunRecord};
 use crate::exit_code::ExitCode;
 use crate::shown;
+
+/// How many failed units of a server are named.
+const MOST_UNITS: usize = 10;
 
 /// How a format writes the table and the lines below it.
 struct Write {
@@ -68,7 +71,7 @@ impl Health {
 
     /// The worst that was found.
     pub fn exit_code(&self) -> ExitCode {
-        self.servers.values().map(Totals::exit_code).fold(ExitCode::Done, ExitCode::merge)
+        self.servers.values().map(exit_code).fold(ExitCode::Done, ExitCode::merge)
     }
 
     /// The table for people, or a line of JSON for each server and one for the end.
@@ -103,7 +106,34 @@ fn complaints(totals: &Totals) -> Vec<String> {
         }
     }
     complaints.extend(totals.down.iter().map(|id| format!("`{}` does not run", id.identity())));
+    let is_told = |unit: &&FailedUnit| {
+        let name = unit.name.strip_suffix(".service").unwrap_or(&unit.name);
+        totals.down.iter().any(|id| id.identity() == unit.name || id.identity() == name)
+    };
+    let units = &totals.memory.failed_units;
+    complaints.extend(units.iter().take(MOST_UNITS).filter(|unit| !is_told(unit)).map(failed));
+    let more = units.len().saturating_sub(MOST_UNITS);
+    complaints.extend((more > 0).then(|| format!("{more} more units have failed")));
     complaints
+}
+
+/// What is said of a unit that has failed.
+fn failed(unit: &FailedUnit) -> String {
+    let name = shown::cut(&unit.name, shown::MOST_NAME_BYTES);
+    let (failed, at) = if unit.is_restarted {
+        ("fails again and again", ", last at ")
+    } else {
+        ("failed", " at ")
+    };
+    let when = unit.since.map(|since| format!("{at}{}", moment(since)));
+    format!("`{name}` {failed}{}", when.unwrap_or_default())
+}
+
+/// How a look at this server ends.
+fn exit_code(totals: &Totals) -> ExitCode {
+    let has_failed = !totals.memory.failed_units.is_empty();
+    let units = if has_failed { ExitCode::Failed } else { ExitCode::Done };
+    totals.exit_code().merge(units)
 }
 
 fn row((name, totals): (&String, &Totals), write: &Write) -> [String; 6] {
@@ -153,7 +183,7 @@ fn state(totals: &Totals) -> &'static str {
             _ => {}
         }
     }
-    if !totals.failures.is_empty() {
+    if !totals.failures.is_empty() || !totals.memory.failed_units.is_empty() {
         "failed"
     } else if totals.memory.cut_run.is_some() {
         "cut"
@@ -175,6 +205,9 @@ fn object(name: &str, totals: &Totals) -> Value {
         "owed": memory.owed.len(), "last_run": memory.last_run, "cut_run": memory.cut_run,
         "reboot_needed": memory.reboot.is_some(), "reboot_because": memory.reboot,
         "error": totals.failures.first().map(|(_, error)| error_object(error)),
+        "failed_units": memory.failed_units.iter().map(|unit| json!({
+            "unit": unit.name, "since": unit.since, "is_restarted": unit.is_restarted,
+        })).collect::<Vec<_>>(),
         "complaints": complaints(totals),
     })
 }
@@ -271,5 +304,45 @@ gone: cannot reach `gone`
         assert_eq!(lines[2]["pending"], 2);
         assert_eq!(lines[4]["error"]["message"], "cannot reach `gone`");
         assert_eq!(lines[6], json!({"event": "end", "exit_code": 3}));
+    }
+    #[test]
+    fn a_unit_that_failed_makes_its_server_fail() {
+        let unit = |name: &str, since, is_restarted| {
+            let name = name.to_owned();
+            FailedUnit { name, since, is_restarted }
+        };
+        let mut failed_units = vec![
+            unit("flus-cron.service", Some(1_700_000_000), false),
+            unit("flus-jobs.service", Some(1_699_999_000), true),
+            unit("\u{1b}[1m::error::.service", None, false),
+            unit(&"x".repeat(300), None, false),
+        ];
+        failed_units.extend((0..9).map(|n| unit(&format!("unit-{n}.service"), None, false)));
+        let mut health = Health::new(["rufus".to_owned()]);
+        let memory = Memory { failed_units, ..Memory::default() };
+        health.event("rufus", &Event::Remembered(memory));
+        let text = health.render(Format::Human);
+        let long = format!("rufus: `{} … (cut, 300 bytes in all)` failed", "x".repeat(256));
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(
+            lines[..5],
+            [
+                "rufus   failed  0        0      0     never",
+                "rufus: `flus-cron.service` failed at 2023-11-14 22:13 UTC",
+                "rufus: `flus-jobs.service` fails again and again, last at 2023-11-14 21:56 UTC",
+                "rufus: `\\u{1b}[1m::error::.service` failed",
+                &long,
+            ]
+        );
+        assert_eq!(lines[11..], ["rufus: 3 more units have failed"]);
+        assert_eq!(health.exit_code(), ExitCode::Failed);
+        let json = health.render(Format::Json);
+        let line: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+        assert_eq!(line["state"], "failed");
+        assert_eq!(line["error"], Value::Null);
+        assert_eq!(
+            line["failed_units"][1],
+            json!({"unit": "flus-jobs.service", "since": 1_699_999_000, "is_restarted": true})
+        );
     }
 }

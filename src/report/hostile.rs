@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::{Format, Health, Report, error_line, facts, history};
 use crate::error::{Error, Kind};
-use crate::events::{Event, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction};
+use crate::events::{Event, FailedUnit, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction};
 use crate::exit_code::ExitCode;
 use crate::manifest::{Expect, Manifest, Resource, ResourceId};
 use crate::resources::{Change, Facts, FieldChange, Spec, State, Value};
@@ -157,6 +157,9 @@ fn events(text: &str) -> Vec<Event> {
         machine: text.to_owned(),
         reboot: Some(text.to_owned()),
         is_outdated: true,
+        failed_units: [None, Some(1), Some(u64::MAX)]
+            .map(|since| FailedUnit { name: text.to_owned(), since, is_restarted: false })
+            .to_vec(),
     };
     let mut events =
         vec![Event::Started { facts: sent_facts(text) }, Event::Remembered(memory.clone())];

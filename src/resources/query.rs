@@ -219,6 +219,19 @@ impl Query {
         Self::reading(["dpkg-query", "--search", "--", pattern])
     }
 
+    /// The units that have failed, and those that systemd is about to start again: a paragraph each.
+    pub fn failed_units() -> Self {
+        Self::reading([
+            "systemctl",
+            "show",
+            "--no-pager",
+            "--timestamp=unix",
+            "--state=failed,auto-restart,auto-restart-queued",
+            "--property=Id,ActiveState,SubState,InactiveEnterTimestamp",
+            "*",
+        ])
+    }
+
     /// The state of the whole system: `running`, `degraded`, `stopping`…
     pub fn system_state() -> Self {
         Self::reading(["systemctl", "is-system-running"])

@@ -8,6 +8,7 @@ mod crates;
 mod diagnostics;
 mod doors;
 mod excerpts;
+mod failed_units;
 mod import;
 mod inventory;
 mod mailu;

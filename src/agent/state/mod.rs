@@ -146,6 +146,7 @@ impl State {
             owed: self.owed_services.iter().map(|(id, action)| (id.clone(), *action)).collect(),
             machine: machine(probe)?,
             reboot: super::reboot::reason(probe)?,
+            failed_units: Vec::new(),
         })
     }
 
