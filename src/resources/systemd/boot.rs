@@ -182,7 +182,7 @@ impl<'a> Links<'a> {
         next: &str,
     ) -> Result<Vec<String>> {
         let said = Self { file: None, ..self }.said(probe)?.unwrap_or_default();
-        let next = Self { file: Some(next), ..self }.said(probe)?;
+        let next = Links::of_file(self.name, next).said(probe)?;
         // Nobody but systemd can tell which links the new file asks for.
         let Some(next) = next else { return Ok(Vec::new()) };
         let mut left = Vec::new();

@@ -12,6 +12,7 @@ crate::tests! {
     a_script_starts_at_boot_or_not = 15,
     ; on one release:
     a_unit_is_one_thing_under_all_its_names = 15,
+    a_worker_becomes_a_job_of_a_timer_and_a_worker_again = 15,
     a_service_that_dies_after_its_reload_is_put_back = 20,
 }
 
@@ -81,6 +82,40 @@ fn a_unit_is_linked_where_its_file_says_now(os: &str) {
     assert_eq!(server.run(LINKS), "./basic.target.wants/app.service ./other.service");
     apply(&server, &project, "[]", &[]);
     assert_eq!(server.run(LINKS), "");
+}
+
+/// The process of the worker does not run on beside the jobs, and the status of a server tells of a job that fails.
+fn a_worker_becomes_a_job_of_a_timer_and_a_worker_again(os: &str) {
+    const STATE: &str = "echo $(systemctl is-active app) $(systemctl is-enabled app)";
+    let (server, project) = messy(os);
+    let worker = "[{ systemd_unit: { name: app.service, service: { ExecStart: /bin/sleep infinity, \
+                  Restart: always }, install: { WantedBy: multi-user.target }, running: true, enabled: true } }]";
+    let job = |program: &str| {
+        format!(
+            "[{{ systemd_unit: {{ name: app.service, service: {{ Type: oneshot, ExecStart: {program} }} }} }}, \
+             {{ systemd_unit: {{ name: app.timer, timer: {{ OnCalendar: yearly }}, \
+             install: {{ WantedBy: timers.target }}, running: true, enabled: true }} }}]"
+        )
+    };
+    apply(&server, &project, worker, &[]);
+    assert_eq!(server.run(STATE), "active enabled");
+    apply(&server, &project, &job("/bin/true"), &["running: yes → no", "enabled: yes → no"]);
+    assert_eq!(server.run(STATE), "inactive static");
+    assert_eq!(server.run(LINKS), "");
+    apply(&server, &project, worker, &["enabled: as its file says now → yes"]);
+    assert_eq!(server.run(STATE), "active enabled");
+
+    apply(&server, &project, &job("/bin/false"), &[]);
+    let status = || {
+        let output = server.infra(&["status", "messy", "--lab"]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = status();
+    assert_eq!(code, Some(0), "{said}");
+    server.run("! systemctl start app");
+    let (code, said) = status();
+    let is_told = said.contains("messy   failed") && said.contains("messy: `app.service` failed at ");
+    assert_eq!((code, is_told), (Some(3), true), "{said}");
 }
 
 /// systemd makes a unit from a script in `/etc/init.d`, which knows nothing of `[Install]`.
