@@ -248,6 +248,17 @@ pub struct Memory {
     pub reboot: Option<String>,
     /// The units that have failed, where they were asked for; the last to fail comes first.
     pub failed_units: Vec<FailedUnit>,
+    /// The sites that show visitors a maintenance page, by their names.
+    pub maintenance: Vec<Maintenance>,
+}
+
+/// A site that shows visitors a maintenance page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Its domain.
+    pub site: String,
+    /// When that began, in seconds since 1970; `None` where nobody noted the time.
+    pub since: Option<u64>,
 }
 
 /// A unit of systemd that has failed.

@@ -10,7 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use infra::diagnostic::Source;
 use infra::error::{Error, Kind};
-use infra::events::{Event, FailedUnit, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction};
+use infra::events::{
+    Event, FailedUnit, Maintenance, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction,
+};
 use infra::manifest::{Manifest, ResourceId};
 use infra::resources::{self, Change, FieldChange, KINDS, Probe as _, State, Value};
 use infra::saved_plan::{SavedPlan, SavedServer, Seen, Way};
@@ -242,6 +244,7 @@ fn events() -> Vec<Event> {
             since: Some(1_700_000_000),
             is_restarted: true,
         }],
+        maintenance: vec![Maintenance { site: "flus.fr".to_owned(), since: None }],
     };
     let action = ServiceAction::Reload;
     let mut events = vec![

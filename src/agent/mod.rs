@@ -7,6 +7,7 @@ pub mod failed;
 pub mod guard;
 pub mod host;
 pub mod lock;
+pub mod maintenance;
 mod output;
 mod packages;
 pub mod plan;

@@ -12,7 +12,7 @@ use super::runs::{commit, end, table};
 use super::time::moment;
 use super::totals::Totals;
 use crate::error::{Error, Kind};
-use crate::events::{Event, FailedUnit, RunRecord};
+use crate::events::{Event, FailedUnit, Maintenance, RunRecord};
 use crate::exit_code::ExitCode;
 use crate::shown;
 
@@ -96,7 +96,8 @@ impl Health {
     }
 }
 
-/// What is wrong on a server: what failed, and the services that should run and do not. One cause
+/// What is wrong on a server: what failed, the services that should run and do not, and the sites that
+/// visitors do not see. One cause
 /// may show in several places, and which of them tells the reader most is not known here.
 fn complaints(totals: &Totals) -> Vec<String> {
     let mut complaints: Vec<String> = Vec::new();
@@ -114,6 +115,7 @@ fn complaints(totals: &Totals) -> Vec<String> {
     complaints.extend(units.iter().take(MOST_UNITS).filter(|unit| !is_told(unit)).map(failed));
     let more = units.len().saturating_sub(MOST_UNITS);
     complaints.extend((more > 0).then(|| format!("{more} more units have failed")));
+    complaints.extend(totals.memory.maintenance.iter().map(maintenance));
     complaints
 }
 
@@ -127,6 +129,13 @@ fn failed(unit: &FailedUnit) -> String {
     };
     let when = unit.since.map(|since| format!("{at}{}", moment(since)));
     format!("`{name}` {failed}{}", when.unwrap_or_default())
+}
+
+/// That visitors of a site see a maintenance page.
+pub(super) fn maintenance(maintenance: &Maintenance) -> String {
+    let site = shown::cut(&maintenance.site, shown::MOST_NAME_BYTES);
+    let since = maintenance.since.map(|since| format!(" since {}", moment(since)));
+    format!("{site}: maintenance{}", since.unwrap_or_default())
 }
 
 /// How a look at this server ends.
@@ -207,6 +216,9 @@ fn object(name: &str, totals: &Totals) -> Value {
         "error": totals.failures.first().map(|(_, error)| error_object(error)),
         "failed_units": memory.failed_units.iter().map(|unit| json!({
             "unit": unit.name, "since": unit.since, "is_restarted": unit.is_restarted,
+        })).collect::<Vec<_>>(),
+        "maintenance": memory.maintenance.iter().map(|it| json!({
+            "site": it.site, "since": it.since,
         })).collect::<Vec<_>>(),
         "complaints": complaints(totals),
     })

@@ -7,7 +7,9 @@ use serde_json::Value as Json;
 
 use super::{Format, Health, Report, error_line, facts, history};
 use crate::error::{Error, Kind};
-use crate::events::{Event, FailedUnit, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction};
+use crate::events::{
+    Event, FailedUnit, Maintenance, Mark, Memory, Outcome, RunEnd, RunRecord, ServiceAction,
+};
 use crate::exit_code::ExitCode;
 use crate::manifest::{Expect, Manifest, Resource, ResourceId};
 use crate::resources::{Change, Facts, FieldChange, Spec, State, Value};
@@ -159,6 +161,9 @@ fn events(text: &str) -> Vec<Event> {
         is_outdated: true,
         failed_units: [None, Some(1), Some(u64::MAX)]
             .map(|since| FailedUnit { name: text.to_owned(), since, is_restarted: false })
+            .to_vec(),
+        maintenance: [None, Some(u64::MAX)]
+            .map(|since| Maintenance { site: text.to_owned(), since })
             .to_vec(),
     };
     let mut events =

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::difference::ShownField;
 use super::failure;
+use super::health;
 use super::masks::Masks;
 use super::totals::{Counts, Standing, Totals};
 use crate::error::Error;
@@ -182,7 +183,7 @@ impl Style {
         let mut parts = vec![format!("{} ok", plan.ok)];
         parts.extend(counts(plan));
         let line = format!("{}: {}", resources(plan.all()), parts.join(", "));
-        self.reboot(server, totals) + &self.line(server, &line)
+        self.reboot(server, totals) + &self.maintenance(server, totals) + &self.line(server, &line)
     }
 
     /// That the server should be rebooted, and why; empty if not.
@@ -190,6 +191,13 @@ impl Style {
         let Some(because) = &totals.memory.reboot else { return String::new() };
         let text = shown::line(&format!("! reboot needed: {because}"));
         self.line(server, &self.paint(Tone::Change, &text))
+    }
+
+    /// The sites that visitors do not see; empty if there are none.
+    fn maintenance(self, server: &str, totals: &Totals) -> String {
+        let sites = totals.memory.maintenance.iter().map(health::maintenance);
+        let lines = sites.map(|site| self.paint(Tone::Change, &shown::line(&format!("! {site}"))));
+        lines.map(|line| self.line(server, &line)).collect()
     }
 
     /// The closing line of an apply, after what only the apply has brought up.

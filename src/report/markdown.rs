@@ -4,6 +4,7 @@
 //! read the markdown, which no backslash keeps them from.
 
 use super::failure::reasons;
+use super::health;
 use super::human::{
     MOST_DIFF_LINES, also_removed, counts, cut_run, due, on_one_line, planned, shortened, values,
     word,
@@ -143,6 +144,7 @@ fn row(name: &str, totals: &Totals) -> [String; 7] {
     }
     let reboot = totals.memory.reboot.iter();
     notes.extend(reboot.map(|because| format!("reboot needed: {}", self::name(because))));
+    notes.extend(totals.memory.maintenance.iter().map(|it| name(&health::maintenance(it))));
     for (_, error) in totals.failures.iter().filter(|(id, _)| id.is_none()) {
         let what = if error.kind == Kind::Unreachable { "unreachable" } else { "failed" };
         notes.push(format!("**{what}**"));

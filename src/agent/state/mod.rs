@@ -147,6 +147,7 @@ impl State {
             machine: machine(probe)?,
             reboot: super::reboot::reason(probe)?,
             failed_units: Vec::new(),
+            maintenance: super::maintenance::sites(probe)?,
         })
     }
 

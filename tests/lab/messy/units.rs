@@ -114,7 +114,8 @@ fn a_worker_becomes_a_job_of_a_timer_and_a_worker_again(os: &str) {
     assert_eq!(code, Some(0), "{said}");
     server.run("! systemctl start app");
     let (code, said) = status();
-    let is_told = said.contains("messy   failed") && said.contains("messy: `app.service` failed at ");
+    let is_told =
+        said.contains("messy   failed") && said.contains("messy: `app.service` failed at ");
     assert_eq!((code, is_told), (Some(3), true), "{said}");
 }
 
