@@ -260,7 +260,16 @@ impl Server {
         TcpStream::connect_timeout(&SocketAddr::from((self.address, 22)), POLL * 10).is_ok()
     }
 
-    fn ssh(&self, lab: &Folder, command: &[&str], timeout: Duration) -> Result<program::Output> {
+    /// Runs a command on the server.
+    ///
+    /// # Errors
+    /// When `ssh` cannot run or takes too long.
+    pub(super) fn ssh(
+        &self,
+        lab: &Folder,
+        command: &[&str],
+        timeout: Duration,
+    ) -> Result<program::Output> {
         let config = lab.ssh_config();
         let config = config.to_string_lossy();
         let arguments = ["ssh", "-F", &config, "-o", "BatchMode=yes", &self.name];

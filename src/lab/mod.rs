@@ -9,6 +9,7 @@
 mod cgroup;
 mod folder;
 mod image;
+mod internet;
 mod login;
 mod machine;
 mod network;

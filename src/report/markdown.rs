@@ -144,7 +144,7 @@ fn row(name: &str, totals: &Totals) -> [String; 7] {
     }
     let reboot = totals.memory.reboot.iter();
     notes.extend(reboot.map(|because| format!("reboot needed: {}", self::name(because))));
-    notes.extend(totals.memory.maintenance.iter().map(|it| name(&health::maintenance(it))));
+    notes.extend(totals.memory.maintenance.iter().map(|it| self::name(&health::maintenance(it))));
     for (_, error) in totals.failures.iter().filter(|(id, _)| id.is_none()) {
         let what = if error.kind == Kind::Unreachable { "unreachable" } else { "failed" };
         notes.push(format!("**{what}**"));

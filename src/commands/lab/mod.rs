@@ -1,5 +1,7 @@
 //! `infra lab`.
 
+mod internet;
+mod mail;
 mod test;
 
 use std::ffi::OsString;
@@ -11,7 +13,7 @@ use crate::cli::Context;
 use crate::compile::Compiler;
 use crate::error::{Context as _, Error};
 use crate::exit_code::ExitCode;
-use crate::inventory::{ALL, Inventory};
+use crate::inventory::{ALL, INTERNET, Inventory};
 use crate::lab::{self, Keep, Lab, Release, SaveStatus, Wanted};
 use crate::manifest::Resource;
 use crate::report::{self, Format};
@@ -57,6 +59,10 @@ enum Command {
     Down(DownArgs),
     /// Remove saves
     Forget(ForgetArgs),
+    /// Run a program on this machine that finds the lab's names and trusts its certificates
+    Run(RunArgs),
+    /// List the mail that the lab's servers have sent, or show one message
+    Mail(MailArgs),
     /// Keep servers as they are now, so that copies come up within seconds
     Save(SaveArgs),
     /// Log in to a server, or run a command on it
@@ -85,6 +91,22 @@ struct UpArgs {
     /// Install the Debian packages that this machine lacks to run the lab.
     #[arg(long)]
     install: bool,
+    /// Leave the outside world of the lab as it is, up or not.
+    #[arg(long)]
+    no_internet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+struct MailArgs {
+    /// The number of a message in the list [default: the list].
+    number: Option<u32>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -124,7 +146,8 @@ struct SshArgs {
 
 /// Runs the subcommand.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let lab = args.folder.open()?;
+    let folder = &args.folder;
+    let lab = folder.open()?;
     match &args.command {
         Command::Down(args) => {
             let keep = if args.all { Keep::Nothing } else { Keep::Images };
@@ -134,13 +157,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Save(args) => lab.save(&args.name, &args.servers, &report::note)?,
         Command::Ssh(args) => return Err(ssh(&lab, args)?.into()),
         Command::Status => status(&lab, context.output)?,
-        Command::Test(command) => return test::run(command, &args.folder, &lab, context),
-        Command::Up(args) => up(&lab, args, context)?,
+        Command::Test(command) => return test::run(command, folder, &lab, context),
+        Command::Mail(args) => mail::run(&lab, args.number, context.output)?,
+        Command::Run(args) => return Err(run_inside(&lab, args)?.into()),
+        Command::Up(args) => up(folder, &lab, args, context)?,
     }
     Ok(ExitCode::Done)
 }
 
-fn up(lab: &Lab, args: &UpArgs, context: &Context) -> anyhow::Result<()> {
+fn up(folder: &LabFolder, lab: &Lab, args: &UpArgs, context: &Context) -> anyhow::Result<()> {
     let wanted = match args.from {
         None => wanted(&args.servers, args.os, context)?,
         Some(_) => Vec::new(),
@@ -148,11 +173,29 @@ fn up(lab: &Lab, args: &UpArgs, context: &Context) -> anyhow::Result<()> {
     if args.install {
         Lab::install_requirements(&report::note)?;
     }
+    let internet = if args.no_internet { None } else { internet::of_project(context)? };
+    if let Some(internet) = &internet
+        && !brings_internet(lab, args)?
+    {
+        internet::start(lab, internet)?;
+    }
     match &args.from {
         None => lab.up(&wanted, &report::note)?,
         Some(save) => lab.up_from(save, &args.servers, &report::note)?,
     }
+    if internet.is_some() {
+        internet::connect(folder, lab, context)?;
+    }
     Ok(())
+}
+
+/// Whether the save that is brought up holds the outside world itself.
+fn brings_internet(lab: &Lab, args: &UpArgs) -> anyhow::Result<bool> {
+    let Some(from) = &args.from else { return Ok(false) };
+    let is_named = args.servers.is_empty() || args.servers.iter().any(|name| name == INTERNET);
+    let saves = lab.saves()?;
+    let mut held = saves.iter().filter(|save| save.save == *from).flat_map(|save| &save.servers);
+    Ok(is_named && held.any(|name| name == INTERNET))
 }
 
 /// The servers that `names` stand for, running what the inventory expects of the real ones. A name
@@ -249,6 +292,20 @@ fn ssh(lab: &Lab, args: &SshArgs) -> crate::error::Result<Error> {
         .args(&args.command)
         .exec();
     Err(error).context(|| "cannot run `ssh`".into())
+}
+
+/// Becomes the program, in a view of this machine that finds the lab's names; what it returns is
+/// why that did not work.
+fn run_inside(lab: &Lab, args: &RunArgs) -> crate::error::Result<Error> {
+    let words = lab.inside()?;
+    let (program, arguments) =
+        words.split_first().ok_or_else(|| Error::failed("no program to run"))?;
+    let error = std::process::Command::new(program)
+        .env_remove(crate::secret::IDENTITY_VARIABLE)
+        .args(arguments)
+        .args(&args.command)
+        .exec();
+    Err(error).context(|| format!("cannot run `{program}`"))
 }
 
 #[cfg(test)]

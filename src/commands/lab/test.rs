@@ -1,6 +1,6 @@
 //! `infra lab test`: the inventory on empty servers, from nothing to nothing left to do.
 
-use super::{LabFolder, wanted};
+use super::{LabFolder, internet, wanted};
 use crate::cli::Context;
 use crate::commands::{apply, diff};
 use crate::error::{Error, Result};
@@ -34,7 +34,14 @@ pub(super) fn run(
     let wanted = wanted(&args.servers, args.os, context)?;
     let names: Vec<String> = wanted.iter().map(|server| server.name.clone()).collect();
     refuse_used(lab, &names)?;
+    let internet = internet::of_project(context)?;
+    if let Some(internet) = &internet {
+        internet::start(lab, internet)?;
+    }
     lab.up(&wanted, &report::note)?;
+    if internet.is_some() {
+        internet::connect(folder, lab, context)?;
+    }
     let selection = Selection::in_lab(folder.clone(), names.clone());
     let code = prove(&selection, context)?;
     if code != ExitCode::Done {
