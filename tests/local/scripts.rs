@@ -234,3 +234,58 @@ fn old_releases_go_and_what_is_served_stays() {
     assert_eq!(prune("check", "v4", "2"), (1, "not-a-release v1 v3 v4".to_owned()));
     assert_eq!(prune("run", "v4", "1"), (0, "not-a-release v1 v4".to_owned()));
 }
+
+/// What the script of the stand-ins builds: each repository with its tags and their commits.
+fn stand_ins() -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles/lab-standin/files");
+    let sources = folder.path().join("src");
+    let copied = Command::new("cp").arg("-r").arg(&files).arg(&sources).status().unwrap();
+    assert!(copied.success());
+    let done = Command::new("sh")
+        .arg(files.join("build"))
+        .arg(folder.path())
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "git") {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let format = format!("--format={name} %(refname:lstrip=2) %(objectname)");
+            let mut git = Command::new("git");
+            git.arg("-C").arg(&path).args(["for-each-ref", &format, "refs/tags"]);
+            let tags = git.output().unwrap();
+            found.extend(String::from_utf8(tags.stdout).unwrap().lines().map(str::to_owned));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every server of a lab builds them anew, and a release is known by its commit.
+#[test]
+fn stand_ins_have_their_tags_and_always_the_same_commits() {
+    let (first, second) = std::thread::scope(|scope| {
+        let other = scope.spawn(stand_ins);
+        (stand_ins(), other.join().unwrap())
+    });
+    assert_eq!(first, second);
+    for tag in [
+        "flus v1 ",
+        "flus v4-unset ",
+        "flus v0.44 ",
+        "flus v2.5.4 ",
+        "flus.fr 3dfe5fb ",
+        "freshrss v2 ",
+        "freshrss 1.24.3 ",
+        "taust f3d74e9 ",
+        "taust-client 2022 ",
+        "webubbub 1.0.0-alpha-2 ",
+        "xExtension-Flus v1.2.1 ",
+    ] {
+        assert!(first.iter().any(|line| line.starts_with(tag)), "{tag} is not in {first:#?}");
+    }
+}
