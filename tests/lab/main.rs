@@ -62,6 +62,7 @@ const TESTS: &[&[support::Test]] = &[
     rufus::lives::TESTS,
     rufus::load::TESTS,
     rufus::plans::TESTS,
+    rufus::plugins::TESTS,
     rufus::releases::TESTS,
     rufus::removal::TESTS,
     rufus::rollback::TESTS,

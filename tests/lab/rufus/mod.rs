@@ -5,6 +5,7 @@ pub(crate) mod cuts;
 pub(crate) mod lives;
 pub(crate) mod load;
 pub(crate) mod plans;
+pub(crate) mod plugins;
 pub(crate) mod releases;
 pub(crate) mod removal;
 pub(crate) mod rollback;
