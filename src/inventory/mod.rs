@@ -269,8 +269,9 @@ fn listed<'a>(
 /// Reads the files of a folder; the file name without `.yaml` is the name.
 fn layers(project: &Project, folder: &str, mistakes: &mut Diagnostics) -> BTreeMap<String, Layer> {
     let mut layers = BTreeMap::new();
-    let is_group = folder != "inventory";
     for (name, source) in project.yaml_files(folder, mistakes) {
+        let is_server = folder == "inventory" || (folder == "inventory/lab" && name == INTERNET);
+        let is_group = !is_server;
         match crate::yaml::parse(&source) {
             Ok(node) => {
                 let layer = Layer::read(&node, is_group, mistakes);

@@ -23,6 +23,9 @@ const MAIL: &str = "/usr/local/lib/lab-internet/mail";
 /// The most that these certificates may hold, in bytes.
 const MOST_ROOTS: usize = 64 * 1024;
 
+/// How long the authorities may take to start, which they do with certificates of their own.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// How long a server may take to ask for all of its certificates anew.
 const REJOIN_TIMEOUT: Duration = Duration::from_mins(10);
 
@@ -48,7 +51,11 @@ impl Lab {
     /// When a server cannot be reached, or cannot become part of the lab.
     pub fn join(&self, notice: &dyn Fn(&str)) -> Result<()> {
         let internet = self.find_up(INTERNET)?;
-        let roots = internet.ssh(&self.folder, &["cat", ROOTS], Duration::from_secs(20))?;
+        let roots = internet.ssh(
+            &self.folder,
+            &["systemctl", "start", "lab-pebble", "&&", "cat", ROOTS],
+            START_TIMEOUT,
+        )?;
         if !roots.success || roots.stdout.len() > MOST_ROOTS || !roots.stdout.contains("BEGIN") {
             return Err(Error::failed(format!("`{INTERNET}` has no certificates of the lab"))
                 .because(roots.complaint)
@@ -95,9 +102,11 @@ impl Lab {
         let internet = self.find_up(INTERNET)?;
         let number = number.map(|number| number.to_string());
         let words: Vec<&str> = match &number {
-            Some(number) => vec![MAIL, "show", number],
-            None => vec![MAIL, "list"],
+            Some(number) => vec!["show", number],
+            None => vec!["list"],
         };
+        // What was sent is read by the account that took it.
+        let words = [&["runuser", "-u", "lab-mail", "--", MAIL], &words[..]].concat();
         let output = internet.ssh(&self.folder, &words, Duration::from_secs(30))?;
         if output.success {
             return Ok(output.stdout);

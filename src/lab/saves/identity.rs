@@ -8,9 +8,12 @@ use super::record::{Save, Saved};
 use crate::error::{Context as _, Result};
 use crate::lab::folder::{self, Folder};
 use crate::lab::login;
-use crate::lab::network::Network;
+use crate::lab::network::{self, Network};
 use crate::lab::packages::{self, ARCHIVES};
 use crate::lab::server::{self, Files, INTERFACE, Server};
+
+/// Is there on a server that the outside world of a lab was told to.
+const JOINED: &str = "var/lib/lab-internet/joined.pem";
 
 /// Secrets that systemd made for the machine; it makes new ones where there are none.
 const SECRETS: &[&str] = &["var/lib/systemd/credential.secret", "var/lib/systemd/random-seed"];
@@ -66,6 +69,10 @@ impl Server {
             guest.write("var/lib/dbus/machine-id", &machine_id, 0o444)?;
         }
         guest.write(INTERFACE, &self.interface(network), 0o644)?;
+        // The outside world of this lab, if it has one, has another address than that of the save.
+        if guest.is_file(JOINED)? {
+            guest.write("etc/resolv.conf", &network::resolver(), 0o644)?;
+        }
         SECRETS.iter().try_for_each(|path| guest.remove(path))?;
         self.write_host_keys(guest, unfinished)?;
         // A role may have written these for the saved name; a copy of that name keeps them.

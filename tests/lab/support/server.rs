@@ -61,7 +61,13 @@ impl TestLab {
     /// Brings up servers; `arguments` are those of `infra lab up`.
     pub(crate) fn up(&self, arguments: &[&str]) {
         let _token = tokens::take();
-        self.succeed(&[&["lab", "up"], arguments].concat());
+        self.succeed(&[&["lab", "up", "--no-internet"], arguments].concat());
+    }
+
+    /// Brings up the outside world of the lab, and lets all servers that are up ask it.
+    pub(crate) fn go_online(&self) {
+        let _token = tokens::take();
+        self.succeed(&["lab", "up", "internet"]);
     }
 
     /// The program, in the project and with this lab.
