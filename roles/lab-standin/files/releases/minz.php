@@ -407,6 +407,8 @@ namespace Minz {
             $command === 'system setup' && $release['first'] === 'reset' => Migrations::setup(true),
             $command === 'system init' && $release['first'] === 'init' => system_init(),
             $command === 'system migrate' && $release['first'] === 'init' => system_migrate(),
+            // The programs that timers start, in 2022, know no jobs.
+            !($release['jobs'] ?? true) => [404, 'Not found.'],
             $command === 'jobs' => [200, Jobs::list()],
             $command === 'jobs run' => Jobs::run((int) ($parameters['id'] ?? 0)),
             $command === 'jobs watch' => Jobs::watch($parameters),

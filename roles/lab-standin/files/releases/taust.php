@@ -13,7 +13,7 @@ const SMS = 'https://smsapi.free-mobile.fr/sendmsg';
 
 function seed(): void
 {
-    if (Configuration::$release['first'] === 'reset') {
+    if (!(Configuration::$release['jobs'] ?? true)) {
         return;
     }
     Jobs::install('CheckHeartbeats', 1, '+1 minute');
@@ -37,7 +37,7 @@ function command(string $command, array $parameters): ?array
         Database::run('INSERT INTO users (id, created_at, username, password_hash) VALUES (?, ?, ?, ?)', $values);
         return [200, "User {$values[2]} has been created."];
     }
-    if (Configuration::$release['first'] !== 'reset') {
+    if (Configuration::$release['jobs'] ?? true) {
         return null;
     }
     return match ($command) {
