@@ -12,6 +12,7 @@ mod failed_units;
 mod import;
 mod inventory;
 mod mailu;
+mod php_app;
 mod prediction;
 mod profile;
 mod reboot;

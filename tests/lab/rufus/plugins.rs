@@ -5,6 +5,7 @@ use crate::support::{LabServer, copy, lines};
 crate::tests! {
     ; on one release:
     a_plugin_is_switched_with_the_code_around_it = 45,
+    links_of_a_repository_lead_no_plugin_elsewhere = 30,
     values_reach_a_configuration_that_the_application_writes = 45,
     a_configuration_that_cannot_be_kept_is_refused = 20,
 }
@@ -15,11 +16,11 @@ const PLUGIN: &str = "php-app.apps.\"flus.io\".plugins.\"extensions/xExtension-F
 fn a_plugin_is_switched_with_the_code_around_it(os: &str) {
     let rufus = copy("rufus", os);
     let served = "readlink /srv/flus.io/current";
-    assert_eq!(rufus.shell(served), "releases/v1+extensions-xExtension-Flus-v1");
-    rufus.run("git -C /srv/standin/xExtension-Flus.git tag v1-again v1");
+    assert_eq!(rufus.shell(served), "releases/v1+extensions-xExtension-Flus-v1.2.1");
+    rufus.run("git -C /srv/standin/xExtension-Flus.git tag v1-again v1.2.1");
     let (code, said) = rufus.apply(&["--set", &format!("{PLUGIN}.ref=never")]);
     assert_eq!(code, 3, "{said}");
-    assert_eq!(rufus.shell(served), "releases/v1+extensions-xExtension-Flus-v1");
+    assert_eq!(rufus.shell(served), "releases/v1+extensions-xExtension-Flus-v1.2.1");
 
     let again = format!("{PLUGIN}.ref=v1-again");
     let said = rufus.converge(&["--set", &again]);
@@ -30,6 +31,34 @@ fn a_plugin_is_switched_with_the_code_around_it(os: &str) {
     let plugin = "/srv/flus.io/current/extensions/xExtension-Flus";
     assert_eq!(rufus.shell(&format!("find -L {plugin} ! -user root; ls -d {plugin}")), plugin);
     assert!(rufus.page("flus.io", "/i/").contains("FreshRSS v1"));
+}
+
+/// A release with a link to root's folder, where the plugin or a folder above it should be.
+const LINKS: &str = r#"
+git clone -q /srv/standin/freshrss.git /srv/links && cd /srv/links
+git config user.name x && git config user.email x@example.org
+for link in extensions extensions/xExtension-Flus; do
+    git checkout -q v1 && git rm -rq --ignore-unmatch extensions
+    rm -rf extensions && mkdir -p "$(dirname "$link")" && ln -s /root "$link"
+    git add -A && git commit -q -m link && git tag "link-$(basename "$link")"
+done
+git push -q origin --tags
+"#;
+
+fn links_of_a_repository_lead_no_plugin_elsewhere(os: &str) {
+    let rufus = copy("rufus", os);
+    rufus.run(LINKS);
+    let of_root = rufus.shell("ls -A /root");
+    for (tag, complaint) in [
+        ("link-extensions", "extensions` is a symlink, not a directory"),
+        ("link-xExtension-Flus", "xExtension-Flus` is a symlink, not a work tree"),
+    ] {
+        let set = format!("php-app.apps.\"flus.io\".ref={tag}");
+        let (code, said) = rufus.apply(&["--set", &set]);
+        assert_eq!(code, 3, "{said}");
+        assert!(said.contains(complaint), "{tag}: {said}");
+    }
+    assert_eq!(rufus.shell("ls -A /root"), of_root);
 }
 
 const CONFIG: &str = "/srv/flus.io/shared/data/config.php";
