@@ -15,7 +15,7 @@ pub enum Event {
         facts: Facts,
     },
     /// What the host remembers of earlier runs; told before anything is checked.
-    Remembered(Memory),
+    Remembered(Box<Memory>),
     /// The last runs, oldest first: the answer to [`Request::History`](crate::wire::Request).
     History(Vec<RunRecord>),
     /// A resource was looked at, before anything changes.

@@ -250,7 +250,7 @@ fn events() -> Vec<Event> {
     let mut events = vec![
         Event::Started { facts: server().facts().clone() },
         Event::History(vec![run_record(RunEnd::Reverted), run_record(RunEnd::Interrupted)]),
-        Event::Remembered(memory),
+        Event::Remembered(Box::new(memory)),
     ];
     events.extend(outcomes.iter().map(|outcome| Event::Checked {
         id: file.clone(),

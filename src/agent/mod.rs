@@ -123,7 +123,7 @@ fn answer(
     let (manifest, removal) = Removal::plan(&declared, &mut state, &options, host)?;
     memory.is_outdated =
         state.is_unsaved() || !removal.forgotten.is_empty() || state.lacks(&declared);
-    emitter.emit(Event::Remembered(memory));
+    emitter.emit(Event::Remembered(Box::new(memory)));
     warn_of_packages(&declared, host, emitter)?;
     let foreseen = Plan::foresee(&manifest, host);
     let shown = Plan::make(&manifest, host, &state, &removal, foreseen, |id, outcome, mark| {
@@ -257,7 +257,7 @@ fn apply(
     let run = apply::Run::new(&manifest, &removal, host, &mut state, emitter);
     finish(run.guarded(guard).planned(shown))?;
     if reboot::reason(host)? != before {
-        emitter.emit(Event::Remembered(state.memory(host)?));
+        emitter.emit(Event::Remembered(Box::new(state.memory(host)?)));
     }
     Ok(())
 }

@@ -252,14 +252,14 @@ mod tests {
         let mut health = Health::new(names);
         let done = Some(run(RunEnd::Done, Some(1_700_000_060)));
         let memory = Memory { last_run: done, ..Memory::default() };
-        health.event("fine", &Event::Remembered(memory.clone()));
+        health.event("fine", &Event::Remembered(Box::new(memory.clone())));
         let cut = Memory { cut_run: Some(run(RunEnd::Cut, None)), ..memory.clone() };
-        health.event("cut", &Event::Remembered(cut));
+        health.event("cut", &Event::Remembered(Box::new(cut)));
         let id = ResourceId::new("service", "nginx");
         let owed = vec![(id.clone(), ServiceAction::Reload)];
         let reboot = Some("asked for by libc6".to_owned());
         let memory = Memory { owed, reboot, ..memory };
-        health.event("drift", &Event::Remembered(memory));
+        health.event("drift", &Event::Remembered(Box::new(memory)));
         let outcome = Outcome::Changed(Change::Remove);
         let file = ResourceId::new("file", "/etc/motd");
         health.event("drift", &Event::Checked { id: file, outcome, mark: Some(Mark::Drift) });
@@ -332,7 +332,7 @@ gone: cannot reach `gone`
         failed_units.extend((0..9).map(|n| unit(&format!("unit-{n}.service"), None, false)));
         let mut health = Health::new(["rufus".to_owned()]);
         let memory = Memory { failed_units, ..Memory::default() };
-        health.event("rufus", &Event::Remembered(memory));
+        health.event("rufus", &Event::Remembered(Box::new(memory)));
         let text = health.render(Format::Human);
         let long = format!("rufus: `{} … (cut, 300 bytes in all)` failed", "x".repeat(256));
         let lines: Vec<&str> = text.lines().skip(1).collect();

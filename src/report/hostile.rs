@@ -166,8 +166,10 @@ fn events(text: &str) -> Vec<Event> {
             .map(|since| Maintenance { site: text.to_owned(), since })
             .to_vec(),
     };
-    let mut events =
-        vec![Event::Started { facts: sent_facts(text) }, Event::Remembered(memory.clone())];
+    let mut events = vec![
+        Event::Started { facts: sent_facts(text) },
+        Event::Remembered(Box::new(memory.clone())),
+    ];
     events.push(Event::History(vec![run(text)]));
     for mark in [None, Some(Mark::Drift), Some(Mark::Undeclared)] {
         let checked = |outcome| Event::Checked { id: id(text), outcome, mark };
@@ -192,7 +194,7 @@ fn events(text: &str) -> Vec<Event> {
     events.push(Event::ProofWanted { ids: vec![id(text)], seconds: 1 });
     events.push(Event::Proved { ids: vec![id(text)] });
     events.push(Event::Reverted { error: error(text) });
-    events.push(Event::Remembered(memory));
+    events.push(Event::Remembered(Box::new(memory)));
     events.push(Event::Finished);
     events.push(Event::Aborted { error: error(text) });
     events

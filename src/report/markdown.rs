@@ -286,10 +286,10 @@ mod tests {
         let created = Outcome::Changed(Change::Create(State::new().with("mode", "0644")));
         let nginx = ResourceId::new("service", "nginx");
         for event in [
-            Event::Remembered(Memory {
+            Event::Remembered(Box::new(Memory {
                 reboot: Some("asked for by libc6".to_owned()),
                 ..Memory::default()
-            }),
+            })),
             Event::Warning { message: "it has 2 processors, its inventory expects 4".to_owned() },
             checked("file:/etc/new", created, None),
             checked("file:/etc/motd", content("a\n```\n", "b\n```\n"), Some(Mark::Drift)),

@@ -118,7 +118,7 @@ impl Totals {
     pub(super) fn add(&mut self, event: &Event) {
         match event {
             Event::Remembered(memory) => {
-                self.memory = memory.clone();
+                self.memory = (**memory).clone();
                 self.is_reboot_new = self.is_applying;
             }
             Event::Checked { id, outcome, mark } => {

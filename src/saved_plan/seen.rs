@@ -211,7 +211,7 @@ mod tests {
             ]
         );
         now.also_removed.clear();
-        now.add(&Event::Remembered(Memory { serial: 3, ..Memory::default() }));
+        now.add(&Event::Remembered(Box::new(Memory { serial: 3, ..Memory::default() })));
         assert_eq!(
             seen.differences(&now, &manifest),
             ["there was another run since", "7 resources are not as they were"]

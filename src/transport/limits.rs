@@ -195,7 +195,7 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{Memory, Outcome, RunEnd, RunRecord};
+    use crate::events::{Outcome, RunEnd, RunRecord};
     use crate::resources::Facts;
 
     const UNASKED: &str = "`rufus` sends something that was not asked for\n\
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(said(&mut facts, &started), "");
         assert_eq!(said(&mut facts, &started), UNASKED);
         assert_eq!(said(&mut facts, &runs(1)), UNASKED);
-        assert_eq!(said(&mut facts, &Event::Remembered(Memory::default())), UNASKED);
+        assert_eq!(said(&mut facts, &Event::Remembered(Box::default())), UNASKED);
         assert_eq!(said(&mut facts, &Event::PlanComplete), UNASKED);
         let mut history = account(&Request::History);
         assert_eq!(said(&mut history, &runs(100)), "");

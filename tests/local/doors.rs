@@ -136,7 +136,7 @@ fn the_scripts_of_roles_fix_the_search_path() {
         let wrong: Vec<String> = sql.map(unqualified).into_iter().flatten().collect();
         assert!(wrong.is_empty(), "{}: {wrong:?}", path.display());
     }
-    assert_eq!(seen, 2);
+    assert_eq!(seen, 3);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `infra lab mail`: what the lab's servers have sent.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context as _, Error};
@@ -48,7 +50,8 @@ fn list(said: &str, format: Format) -> Result<String, Error> {
             let cut = |text: &str| shown::line(&shown::cut(text, MOST_BYTES));
             let Message { number, time, from, to, subject } = &message;
             let (time, from, to) = (cut(time), cut(from), cut(to));
-            text += &format!("{number:>4}  {time}  {from} → {to}  {}", cut(subject));
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{number:>4}  {time}  {from} → {to}  {}", cut(subject));
         }
         text.push('\n');
     }

@@ -71,8 +71,9 @@ fn a_timer_becomes_a_worker_and_back(os: &str) {
     rufus.converge(&["--set", &timer]);
     assert!(is("service").starts_with("static\n"), "{}", is("service"));
     assert_eq!(is("timer"), "enabled\nactive");
-    let times = "systemctl show -P AccuracyUSec -P RandomizedDelayUSec websub-flus-io-jobs.timer";
-    assert_eq!(rufus.shell(times), "1s\n0");
+    let precision =
+        "systemctl show -P AccuracyUSec -P RandomizedDelayUSec websub-flus-io-jobs.timer";
+    assert_eq!(rufus.shell(precision), "1s\n0");
     rufus.wait_for(
         "two runs of the timer",
         &format!("[ $(wc -l < /srv/{HUB}/shared/data/jobs) -ge 2 ]"),

@@ -64,5 +64,4 @@ fn no_visitor_meets_an_error_while_releases_change(os: &str) {
     }
     let (answers, rate) = visitors.end();
     assert!(answers > 100, "{answers} answers, {rate} a second");
-    println!("peak {peak:.0} a second; {answers} answers at {rate:.0} a second");
 }
