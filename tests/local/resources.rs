@@ -18,7 +18,7 @@
 //!   units: { nginx.service: { active_state: active, unit_file_state: enabled } }
 //!   answers:                                  # by the first words of a command, the longest wins
 //!     - run: [git, ls-remote]
-//!       stdout: …                             # also `stderr` and `status`
+//!       stdout: …                             # also `stderr`, `status`, and the `seconds` that it takes
 //!       then: { … }                           # a patch of the world that an apply brings about
 //!   sql:                                      # by words of the statement
 //!     - { database: postgres, sql: FROM pg_catalog.pg_roles, parameters: [x], rows: [["1", null]], then: … }

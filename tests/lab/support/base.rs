@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::server::{LabServer, TestLab, flus, text};
@@ -40,6 +41,7 @@ type Once<T> = Mutex<BTreeMap<String, Arc<OnceLock<Result<T, String>>>>>;
 
 static MADE: Once<Made> = Mutex::new(BTreeMap::new());
 static SAVED: Once<PathBuf> = Mutex::new(BTreeMap::new());
+static INTERNET: Once<PathBuf> = Mutex::new(BTreeMap::new());
 
 /// The result of `make`, run for the first who asks for `key`; all others wait for it.
 fn once<T: Clone>(all: &Once<T>, key: &str, make: impl FnOnce() -> T) -> Result<T, String> {
@@ -62,6 +64,7 @@ fn make(names: &[&str], os: &str) -> Made {
     // One for all three: towards the end they wait for each other and for containers.
     let _token = tokens::take();
     let lab = TestLab::new(flus());
+    bring_internet(&lab);
     // All servers need no names, as the user does it.
     let is_all = names == NAMES;
     let (up, targets): (&[&str], &[&str]) = if is_all { (&[], &["all"]) } else { (names, names) };
@@ -96,6 +99,22 @@ fn make(names: &[&str], os: &str) -> Made {
     save(&lab, names);
     made.lab = Some(lab.keep());
     made
+}
+
+/// Gives a lab the save of the outside world, which is made once in a run: it is the same for all.
+fn bring_internet(lab: &TestLab) {
+    let made = once(&INTERNET, "", || {
+        let lab = TestLab::new(flus());
+        lab.succeed(&["lab", "up", "internet"]);
+        lab.succeed(&["lab", "down"]);
+        lab.keep()
+    });
+    // Where it could not be made, the lab makes its own, and shows why that fails.
+    let Ok(made) = made else { return };
+    for part in ["saves", "layers", "key", "key.pub"] {
+        let copied = Command::new("cp").arg("-a").arg(made.join(part)).arg(lab.folder()).status();
+        assert!(copied.unwrap().success(), "{part}");
+    }
 }
 
 /// Saves servers and ends them.

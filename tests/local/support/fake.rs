@@ -388,7 +388,7 @@ impl Probe for Fake {
         let answer = answer.ok_or_else(|| {
             Error::failed(format!("the case has no answer to `{}`", command.display()))
         })?;
-        if answer.hangs {
+        if answer.hangs || answer.seconds > command.timeout_seconds {
             return Err(Error::new(Kind::TimedOut, "the program did not end and was stopped"));
         }
         Ok(output(answer))

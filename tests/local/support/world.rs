@@ -220,6 +220,9 @@ pub(crate) struct Answer {
     /// The program does not end within its time.
     #[serde(default)]
     pub(crate) hangs: bool,
+    /// How long the program takes: it does not end within less time.
+    #[serde(default)]
+    pub(crate) seconds: u32,
     /// What an apply that runs it brings about; a check brings nothing about.
     #[serde(default)]
     pub(crate) then: Option<World>,
