@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::{LabServer, TestLab, text, wait_until};
 
+pub(crate) mod internet;
 pub(crate) mod saves;
 
 crate::tests! {

@@ -57,7 +57,8 @@ fn no_visitor_meets_an_error_while_releases_change(os: &str) {
     let (_, peak) = visitors.end();
     let visitors = Visitors::of(&server, peak / 2.0);
     for release in ["v2", "v1", "v2"] {
-        let set = format!("php-app.apps.\"demo.flus.fr\".ref={release}");
+        let fields = format!("{{ref: {release}, health: {{contains: '{release},'}}}}");
+        let set = format!("php-app.apps.\"demo.flus.fr\"={fields}");
         server.converge(&["--only", "php-app/demo.flus.fr", "--set", &set]);
         let page = format!("demo.flus.fr {release}, PostgreSQL with 1 items");
         assert_eq!(server.page("demo.flus.fr", "/about").trim(), page);

@@ -1,6 +1,7 @@
 //! Rufus, the server of most sites of Flus: each test begins with a copy of the server right after
 //! its first apply.
 
+pub(crate) mod applications;
 pub(crate) mod cuts;
 pub(crate) mod lives;
 pub(crate) mod load;

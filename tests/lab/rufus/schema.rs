@@ -24,7 +24,8 @@ const OLD: &str = "php-app.apps.\"flus.fr\"={ref: v1, setup: [\
 const NEW: &str = "php-app.apps.\"flus.fr\".ref=v2";
 
 fn tables(rufus: &LabServer) -> String {
-    rufus.shell(&format!("sqlite3 {DATA}/db.sqlite .tables")).replace(char::is_whitespace, " ")
+    let tables = rufus.shell(&format!("sqlite3 {DATA}/db.sqlite .tables"));
+    tables.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Applies the website alone, which has to succeed.
