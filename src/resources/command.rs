@@ -22,8 +22,8 @@ use crate::manifest::ResourceId;
 use crate::secret::Secret;
 
 /// A program to run. It must say when its work is done already, by one or more of `creates`,
-/// `stamp`, `unless`, `only_if`, `dry_run` and `when_changed`; it runs only if each of those that are
-/// given says that it must.
+/// `stamp`, `unless`, `only_if`, `if_exists`, `dry_run` and `when_changed`; it runs only if each of those
+/// that are given says that it must.
 ///
 /// The programs in `unless`, `only_if`, `dry_run` and `refuse_if` run in every check, previews included:
 /// they must only read. The program and its arguments are a list and meet no shell; for a shell
@@ -73,6 +73,9 @@ pub struct Command {
     /// A program that succeeds if there is work.
     #[serde(default)]
     pub only_if: Option<Argv>,
+    /// A path without which there is no work: what `only_if` asks about, for example.
+    #[serde(default)]
+    pub if_exists: Option<AbsolutePath>,
     /// A program that changes nothing and says what `run` would do.
     #[serde(default)]
     pub dry_run: Option<DryRun>,
@@ -150,6 +153,11 @@ impl Command {
         // It has run in this very run: the changes that it waited for are dealt with.
         if !self.when_changed.is_empty()
             && (probe.changed(&own) || !awaited.any(|id| probe.changed(&id)))
+        {
+            return Ok(Some(false));
+        }
+        if let Some(path) = &self.if_exists
+            && !probe.exists(path.as_str())?
         {
             return Ok(Some(false));
         }
@@ -307,12 +315,13 @@ impl Resource for Command {
             || self.stamp.is_some()
             || self.unless.is_some()
             || self.only_if.is_some()
+            || self.if_exists.is_some()
             || self.dry_run.is_some()
             || !self.when_changed.is_empty();
         if !is_guarded {
             return Err(format!(
                 "command `{}` does not say when it is already done: give it `creates`, `stamp`, \
-                 `unless`, `only_if`, `dry_run` or `when_changed`",
+                 `unless`, `only_if`, `if_exists`, `dry_run` or `when_changed`",
                 self.identity()
             ));
         }

@@ -92,3 +92,50 @@ fn is_common(resource: &Resource, name: &str) -> bool {
     let role = name.strip_prefix(&resource.role);
     resource.element.is_none() && role.is_some_and(|rest| rest.starts_with('/'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Expect;
+    use crate::resources::Spec;
+
+    /// Two applications of one role with a package for both, and another role.
+    fn manifest() -> Manifest {
+        let resource = |role: &str, element: Option<&str>, name: &str| {
+            let spec = format!(r#"{{"path": "/{name}"}}"#);
+            let spec = Spec::Directory(serde_json::from_str(&spec).unwrap());
+            let element = element.map(str::to_owned);
+            Resource { element, ..Resource::alone(spec, role.to_owned()) }
+        };
+        let resources = vec![
+            resource("nginx", None, "nginx"),
+            resource("php-app", None, "common"),
+            resource("php-app", Some("flus.fr"), "fr"),
+            resource("php-app", Some("flus.io"), "io"),
+        ];
+        let (server, expect) = ("rufus".to_owned(), Expect::default());
+        Manifest { server, expect, resources, secrets: std::collections::BTreeMap::new() }
+    }
+
+    fn kept(only: &[&str], skip: &[&str]) -> Result<String> {
+        let owned =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut manifest = manifest();
+        narrow(&mut manifest, &owned(only), &owned(skip))?;
+        let ids = manifest.resources.iter().map(|resource| resource.id.identity().to_owned());
+        Ok(ids.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn a_part_of_a_role_is_named_by_its_key() {
+        let part = &["php-app/flus.fr"][..];
+        assert_eq!(kept(part, &[]).unwrap(), "/common /fr");
+        assert_eq!(kept(&[], part).unwrap(), "/nginx /common /io");
+        assert_eq!(kept(&["php-app"], part).unwrap(), "/common /io");
+        assert_eq!(kept(&["directory:/io"], &[]).unwrap(), "/io");
+        assert_eq!(
+            kept(&["php-app/flus.fi"], &[]).unwrap_err().to_string(),
+            "`rufus` has no role or resource `php-app/flus.fi`\nhint: did you mean `php-app/flus.fr`?"
+        );
+    }
+}
