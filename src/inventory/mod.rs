@@ -130,7 +130,11 @@ impl Inventory {
             let mut weaker: Vec<&Layer> = group_layers.get(ALL).into_iter().collect();
             weaker.extend(listed);
             let last = group_layers.get(LAB).into_iter().chain(lab_layers.get(name));
-            let last: Vec<&Layer> = last.filter(|_| lab).collect();
+            let mut last: Vec<&Layer> = last.filter(|_| lab).collect();
+            if name == INTERNET {
+                // Its own file is one of the lab.
+                weaker.append(&mut last);
+            }
             let server = Server::merged(name, own, &weaker, &last, &sets);
             servers.insert(name.clone(), server);
         }

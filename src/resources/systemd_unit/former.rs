@@ -5,6 +5,7 @@
 
 use super::SystemdUnit;
 use crate::error::Result;
+use crate::resources::Unit;
 use crate::resources::probe::Probe;
 use crate::resources::state::{Change, FieldChange};
 use crate::resources::system::System;
@@ -34,6 +35,21 @@ impl SystemdUnit {
         };
         let fields = [("running", stops), ("enabled", is_left)];
         Ok(fields.into_iter().filter(|(_, ends)| *ends).map(|(field, _)| ended(field)).collect())
+    }
+
+    /// The field `running`. A job that a timer starts is no worker, whether or not it is at work or
+    /// has failed.
+    pub(super) fn running_now(&self, unit: &Unit, probe: &dyn Probe) -> Result<&'static str> {
+        let wanted = self.running.unwrap_or_default();
+        if wanted && self.name.ends_with(".service") {
+            let file = probe.read(&self.file())?.unwrap_or_default();
+            let found = systemd::service_type(&String::from_utf8_lossy(&file));
+            let found = found.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            if systemd::ends(&found) {
+                return Ok("no");
+            }
+        }
+        Ok(systemd::running(unit, wanted))
     }
 
     /// Ends what the former file has brought about. It is done before the new file is there: a run that is cut

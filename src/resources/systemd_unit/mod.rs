@@ -328,9 +328,7 @@ impl Resource for SystemdUnit {
         let links = Links::of_file(&self.name, &text);
         let enabled = links.enabled_now(probe, &unit, self.enabled.unwrap_or_default())?;
         Ok(Current::Present(
-            state
-                .with("running", systemd::running(&unit, self.running.unwrap_or_default()))
-                .with("enabled", enabled),
+            state.with("running", self.running_now(&unit, probe)?).with("enabled", enabled),
         ))
     }
 
