@@ -311,8 +311,9 @@ impl Session {
     ) -> Result<Self> {
         let manifests = servers.iter().map(|server| Arc::clone(&server.manifest));
         let report = Report::new(context.output, context.verbose > 0, context.colored(), manifests);
-        let visits =
-            if targets.lab { servers.iter().flat_map(visits::of).collect() } else { vec![] };
+        let has_names = targets.lab && targets.has_names();
+        let visits = servers.iter().flat_map(|server| visits::of(server, has_names));
+        let visits = if targets.lab { visits.collect() } else { vec![] };
         let fleet = targets.fleet(report.lines())?;
         let secret_files = Vec::new();
         Ok(Self { report, fleet, servers, options, secret_files, visits })

@@ -122,6 +122,11 @@ impl Targets {
         })
     }
 
+    /// Whether programs on this machine can find the names of the lab.
+    pub(super) fn has_names(&self) -> bool {
+        self.lab_folder.open().and_then(|lab| lab.inside()).is_ok()
+    }
+
     /// The secrets of the project: the real ones, or the lab's.
     pub fn store(&self, project: &Project, context: &Context) -> Store {
         Store::open(&project.root, self.lab, &context.identity)

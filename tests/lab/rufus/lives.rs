@@ -23,6 +23,9 @@ fn hub(fields: &str) -> String {
 /// data is.
 fn a_renamed_site_keeps_its_data(os: &str) {
     let rufus = copy("rufus", os);
+    rufus.lab.go_online();
+    let names = format!("lab-internet.names={{'{}': [hub.flus.io]}}", rufus.address());
+    rufus.lab.succeed(&["apply", "internet", "--lab", "--yes", "--set", &names]);
     let database = format!("/srv/{HUB}/shared/data/db.sqlite");
     rufus.run(&format!("sqlite3 {database} \"INSERT INTO items VALUES ('mine')\""));
     let gone = hub("null");

@@ -64,5 +64,5 @@ fn no_visitor_meets_an_error_while_releases_change(os: &str) {
         assert_eq!(server.page("demo.flus.fr", "/about").trim(), page);
     }
     let (answers, rate) = visitors.end();
-    assert!(answers > 100, "{answers} answers, {rate} a second");
+    assert!(answers > 10, "{answers} answers, {rate} a second");
 }

@@ -37,6 +37,12 @@ fn apply(rufus: &LabServer, set: &str) -> (i32, String) {
     rufus.apply(&["--only", "php-app/flus.fr", "--set", set])
 }
 
+/// Everything is applied, which tells the releases that are no longer managed, and nothing is left.
+fn settles(rufus: &LabServer) {
+    rufus.converge(&["--set", NEW]);
+    rufus.has_nothing_to_do(&["--set", NEW]);
+}
+
 /// Puts back the dump that was made before the newer release, as root.
 fn restore(rufus: &LabServer) {
     rufus.run(&format!(
@@ -64,7 +70,7 @@ fn a_set_up_runs_again_for_a_schema_that_is_behind(os: &str) {
     let said = converge(&rufus, NEW);
     assert!(said.contains("command:set-up of flus.fr, for v2  changed"), "{said}");
     assert_eq!(tables(&rufus), "items notes");
-    rufus.has_nothing_to_do(&["--set", NEW]);
+    settles(&rufus);
 
     restore(&rufus);
     rufus.run(&format!("chown -R flus-fr: {DATA}"));
@@ -75,7 +81,7 @@ fn a_set_up_runs_again_for_a_schema_that_is_behind(os: &str) {
     converge(&rufus, NEW);
     assert_eq!(tables(&rufus), "items notes");
     assert_eq!(rufus.page("flus.fr", "/about").trim(), "flus.fr v2, SQLite with 2 items");
-    rufus.has_nothing_to_do(&["--set", NEW]);
+    settles(&rufus);
 }
 
 /// Each of these would end with a database and a version file that do not belong together.
@@ -112,5 +118,5 @@ fn a_set_up_that_does_not_fit_the_data_is_refused(os: &str) {
     assert!(said.contains("names a schema, but its database is empty"), "{said}");
     rufus.run(&format!("mv {DATA}/kept {DATA}/db.sqlite"));
     converge(&rufus, NEW);
-    rufus.has_nothing_to_do(&["--set", NEW]);
+    settles(&rufus);
 }
