@@ -11,7 +11,7 @@ use super::{Lab, not_up};
 use crate::error::{Context as _, Error, Result};
 use crate::inventory::INTERNET;
 
-/// What each server runs to be part of the lab.
+/// The script that each server runs to be part of the lab.
 const REJOIN: &str = include_str!("rejoin.sh");
 
 /// The certificates of the lab's authorities, on the server that has them.
@@ -105,7 +105,7 @@ impl Lab {
             Some(number) => vec!["show", number],
             None => vec!["list"],
         };
-        // What was sent is read by the account that took it.
+        // The account that took a message reads it.
         let words = [&["runuser", "-u", "lab-mail", "--", MAIL], &words[..]].concat();
         let output = internet.ssh(&self.folder, &words, Duration::from_secs(30))?;
         if output.success {

@@ -96,7 +96,7 @@ impl Health {
     }
 }
 
-/// What is wrong on a server: what failed, the services that should run and do not, and the sites that
+/// The complaints about a server: what failed, the services that should run and do not, and the sites that
 /// visitors do not see. One cause
 /// may show in several places, and which of them tells the reader most is not known here.
 fn complaints(totals: &Totals) -> Vec<String> {
@@ -119,7 +119,7 @@ fn complaints(totals: &Totals) -> Vec<String> {
     complaints
 }
 
-/// What is said of a unit that has failed.
+/// The complaint about a unit that has failed.
 fn failed(unit: &FailedUnit) -> String {
     let name = shown::cut(&unit.name, shown::MOST_NAME_BYTES);
     let (failed, at) = if unit.is_restarted {

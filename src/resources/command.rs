@@ -87,7 +87,7 @@ pub struct Command {
     /// out, which is no permission either.
     #[serde(default)]
     pub refuse_if: Option<Argv>,
-    /// What to say then; the first line that the program prints is the cause. Without a message that
+    /// The message then; the first line that the program prints is the cause. Without a message that
     /// line is the message.
     #[serde(default)]
     pub refuse_message: Option<String>,

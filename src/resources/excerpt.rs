@@ -14,7 +14,7 @@ const MOST_ERRORS: usize = 2;
 /// How many lines a message may go on for below the line that names the error.
 const MOST_MORE: usize = 2;
 
-/// What stands somewhere in a line that names an error.
+/// Texts somewhere in a line that names an error.
 const MARKS: [&str; 8] = [
     "[emerg]",
     " panicked at ",
@@ -26,7 +26,7 @@ const MARKS: [&str; 8] = [
     "Uncaught ",
 ];
 
-/// What such a line may begin with.
+/// The beginnings of such a line.
 const STARTS: [&str; 9] = [
     "Caused by: ",
     "E: ",
@@ -39,7 +39,7 @@ const STARTS: [&str; 9] = [
     "panic: ",
 ];
 
-/// What the lines of a stack begin with.
+/// The beginnings of the lines of a stack.
 const FRAMES: [&str; 10] = [
     "#",
     "...",

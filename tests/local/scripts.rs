@@ -233,7 +233,7 @@ fn old_releases_go_and_what_is_served_stays() {
     assert_eq!(prune("v4", "1"), (0, "not-a-release v1 v4".to_owned()));
 }
 
-/// What the script of the stand-ins builds: each repository with its tags and their commits.
+/// The work of the script of the stand-ins: each repository with its tags and their commits.
 fn stand_ins() -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles/lab-standin/files");

@@ -226,7 +226,7 @@ fn wanted(
         }
         for name in servers {
             let os = inventory.servers.get(&name).and_then(|server| server.expect.os.as_deref());
-            // What is tried on another release are the servers, not the world around them.
+            // The servers are tried on another release, not the world around them.
             let release = match (release.filter(|_| name != INTERNET), os) {
                 (None, Some(os)) => Some(Release::named(os)?),
                 (release, _) => release,

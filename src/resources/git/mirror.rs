@@ -1,4 +1,4 @@
-//! What root fetched with a credential, for a work tree of another user.
+//! Repositories that root fetched with a credential, for a work tree of another user.
 
 use sha2::{Digest as _, Sha256};
 

@@ -199,7 +199,7 @@ impl Git {
             group.ok_or_else(|| Error::failed(format!("there is no user `{}`", self.user)))?;
         system.make_directory(&temporary, &Attributes::new(&self.user, &group, 0o755))?;
         let cloned = self.clone_into(&temporary, &group, system);
-        // What a failed clone leaves takes room for ever: nothing names that folder again once
+        // The rest of a failed clone takes room for ever: nothing names that folder again once
         // another `ref` is wanted.
         if cloned.is_err() {
             system.remove_tree(&temporary)?;

@@ -1,4 +1,4 @@
-//! What the former file of a unit has brought about, and what the new one does not speak of.
+//! The effects of the former file of a unit of which the new file does not speak.
 //!
 //! A worker may become a job that a timer starts. The process of the worker would run on with its old program
 //! beside the job, and its link would start the job at each boot.
@@ -72,7 +72,7 @@ impl SystemdUnit {
         Links::of(&self.name).left_behind(probe, &self.rendered())
     }
 
-    /// What `running` and `enabled` will be once `change` is applied; `None` for what is left as it is.
+    /// The values of `running` and `enabled` once `change` is applied; `None` for what is left as it is.
     pub(super) fn states_after(&self, change: &Change) -> (Option<bool>, Option<bool>) {
         let ends = |field: &str| change.sets(field).then_some(false);
         (self.running.or_else(|| ends("running")), self.enabled.or_else(|| ends("enabled")))

@@ -341,7 +341,7 @@ impl Resource for SystemdUnit {
             return self.remove(system);
         }
         self.end(change, system)?;
-        // What is being started has read the former file.
+        // A unit that is being started has read the former file.
         let was_active =
             self.is_a_unit() && systemd::running(&system.unit(&self.name)?, false) == "yes";
         let writes = ["content", "owner", "group", "mode"].iter().any(|field| change.sets(field));

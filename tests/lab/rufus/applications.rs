@@ -2,7 +2,7 @@
 
 use crate::support::{LabServer, copy};
 
-// What `schema` shows with a small application in each run, these show with the real histories.
+// `schema` shows the same with a small application in each run; these have the real histories.
 crate::tests! {
     the_website_of_2022_becomes_that_of_today_and_back = 120 @ ignored,
     a_hub_whose_migrations_have_other_names_is_refused_without_a_note = 120 @ ignored,

@@ -14,7 +14,7 @@ crate::tests! {
 
 const HUB: &str = "websub.flus.io";
 
-/// What `--set` is to say of the hub.
+/// The value of `--set` that gives the hub these fields.
 fn hub(fields: &str) -> String {
     format!("php-app.apps.\"{HUB}\"={fields}")
 }

@@ -12,7 +12,7 @@ crate::tests! {
 
 const PLUGIN: &str = "php-app.apps.\"flus.io\".plugins.\"extensions/xExtension-Flus\"";
 
-/// What is served is never changed in place, and a plugin that cannot be had changes nothing.
+/// The release that is served is never changed in place, and a plugin that cannot be had changes nothing.
 fn a_plugin_is_switched_with_the_code_around_it(os: &str) {
     let rufus = copy("rufus", os);
     let served = "readlink /srv/flus.io/current";

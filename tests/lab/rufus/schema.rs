@@ -97,7 +97,7 @@ fn a_set_up_that_does_not_fit_the_data_is_refused(os: &str) {
         let after = rufus.shell(&format!("sqlite3 -readonly {DATA}/db.sqlite .dump | sha256sum"));
         assert_eq!(before, after);
     };
-    // Whoever restores is root.
+    // Root restores the files.
     refused(
         "`flus-fr` cannot write `data/migrations_version.txt` of flus.fr: after a set-up the database \
          and that file would differ; run `chown -R flus-fr: /srv/flus.fr/shared/data`",

@@ -1,6 +1,6 @@
 <?php
 
-// What the stand-ins with `php cli` share: it behaves like the framework of the real ones.
+// The code that the stand-ins with `php cli` share: it behaves like the framework of the real ones.
 
 namespace Minz\Errors {
     class ConfigurationError extends \Exception

@@ -11,7 +11,7 @@ if (is_file(ROOT . '/data/config.php')) {
     fail('FreshRSS is already installed', 3);
 }
 [$host, $port] = explode(':', $options['db-host']) + [1 => '5432'];
-// Whoever cannot connect installs nothing.
+// Without a connection nothing is installed.
 new PDO("pgsql:host={$host};port={$port};dbname={$options['db-base']}", $options['db-user'], $options['db-password']);
 write_config([
     'salt' => bin2hex(random_bytes(16)),
