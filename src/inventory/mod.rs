@@ -70,6 +70,8 @@ pub struct Server {
     pub roles: Vec<RoleUse>,
     /// Where the server begins.
     pub span: Span,
+    /// Whether it exists in the lab alone, and is meant only where its name is said.
+    pub is_of_lab: bool,
 }
 
 /// A role that a server has, with its parameters.
@@ -105,9 +107,9 @@ impl Inventory {
         let mut server_layers = layers(project, "inventory", &mut mistakes);
         let mut lab_layers = layers(project, "inventory/lab", &mut mistakes);
         let internet = lab_layers.remove(INTERNET);
-        if let Some(internet) = internet.filter(|_| lab && !server_layers.contains_key(INTERNET)) {
-            server_layers.insert(INTERNET.to_owned(), internet);
-        }
+        let internet = internet.filter(|_| lab && !server_layers.contains_key(INTERNET));
+        let has_internet = internet.is_some();
+        server_layers.extend(internet.map(|internet| (INTERNET.to_owned(), internet)));
         for (name, layer) in &lab_layers {
             if !server_layers.contains_key(name) {
                 let message = format!("there is no server `{name}`");
@@ -131,15 +133,18 @@ impl Inventory {
             weaker.extend(listed);
             let last = group_layers.get(LAB).into_iter().chain(lab_layers.get(name));
             let mut last: Vec<&Layer> = last.filter(|_| lab).collect();
-            if name == INTERNET {
+            let is_of_lab = has_internet && name == INTERNET;
+            if is_of_lab {
                 // Its own file is one of the lab.
                 weaker.append(&mut last);
             }
-            let server = Server::merged(name, own, &weaker, &last, &sets);
+            let mut server = Server::merged(name, own, &weaker, &last, &sets);
+            server.is_of_lab = is_of_lab;
             servers.insert(name.clone(), server);
         }
         if let Some(all) = groups.get_mut(ALL) {
-            all.servers = servers.keys().cloned().collect();
+            let real = servers.values().filter(|server| !server.is_of_lab);
+            all.servers = real.map(|server| server.name.clone()).collect();
         }
         let inventory = Self { servers, groups, lab, sets };
         if mistakes.is_empty() {
@@ -204,6 +209,7 @@ impl Server {
             vars: merged(|layer| layer.vars.as_ref()),
             roles: roles(groups, own, &stack, sets),
             span: own.span.clone(),
+            is_of_lab: false,
         }
     }
 }

@@ -34,7 +34,8 @@ impl Inventory {
 
     fn matching(&self, target: &str) -> Vec<String> {
         if target.strip_prefix('@').unwrap_or(target) == ALL {
-            return self.servers.keys().cloned().collect();
+            let real = self.servers.values().filter(|server| !server.is_of_lab);
+            return real.map(|server| server.name.clone()).collect();
         }
         if let Some(group) = target.strip_prefix('@') {
             return self.groups.get(group).map(|group| group.servers.clone()).unwrap_or_default();

@@ -53,6 +53,10 @@ pub(super) fn connect(folder: &LabFolder, lab: &Lab, context: &Context) -> anyho
         }
     }
     if !is_saved(lab)? {
+        // One whose image is gone cannot be brought up any more.
+        if lab.saves()?.iter().any(|save| save.save == INTERNET) {
+            lab.forget(&[INTERNET.to_owned()], &report::note)?;
+        }
         lab.save(INTERNET, &[INTERNET.to_owned()], &report::note)?;
     }
     lab.join(&report::note)?;

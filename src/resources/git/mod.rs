@@ -201,10 +201,9 @@ impl Git {
         let cloned = self.clone_into(&temporary, &group, system);
         // The rest of a failed clone takes room for ever: nothing names that folder again once
         // another `ref` is wanted.
-        if cloned.is_err() {
-            system.remove_tree(&temporary)?;
-        }
+        let removed = if cloned.is_err() { system.remove_tree(&temporary) } else { Ok(()) };
         cloned?;
+        removed?;
         system.rename(&temporary, path)
     }
 

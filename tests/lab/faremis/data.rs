@@ -22,7 +22,14 @@ fn data_moves_onto_a_new_volume() {
          sed -i '/mnt.data/d' /etc/fstab; rm -r /etc/systemd/system/postgresql@.service.d; \
          systemctl daemon-reload",
     ));
-    faremis.converge(&["--set", "postgresql.data_directory=null", "--set", "base.volumes=null"]);
+    faremis.converge(&[
+        "--set",
+        "postgresql.data_directory=null",
+        "--set",
+        "base.volumes=null",
+        "--set",
+        "php-app.dumps.folder=null",
+    ]);
     assert_eq!(sql(&faremis, "show data_directory"), "/var/lib/postgresql/15/main");
     assert_eq!(sql(&faremis, "create table canary (row int); insert into canary values (1)"), "");
 

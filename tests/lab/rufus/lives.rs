@@ -48,8 +48,6 @@ fn a_renamed_site_keeps_its_data(os: &str) {
     let complaint = "`/srv/websub.flus.io` holds the same application, and no site declares that \
                      folder any more: if `hub.flus.io` is its new name, write `folder: websub.flus.io`";
     assert!(said.contains(complaint), "{said}");
-    assert!(rufus.page(HUB, "/about").contains("with 2 items"));
-
     let kept = renamed("folder: websub.flus.io,");
     rufus.converge(&["--set", &gone, "--set", &kept]);
     assert_eq!(rufus.page("hub.flus.io", "/about").trim(), "hub.flus.io v1, SQLite with 2 items");

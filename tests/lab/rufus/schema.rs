@@ -46,7 +46,7 @@ fn settles(rufus: &LabServer) {
 /// Puts back the dump that was made before the newer release, as root.
 fn restore(rufus: &LabServer) {
     rufus.run(&format!(
-        "cd /var/backups/php-app/flus.fr/*-before-v2 && rm {DATA}/db.sqlite && \
+        "cd \"$(ls -d /var/backups/php-app/flus.fr/*-before-v2 | tail -n 1)\" && rm {DATA}/db.sqlite && \
          zcat database.sql.gz | sqlite3 {DATA}/db.sqlite && cp migrations_version.txt {VERSION}.new \
          && mv {VERSION}.new {VERSION}"
     ));
