@@ -2,9 +2,8 @@
 
 use crate::cli::Context;
 use crate::exit_code::ExitCode;
-use crate::fleet::News;
-use crate::report::{self, Health};
-use crate::session::{Selection, runtime};
+use crate::report;
+use crate::session::Selection;
 use crate::wire::RunOptions;
 
 /// The arguments of `infra status`.
@@ -22,16 +21,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<ExitCode> {
     let options = RunOptions { asks_failed: true, ..RunOptions::default() };
     let mut session = args.selection.open(context, options, args.no_secrets)?;
-    let mut health = Health::new(session.names());
-    let checking = session.check_with(|server, news| {
-        match news {
-            News::Event(event) => health.event(server, &event),
-            News::Failed(error) => health.failed(server, error),
-            News::Connecting => {}
-        }
-        Ok(())
-    });
-    runtime()?.block_on(checking)?;
+    let health = session.health()?;
     report::print(&health.render(context.output))?;
     Ok(health.exit_code())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::program::Program;
 use super::server::Server;
-use super::{Lab, not_up};
+use super::{Lab, network, not_up};
 use crate::error::{Context as _, Error, Result};
 use crate::inventory::INTERNET;
 
@@ -16,6 +16,9 @@ const REJOIN: &str = include_str!("rejoin.sh");
 
 /// The certificates of the lab's authorities, on the server that has them.
 const ROOTS: &str = "/var/lib/lab-internet/roots.pem";
+
+/// The program that names the resolvers for all that the lab does not know, on that server.
+const UPSTREAM: &str = "/usr/local/lib/lab-internet/upstream";
 
 /// The program that lists mail and prints messages, on that server.
 const MAIL: &str = "/usr/local/lib/lab-internet/mail";
@@ -51,11 +54,16 @@ impl Lab {
     /// When a server cannot be reached, or cannot become part of the lab.
     pub fn join(&self, notice: &dyn Fn(&str)) -> Result<()> {
         let internet = self.find_up(INTERNET)?;
-        let roots = internet.ssh(
-            &self.folder,
-            &["systemctl", "start", "lab-pebble", "&&", "cat", ROOTS],
-            START_TIMEOUT,
-        )?;
+        let mut words = vec!["systemctl", "start", "lab-pebble", "&&"];
+        // This machine may be in another network than when the server was saved.
+        let upstreams = network::upstreams();
+        if !upstreams.is_empty() {
+            words.push(UPSTREAM);
+            words.extend(upstreams.iter().map(String::as_str));
+            words.push("&&");
+        }
+        words.extend(["cat", ROOTS]);
+        let roots = internet.ssh(&self.folder, &words, START_TIMEOUT)?;
         if !roots.success || roots.stdout.len() > MOST_ROOTS || !roots.stdout.contains("BEGIN") {
             return Err(Error::failed(format!("`{INTERNET}` has no certificates of the lab"))
                 .because(roots.complaint)
@@ -69,29 +77,34 @@ impl Lab {
             .filter(|server| server.name != INTERNET && server.process(&self.folder).is_some())
             .collect();
         let join = |server: &Server| self.join_one(server, &address, &roots.stdout);
-        let results: Vec<Result<()>> = std::thread::scope(|scope| {
+        let results: Vec<Result<Vec<String>>> = std::thread::scope(|scope| {
             let running: Vec<_> =
                 others.iter().map(|server| scope.spawn(move || join(server))).collect();
             let ended = |name: &str| Err(Error::failed(format!("`{name}` could not be asked")));
             let named = running.into_iter().zip(&others);
             named.map(|(it, server)| it.join().unwrap_or_else(|_| ended(&server.name))).collect()
         });
-        results.into_iter().collect::<Result<()>>()?;
+        for warning in results.into_iter().collect::<Result<Vec<_>>>()?.concat() {
+            notice(&warning);
+        }
         notice(&format!("{INTERNET}: the names of the lab resolve on {} servers", others.len()));
         Ok(())
     }
 
-    fn join_one(&self, server: &Server, address: &str, roots: &str) -> Result<()> {
+    /// Returns what the server warns of.
+    fn join_one(&self, server: &Server, address: &str, roots: &str) -> Result<Vec<String>> {
         let script = format!("sh -c '{}' rejoin {address}", REJOIN.replace('\'', "'\\''"));
         let config = self.folder.ssh_config();
         let config = config.to_string_lossy();
         let arguments = ["ssh", "-F", &config, "-o", "BatchMode=yes", &server.name, &script];
         let output = Program::new(arguments).stdin(roots).timeout(REJOIN_TIMEOUT).output()?;
-        if output.success {
-            return Ok(());
+        if !output.success {
+            let message = format!("`{}` cannot become part of the lab", server.name);
+            return Err(Error::failed(message).because(output.complaint));
         }
-        let message = format!("`{}` cannot become part of the lab", server.name);
-        Err(Error::failed(message).because(output.complaint))
+        // Its first line says how the program ended.
+        let warnings = output.complaint.lines().skip(1);
+        Ok(warnings.map(|line| format!("{}: {line}", server.name)).collect())
     }
 
     /// The list of all mail that was sent, a line of JSON for each message, or the message `number`.

@@ -189,6 +189,14 @@ pub(super) fn resolver() -> String {
     texts.iter().find(is_reachable).or(texts.first()).cloned().unwrap_or_default()
 }
 
+/// The resolvers that servers can ask: addresses, and nothing else.
+pub(super) fn upstreams() -> Vec<String> {
+    let is_address =
+        |text: &&str| text.parse::<std::net::IpAddr>().is_ok_and(|it| !it.is_loopback());
+    let text = resolver();
+    text.lines().filter_map(nameserver).filter(is_address).map(str::to_owned).collect()
+}
+
 fn nameserver(line: &str) -> Option<&str> {
     line.strip_prefix("nameserver")?.split_whitespace().next()
 }

@@ -21,7 +21,7 @@ use crate::events::{Event, Outcome};
 use crate::fleet::{Fleet, News, Server};
 use crate::inventory::{DIRTY, Project};
 use crate::manifest::{Expect, Manifest, ResourceId};
-use crate::report::Report;
+use crate::report::{Health, Report};
 use crate::saved_plan::Seen;
 use crate::secrets::Store;
 use crate::transport::RuntimeFolder;
@@ -343,13 +343,23 @@ impl Session {
         &self.options
     }
 
-    /// Makes the plans of all servers, and hands what is found to `tell` instead of the report.
-    pub async fn check_with(
-        &mut self,
-        tell: impl FnMut(&str, News) -> io::Result<()>,
-    ) -> io::Result<()> {
+    /// Compares every server, and returns how they are. Nothing is reported.
+    ///
+    /// # Errors
+    /// If there is no room for the runtime.
+    pub fn health(&mut self) -> anyhow::Result<Health> {
+        let mut health = Health::new(self.names());
         let servers = std::mem::take(&mut self.servers);
-        self.fleet.check(servers, &self.options, tell).await
+        let checking = self.fleet.check(servers, &self.options, |server, news| {
+            match news {
+                News::Event(event) => health.event(server, &event),
+                News::Failed(error) => health.failed(server, error),
+                News::Connecting => {}
+            }
+            Ok(())
+        });
+        runtime()?.block_on(checking)?;
+        Ok(health)
     }
 
     /// Makes the plans of all servers, and returns what was seen of each.

@@ -199,6 +199,17 @@ fn unwritable(found: &(i32, String)) {
     assert!(found.1.contains("run `chown -R"), "{}", found.1);
 }
 
+/// A pipe never ends, and nobody but the application can have put it there.
+#[test]
+fn a_version_file_that_is_no_file_is_told() {
+    let site = Site::new("");
+    fs::remove_file(site.version_file()).unwrap();
+    assert!(Command::new("mkfifo").arg(site.version_file()).status().unwrap().success());
+    assert_eq!(site.schema("behind", "v2", "exit 1", &[]).0, 0);
+    let (code, said) = site.harm("sqlite", "v2", FULL);
+    assert_eq!((code, said.as_str()), (0, "`data/version` of flus.fr is no file"));
+}
+
 /// How `prune-releases` leaves the folder of releases.
 #[test]
 fn old_releases_go_and_what_is_served_stays() {

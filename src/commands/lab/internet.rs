@@ -5,11 +5,10 @@ use super::{Context, LabFolder, wanted};
 use crate::commands::apply;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
-use crate::fleet::News;
 use crate::inventory::{INTERNET, Inventory};
 use crate::lab::{Lab, Wanted};
-use crate::report::{self, Health};
-use crate::session::{Selection, runtime};
+use crate::report;
+use crate::session::Selection;
 use crate::wire::RunOptions;
 
 /// The server of this project that plays the outside world; `None` where there is no project, or
@@ -66,15 +65,6 @@ pub(super) fn connect(folder: &LabFolder, lab: &Lab, context: &Context) -> anyho
 /// Whether an apply would change the server. Nothing is reported.
 fn differs(selection: &Selection, context: &Context) -> anyhow::Result<bool> {
     let mut session = selection.open(context, RunOptions::default(), false)?;
-    let mut health = Health::new(session.names());
-    let checking = session.check_with(|server, news| {
-        match news {
-            News::Event(event) => health.event(server, &event),
-            News::Failed(error) => health.failed(server, error),
-            News::Connecting => {}
-        }
-        Ok(())
-    });
-    runtime()?.block_on(checking)?;
+    let health = session.health()?;
     Ok(health.exit_code() != ExitCode::Done)
 }

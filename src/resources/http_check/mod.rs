@@ -54,8 +54,8 @@ pub struct HttpCheck {
     /// Follows redirections, and looks at the last answer.
     #[serde(default)]
     pub follow: bool,
-    /// How long one request may take. Where nothing answers within three seconds, the page is asked
-    /// a second time.
+    /// How long one request may take. A page that does not answer a `GET` or `HEAD` within three
+    /// seconds is asked a second time.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: u32,
     /// For how long it is asked again after changes, until the answer is right.
@@ -120,6 +120,10 @@ const CERTIFICATE: Duration = Duration::from_secs(3);
 impl HttpCheck {
     /// The answer to a request, and where none comes in a short time, to one more.
     fn ask(&self, probe: &dyn Probe) -> Result<Answer> {
+        // A request that changes something may be at work although no answer has come.
+        if !matches!(self.method.as_str(), "GET" | "HEAD") {
+            return self.ask_once(self.timeout_seconds, probe);
+        }
         let first = self.ask_once(self.timeout_seconds.min(FIRST_TRY_SECONDS), probe)?;
         if first.is_late { self.ask_once(self.timeout_seconds, probe) } else { Ok(first) }
     }
